@@ -1,0 +1,22 @@
+//! ApiVersions: what a client asks first.
+
+use crate::wire::Str;
+
+messages! {
+    ApiVersionsRequest {
+        client_software_name: Str [3..],
+        client_software_version: Str [3..],
+    }
+    ApiVersionsResponse {
+        error_code: i16,
+        api_keys: Vec<ApiVersion>,
+        throttle_time_ms: i32 [1..],
+        supported_features: Vec<SupportedFeature> [tag 0, 3..],
+        finalized_features_epoch: i64 [tag 1, 3..] = -1,
+        finalized_features: Vec<FinalizedFeature> [tag 2, 3..],
+        zk_migration_ready: bool [tag 3, 3..],
+    }
+    ApiVersion { api_key: i16, min_version: i16, max_version: i16 }
+    SupportedFeature { name: Str, min_version: i16, max_version: i16 }
+    FinalizedFeature { name: Str, max_version_level: i16, min_version_level: i16 }
+}
