@@ -1,0 +1,32 @@
+//! Syncs: what is known of each source of records.
+
+use super::{Control, Result};
+
+/// A sync as it is stored.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct SyncRow {
+    /// The account's id.
+    pub account: String,
+    /// `sync_` and hex digits, or what the user chose.
+    pub id: String,
+    /// Provider, collections and mappings, as JSON.
+    pub definition: String,
+}
+
+impl Control {
+    /// Every sync of every account.
+    pub async fn syncs(&self) -> Result<Vec<SyncRow>> {
+        sqlx::query_as("SELECT account, id, definition FROM sync").fetch_all(&self.pool).await
+    }
+
+    /// Adds a sync, or replaces its definition.
+    pub async fn put_sync(&self, row: &SyncRow) -> Result<()> {
+        sqlx::query("INSERT INTO sync (account, id, definition) VALUES (?, ?, ?) ON CONFLICT (account, id) DO UPDATE SET definition = excluded.definition")
+            .bind(&row.account)
+            .bind(&row.id)
+            .bind(&row.definition)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}

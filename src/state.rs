@@ -1,0 +1,103 @@
+//! Data-plane state in an embedded key-value store: group metadata, committed offsets, and the
+//! last state of every ingested record.
+//!
+//! **A commit's callback runs after the store has synced it**, and commits become durable in the
+//! order in which they were submitted. One writer thread gathers what came in during the last
+//! sync and syncs it as one (group commit, no timer). Record state is written without a sync:
+//! the log is its write-ahead log, and start-up replays what is missing.
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Commits that may wait for the writer; submitting beyond it waits.
+const QUEUE_MAX: usize = 4096;
+/// The store's block cache.
+const CACHE_BYTES: u64 = 32 << 20;
+
+/// The embedded store.
+#[derive(Clone)]
+pub struct State {
+    db: Database,
+    /// Group metadata and committed offsets: `account 0 record-key`.
+    pub groups: Keyspace,
+    /// Last state of ingested records.
+    pub records: Keyspace,
+    queue: SyncSender<Commit>,
+}
+
+/// Changes to one keyspace: a key, and its new value or `None` to remove it.
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// Called once the changes are durable.
+pub type Done = Box<dyn FnOnce() + Send>;
+
+struct Commit {
+    keyspace: Keyspace,
+    changes: Changes,
+    done: Done,
+}
+
+/// Called once if the store cannot sync; nothing that waits is acknowledged after that.
+pub type OnFailure = Arc<dyn Fn(&fjall::Error) + Send + Sync>;
+
+impl State {
+    /// Opens the store in `path`, creating it if it is not there.
+    pub fn open(path: &Path, on_failure: OnFailure) -> fjall::Result<Self> {
+        let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
+        let groups = db.keyspace("groups", KeyspaceCreateOptions::default)?;
+        let records = db.keyspace("records", KeyspaceCreateOptions::default)?;
+        let (queue, commits) = sync_channel(QUEUE_MAX);
+        let writer = db.clone();
+        std::thread::Builder::new()
+            .name("state-writer".into())
+            .spawn(move || write(&writer, &commits, &on_failure))
+            .map_err(fjall::Error::Io)?;
+        Ok(Self { db, groups, records, queue })
+    }
+
+    /// Applies `changes` to a keyspace and calls `done` once they are durable. When the store has
+    /// failed, `done` is dropped uncalled.
+    pub fn commit(&self, keyspace: &Keyspace, changes: Changes, done: Done) {
+        let commit = Commit { keyspace: keyspace.clone(), changes, done };
+        // The writer is gone only after a failure, and then dropping `done` is the answer.
+        let _ = self.queue.send(commit);
+    }
+
+    /// Applies `changes` at once, without a sync.
+    pub fn apply(&self, keyspace: &Keyspace, changes: Changes) -> fjall::Result<()> {
+        let mut batch = self.db.batch();
+        insert(&mut batch, keyspace, changes);
+        batch.commit()
+    }
+
+    /// Syncs everything applied so far.
+    pub fn sync(&self) -> fjall::Result<()> {
+        self.db.persist(PersistMode::SyncAll)
+    }
+}
+
+fn insert(batch: &mut fjall::OwnedWriteBatch, keyspace: &Keyspace, changes: Changes) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => batch.insert(keyspace, key, value),
+            None => batch.remove(keyspace, key),
+        }
+    }
+}
+
+fn write(db: &Database, commits: &Receiver<Commit>, on_failure: &OnFailure) {
+    while let Ok(first) = commits.recv() {
+        let mut batch = db.batch();
+        let mut waiting = Vec::new();
+        for commit in std::iter::once(first).chain(commits.try_iter().take(QUEUE_MAX)) {
+            insert(&mut batch, &commit.keyspace, commit.changes);
+            waiting.push(commit.done);
+        }
+        if let Err(error) = batch.commit().and_then(|()| db.persist(PersistMode::SyncAll)) {
+            return on_failure(&error);
+        }
+        waiting.into_iter().for_each(|done| done());
+    }
+}

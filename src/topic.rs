@@ -1,0 +1,9 @@
+//! Topics: their names and ids, their configs, and the partitions that hold their records.
+
+mod catalog;
+mod config;
+mod partition;
+
+pub use catalog::{Catalog, Error, NewTopic, Topic, is_valid_name};
+pub use config::{Config, ConfigDefinition, ConfigError};
+pub use partition::Partition;

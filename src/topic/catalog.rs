@@ -1,0 +1,276 @@
+//! The topics of one account. **A topic is in the catalog only while it can be written and read**:
+//! it is stored and its partitions are open before it appears (unlike Kafka, where a new topic
+//! answers UNKNOWN_TOPIC_OR_PARTITION for a while).
+
+use super::{Config, ConfigError, Partition};
+use crate::clock;
+use crate::control::{self, Control, TopicRow};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tidelog_protocol::Uuid;
+use tidelog_storage as storage;
+use tokio::sync::watch;
+
+/// A topic and its partitions.
+pub struct Topic {
+    /// Kafka's topic name.
+    pub name: String,
+    /// Never reused: a topic made anew under an old name has another.
+    pub id: Uuid,
+    /// Its partitions, by index.
+    pub partitions: Vec<Partition>,
+    /// What was set on it.
+    pub config: Config,
+    /// The sync that feeds it; nobody else may write to it.
+    pub sync: Option<String>,
+}
+
+impl Topic {
+    /// The partition with this index, if there is one.
+    pub fn partition(&self, index: i32) -> Option<&Partition> {
+        self.partitions.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// What a new topic is to be.
+#[derive(Clone, Debug)]
+pub struct NewTopic {
+    /// Kafka's topic name.
+    pub name: String,
+    /// How many partitions, 1 to [`PARTITIONS_MAX`].
+    pub partitions: i32,
+    /// What is set on it.
+    pub config: Config,
+    /// The sync that feeds it, if one does.
+    pub sync: Option<String>,
+}
+
+/// Why a topic cannot be created, found or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a name Kafka would accept.
+    #[error("topic name '{0}' is invalid: 1 to 249 letters, digits, '.', '_' or '-', and neither '.' nor '..'")]
+    InvalidName(String),
+    /// Too few or too many partitions.
+    #[error("{0} partitions are not possible: 1 to {PARTITIONS_MAX} are")]
+    InvalidPartitions(i32),
+    /// A config that is unknown or has no such value.
+    #[error(transparent)]
+    InvalidConfig(#[from] ConfigError),
+    /// There is one already.
+    #[error("topic '{0}' already exists")]
+    Exists(String),
+    /// There is none.
+    #[error("topic '{0}' does not exist")]
+    Unknown(String),
+    /// The topics' table could not be changed.
+    #[error("the control database failed: {0}")]
+    Control(#[from] control::Error),
+    /// The partitions' files could not be made or removed.
+    #[error("the data directory failed: {0}")]
+    Storage(#[from] storage::Error),
+}
+
+/// Partitions of one topic.
+pub const PARTITIONS_MAX: i32 = 10_000;
+/// Kafka's bound: a partition's directory must fit in a file name.
+const NAME_BYTES_MAX: usize = 249;
+
+/// Whether Kafka would accept this as a topic's name.
+pub fn is_valid_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(allowed)
+        && name != "."
+        && name != ".."
+}
+
+#[derive(Default)]
+struct Index {
+    by_name: BTreeMap<String, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+/// The topics of one account.
+pub struct Catalog {
+    account: String,
+    control: Control,
+    volume: storage::Volume,
+    index: RwLock<Index>,
+    /// Counts changes, so that pattern subscriptions know when to look again.
+    changes: watch::Sender<u64>,
+    /// Held while topics are made or removed, so that two requests do not make the same one.
+    editing: tokio::sync::Mutex<()>,
+}
+
+impl Catalog {
+    /// A catalog with nothing in it.
+    pub fn new(account: &str, control: Control, volume: storage::Volume) -> Self {
+        Self {
+            account: account.to_owned(),
+            control,
+            volume,
+            index: RwLock::default(),
+            changes: watch::Sender::new(0),
+            editing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Opens a stored topic's partitions; called at start, before anyone can connect.
+    pub fn open(&self, row: TopicRow) -> Result<(), Error> {
+        let pairs: BTreeMap<String, String> =
+            serde_json::from_str(&row.configs).unwrap_or_default();
+        let new = NewTopic {
+            name: row.name,
+            partitions: i32::try_from(row.partitions).unwrap_or(0),
+            config: Config::new(pairs)?,
+            sync: row.sync,
+        };
+        let id = row.id.try_into().unwrap_or_default();
+        self.publish(open_partitions(&self.volume, &self.account, &new, id)?);
+        Ok(())
+    }
+
+    /// The topic of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.index.read().by_name.get(name).cloned()
+    }
+
+    /// The topic with this id.
+    pub fn by_id(&self, id: &Uuid) -> Option<Arc<Topic>> {
+        self.index.read().by_id.get(id).cloned()
+    }
+
+    /// Every topic, by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.index.read().by_name.values().cloned().collect()
+    }
+
+    /// A receiver that sees a new number whenever a topic came or went.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Whether a topic could be created, without creating it.
+    pub fn check(&self, new: &NewTopic) -> Result<(), Error> {
+        if !is_valid_name(&new.name) {
+            return Err(Error::InvalidName(new.name.clone()));
+        }
+        if !(1..=PARTITIONS_MAX).contains(&new.partitions) {
+            return Err(Error::InvalidPartitions(new.partitions));
+        }
+        match self.get(&new.name) {
+            Some(_) => Err(Error::Exists(new.name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Creates a topic: stored, on disk and ready for records when this returns.
+    pub async fn create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
+        let _editing = self.editing.lock().await;
+        self.check(&new)?;
+        let id = clock::random_uuid();
+        let configs = serde_json::json!(new.config.set()).to_string();
+        let row = TopicRow {
+            account: self.account.clone(),
+            name: new.name.clone(),
+            id: id.to_vec(),
+            partitions: i64::from(new.partitions),
+            configs,
+            sync: new.sync.clone(),
+        };
+        self.control.add_topic(&row).await?;
+        let (volume, account) = (self.volume.clone(), self.account.clone());
+        let opened = blocking(move || open_partitions(&volume, &account, &new, id)).await;
+        match opened {
+            Ok(topic) => Ok(self.publish(topic)),
+            Err(error) => {
+                // Not acknowledged; without the row, a retry may make it again.
+                self.control.remove_topic(&row.account, &row.name).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The topic of this name, created with these partitions if there is none.
+    pub async fn get_or_create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
+        if let Some(topic) = self.get(&new.name) {
+            return Ok(topic);
+        }
+        match self.create(new).await {
+            Err(Error::Exists(name)) => self.get(&name).ok_or(Error::Unknown(name)),
+            created => created,
+        }
+    }
+
+    /// Deletes a topic and its records. Readers that hold some of them may finish.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        let _editing = self.editing.lock().await;
+        let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
+        {
+            let mut index = self.index.write();
+            index.by_name.remove(name);
+            index.by_id.remove(&topic.id);
+        }
+        let logs: Vec<_> = topic.partitions.iter().map(|it| it.log().clone()).collect();
+        blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
+        self.control.remove_topic(&self.account, name).await?;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    fn publish(&self, topic: Topic) -> Arc<Topic> {
+        let topic = Arc::new(topic);
+        let mut index = self.index.write();
+        index.by_name.insert(topic.name.clone(), topic.clone());
+        index.by_id.insert(topic.id, topic.clone());
+        drop(index);
+        self.changes.send_modify(|count| *count += 1);
+        topic
+    }
+}
+
+fn open_partitions(
+    volume: &storage::Volume,
+    account: &str,
+    new: &NewTopic,
+    id: Uuid,
+) -> storage::Result<Topic> {
+    let options = new.config.partition_options();
+    let open = |index: i32| {
+        let dir = PathBuf::from("accounts").join(account).join(format!("{}-{index}", new.name));
+        Partition::open(volume, &dir, id, options.clone())
+    };
+    Ok(Topic {
+        name: new.name.clone(),
+        id,
+        partitions: (0..new.partitions).map(open).collect::<storage::Result<_>>()?,
+        config: new.config.clone(),
+        sync: new.sync.clone(),
+    })
+}
+
+/// Runs file work off the async workers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_are_those_kafka_accepts() {
+        for good in ["a", "sequin.sync_1a107d79.contact", "A-b_c.9", &"x".repeat(249)] {
+            assert!(is_valid_name(good), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", &"x".repeat(250)] {
+            assert!(!is_valid_name(bad), "{bad}");
+        }
+    }
+}

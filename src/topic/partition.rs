@@ -1,0 +1,71 @@
+//! A partition as the broker sees it: its log, and a way to wait for it.
+
+use tidelog_protocol::records::Batch;
+use tidelog_storage as storage;
+use tokio::sync::watch;
+
+/// One partition of a topic; cheap to clone.
+#[derive(Clone)]
+pub struct Partition {
+    log: storage::Partition,
+    high_watermark: watch::Receiver<i64>,
+}
+
+/// Single broker: the leader never changes, and neither does its epoch.
+pub const LEADER_EPOCH: i32 = 0;
+
+impl Partition {
+    /// Opens the partition in `dir` of the volume, creating it if it is not there.
+    pub fn open(
+        volume: &storage::Volume,
+        dir: &std::path::Path,
+        topic_id: [u8; 16],
+        options: storage::PartitionOptions,
+    ) -> storage::Result<Self> {
+        let (sender, high_watermark) = watch::channel(0);
+        let advance = sender.clone();
+        let on_advance = Box::new(move |offset| {
+            advance.send_replace(offset);
+        });
+        let (log, recovered) = volume.open_partition(dir, topic_id, options, on_advance)?;
+        for repair in &recovered.repairs {
+            tracing::warn!(partition = %dir.display(), "recovered: {repair}");
+        }
+        sender.send_replace(log.high_watermark());
+        Ok(Self { log, high_watermark })
+    }
+
+    /// The log itself.
+    pub fn log(&self) -> &storage::Partition {
+        &self.log
+    }
+
+    /// Appends a batch; it is neither durable nor visible before [`Partition::durable`].
+    pub fn append(&self, batch: &Batch) -> storage::Result<storage::Appended> {
+        self.log.append(batch, LEADER_EPOCH)
+    }
+
+    /// Waits until everything up to and including `offset` is durable. Pends for ever if the disk
+    /// fails before that, since the process then ends without acknowledging anything more.
+    pub async fn durable(&self, offset: i64) {
+        self.past(offset.saturating_add(1)).await;
+    }
+
+    /// Waits until the high watermark is at least `offset`.
+    pub async fn past(&self, offset: i64) {
+        let mut high_watermark = self.high_watermark.clone();
+        if high_watermark.wait_for(|now| *now >= offset).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Where new records will appear to consumers.
+    pub fn high_watermark(&self) -> i64 {
+        self.log.high_watermark()
+    }
+
+    /// A receiver that sees every advance of the high watermark.
+    pub fn watch(&self) -> watch::Receiver<i64> {
+        self.high_watermark.clone()
+    }
+}
