@@ -82,3 +82,80 @@ pub fn write_response_header(out: &mut Writer, key: ApiKey, version: Version, co
         out.put_uvarint(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn written(header: &RequestHeader) -> Bytes {
+        let mut out = Writer::default();
+        header.write(&mut out);
+        out.into_bytes()
+    }
+
+    fn answered(key: ApiKey, version: i16) -> Bytes {
+        let mut out = Writer::default();
+        write_response_header(&mut out, key, key.version(version), 7);
+        out.into_bytes()
+    }
+
+    #[test]
+    fn a_client_id_keeps_its_two_byte_length_in_flexible_headers() {
+        let key = ApiKey::Produce;
+        let client_id = Some(Str::from_static("cli"));
+        let old = RequestHeader { key, version: key.version(8), correlation_id: 5, client_id };
+        let new = RequestHeader { version: key.version(9), ..old.clone() };
+        assert_eq!(written(&old), &b"\0\0\0\x08\0\0\0\x05\0\x03cli"[..]);
+        assert_eq!(written(&new), &b"\0\0\0\x09\0\0\0\x05\0\x03cli\0"[..]);
+        for header in [old, new] {
+            let mut input = Reader::new(written(&header));
+            assert_eq!(RequestHeader::read(&mut input), Ok(header));
+            assert_eq!(input.remaining(), 0);
+        }
+    }
+
+    #[test]
+    fn unknown_tags_of_a_request_header_are_passed_over() {
+        let frame = b"\0\x12\0\x03\0\0\0\x05\xff\xff\x02\x07\x01x\x80\x01\x02yzrest";
+        let mut input = Reader::new(Bytes::from_static(frame));
+        let header = RequestHeader::read(&mut input).expect("a header");
+        assert_eq!((header.correlation_id, header.client_id), (5, None));
+        assert_eq!(input.take(4).as_deref(), Ok(&b"rest"[..]));
+    }
+
+    #[test]
+    fn only_an_answer_to_api_versions_has_no_tags_in_flexible_versions() {
+        assert_eq!(answered(ApiKey::ApiVersions, 3), &b"\0\0\0\x07"[..]);
+        assert_eq!(answered(ApiKey::Metadata, 8), &b"\0\0\0\x07"[..]);
+        assert_eq!(answered(ApiKey::Metadata, 9), &b"\0\0\0\x07\0"[..]);
+        for (key, number) in
+            [(ApiKey::ApiVersions, 3), (ApiKey::Metadata, 8), (ApiKey::Metadata, 9)]
+        {
+            let mut input = Reader::new(answered(key, number));
+            assert_eq!(read_response_header(&mut input, key, key.version(number)), Ok(7));
+            assert_eq!(input.remaining(), 0);
+        }
+    }
+
+    #[test]
+    fn api_versions_of_any_version_is_let_through_without_its_client_id() {
+        let mut input = Reader::new(Bytes::from_static(b"\0\x12\0\x63\0\0\0\x05whatever"));
+        let header = RequestHeader::read(&mut input).expect("a header");
+        assert_eq!((header.key, header.version.number), (ApiKey::ApiVersions, 99));
+        assert_eq!((header.correlation_id, header.client_id), (5, None));
+    }
+
+    #[test]
+    fn other_unknown_versions_and_apis_are_refused_by_number() {
+        let read = |frame: &'static [u8]| {
+            RequestHeader::read(&mut Reader::new(Bytes::from_static(frame)))
+                .map_err(|error| error.reason)
+        };
+        let unsupported = Reason::UnsupportedVersion { api_key: 3, version: 99 };
+        assert_eq!(read(b"\0\x03\0\x63\0\0\0\x05\xff\xff"), Err(unsupported));
+        let unsupported = Reason::UnsupportedVersion { api_key: 3, version: -1 };
+        assert_eq!(read(b"\0\x03\xff\xff\0\0\0\x05\xff\xff"), Err(unsupported));
+        assert_eq!(read(b"\x03\xe7\0\0\0\0\0\x05\xff\xff"), Err(Reason::UnknownApi(999)));
+    }
+}

@@ -10,6 +10,7 @@
 //! - [`messages`]: the declarations themselves, one file a family.
 //! - [`header`]: request and response headers.
 //! - [`records`]: record batches (message format v2), their compression and control records.
+//! - `sample`: random messages, for tests (feature `sample`).
 //! - [`error_code`]: Kafka's error codes by name.
 //!
 //! To add an API: declare its request and response in `messages/`, add its line to the table in
@@ -23,6 +24,8 @@ pub mod error_code;
 pub mod header;
 pub mod messages;
 pub mod records;
+#[cfg(feature = "sample")]
+pub mod sample;
 
 pub use api::{ApiKey, Request, Response};
 pub use error_code::ErrorCode;

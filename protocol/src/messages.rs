@@ -1,5 +1,45 @@
 //! Every message we read or write, one file a family.
 
+mod acls;
 mod api_versions;
+mod committed;
+mod configs;
+mod consumer_groups;
+mod consumer_protocol;
+mod fetch;
+mod group_admin;
+mod groups;
+mod log_dirs;
+mod metadata;
+mod offsets;
+mod produce;
+mod quorum;
+mod quotas;
+mod reassignments;
+mod sasl;
+mod scram;
+mod topics;
+mod transaction_admin;
+mod transactions;
 
+pub use acls::*;
 pub use api_versions::*;
+pub use committed::*;
+pub use configs::*;
+pub use consumer_groups::*;
+pub use consumer_protocol::*;
+pub use fetch::*;
+pub use group_admin::*;
+pub use groups::*;
+pub use log_dirs::*;
+pub use metadata::*;
+pub use offsets::*;
+pub use produce::*;
+pub use quorum::*;
+pub use quotas::*;
+pub use reassignments::*;
+pub use sasl::*;
+pub use scram::*;
+pub use topics::*;
+pub use transaction_admin::*;
+pub use transactions::*;

@@ -9,12 +9,15 @@
 //!         field: Type [3..],            // since version 3
 //!         field: Type [..=12] = -1,     // up to version 12; after that it reads as -1
 //!         field: Type [tag 0, 12..],    // tagged field 0, since version 12
+//!         field: Option<Type> [null 7..],      // in every version, but never null before 7
+//!         field: Option<Type> [null 7.., 2..], // likewise, and only since version 2
 //!     }
 //! }
 //! ```
 //!
 //! A field that a version does not carry is its default, so `Option` means nullable and nothing
-//! else. The rustdoc of a message is its declaration's; fields carry the protocol's names.
+//! else. Where null came later than the field, it crosses earlier versions as the empty value, so
+//! that whoever fills a message need not know its version. The rustdoc of a message is its declaration's; fields carry the protocol's names.
 
 /// Declares wire structs.
 macro_rules! messages {
@@ -43,7 +46,9 @@ macro_rules! messages {
                 version: $crate::wire::Version,
             ) -> $crate::wire::Result<Self> {
                 let mut message = Self::default();
-                $(messages!(@read [$($($when)+)?] $name message.$field, input, version);)*
+                $(if messages!(@present [$($($when)+)?], version) {
+                    messages!(@read [$($($when)+)?] $name message.$field, input, version);
+                })*
                 if version.flexible {
                     $crate::wire::read_tags(input, |tag, input| {
                         $(messages!(@read_tag [$($($when)+)?] $name message.$field, input, version, tag);)*
@@ -55,7 +60,9 @@ macro_rules! messages {
 
             #[allow(unused_variables, unused_mut)]
             fn write(&self, out: &mut $crate::wire::Writer, version: $crate::wire::Version) {
-                $(messages!(@write [$($($when)+)?] self.$field, out, version);)*
+                $(if messages!(@present [$($($when)+)?], version) {
+                    messages!(@write [$($($when)+)?] self.$field, out, version);
+                })*
                 if version.flexible {
                     let (mut tags, absent) = ($crate::wire::Tags::default(), Self::default());
                     $(messages!(@write_tag [$($($when)+)?] self.$field, absent, tags, version);)*
@@ -75,6 +82,18 @@ macro_rules! messages {
                 $crate::wire::write_nullable(self, out, version);
             }
         }
+
+        #[cfg(feature = "sample")]
+        impl $crate::sample::Sample for $name {
+            #[allow(unused_variables, unused_mut)]
+            fn sample(source: &mut $crate::sample::Source, version: $crate::wire::Version) -> Self {
+                let mut message = Self::default();
+                $(if messages!(@present [$($($when)+)?], version) {
+                    messages!(@sample [$($($when)+)?] message.$field, source, version);
+                })*
+                message
+            }
+        }
     )*};
 
     (@default) => { Default::default() };
@@ -85,14 +104,36 @@ macro_rules! messages {
             .map_err(|error| error.at(concat!(stringify!($name), ".", stringify!($field))))?
     };
 
+    // Whether a version carries a field.
+    (@present [], $version:ident) => { true };
+    (@present [null $since:literal ..], $version:ident) => { true };
+    (@present [null $since:literal .., $($range:tt)+], $version:ident) => {
+        ($($range)+).contains(&$version.number)
+    };
+    (@present [tag $tag:literal, $($range:tt)+], $version:ident) => {
+        ($($range)+).contains(&$version.number)
+    };
+    (@present [$($range:tt)+], $version:ident) => { ($($range)+).contains(&$version.number) };
+
     (@read [tag $($_:tt)+] $($rest:tt)*) => {};
-    (@read [] $name:ident $m:ident.$f:ident, $input:ident, $version:ident) => {
+    (@read [null $since:literal .. $($_:tt)*] $name:ident $m:ident.$f:ident, $input:ident, $version:ident) => {
+        messages!(@read [] $name $m.$f, $input, $version);
+        if $version.number < $since {
+            $m.$f.get_or_insert_default();
+        }
+    };
+    (@read [$($_:tt)*] $name:ident $m:ident.$f:ident, $input:ident, $version:ident) => {
         $m.$f = messages!(@field $input, $version, $name.$f);
     };
-    (@read [$($range:tt)+] $name:ident $m:ident.$f:ident, $input:ident, $version:ident) => {
-        if ($($range)+).contains(&$version.number) {
-            $m.$f = messages!(@field $input, $version, $name.$f);
+
+    (@sample [null $since:literal .. $($_:tt)*] $m:ident.$f:ident, $source:ident, $version:ident) => {
+        messages!(@sample [] $m.$f, $source, $version);
+        if $version.number < $since {
+            $m.$f.get_or_insert_default();
         }
+    };
+    (@sample [$($_:tt)*] $m:ident.$f:ident, $source:ident, $version:ident) => {
+        $m.$f = $crate::sample::Sample::sample($source, $version);
     };
 
     (@read_tag [tag $tag:literal, $($range:tt)+] $name:ident $m:ident.$f:ident, $input:ident, $version:ident, $seen:ident) => {
@@ -103,13 +144,16 @@ macro_rules! messages {
     (@read_tag $($_:tt)*) => {};
 
     (@write [tag $($_:tt)+] $($rest:tt)*) => {};
-    (@write [] $m:ident.$f:ident, $out:ident, $version:ident) => {
-        $crate::wire::Wire::write(&$m.$f, $out, $version);
-    };
-    (@write [$($range:tt)+] $m:ident.$f:ident, $out:ident, $version:ident) => {
-        if ($($range)+).contains(&$version.number) {
-            $crate::wire::Wire::write(&$m.$f, $out, $version);
+    (@write [null $since:literal .. $($_:tt)*] $m:ident.$f:ident, $out:ident, $version:ident) => {
+        match &$m.$f {
+            None if $version.number < $since => {
+                $crate::wire::write_empty(&$m.$f, $out, $version);
+            }
+            value => $crate::wire::Wire::write(value, $out, $version),
         }
+    };
+    (@write [$($_:tt)*] $m:ident.$f:ident, $out:ident, $version:ident) => {
+        $crate::wire::Wire::write(&$m.$f, $out, $version);
     };
 
     (@write_tag [tag $tag:literal, $($range:tt)+] $m:ident.$f:ident, $absent:ident, $tags:ident, $version:ident) => {
@@ -124,7 +168,7 @@ macro_rules! messages {
 macro_rules! apis {
     ($(
         $(#[$doc:meta])*
-        $name:ident = $key:literal, versions $min:literal..=$max:literal, flexible $flex:literal..,
+        $name:ident = $key:literal, versions $min:literal..=$max:literal, flexible $flex:tt $(..)?,
             $request:ident => $response:ident;
     )*) => {
         /// An API of the protocol.
@@ -153,7 +197,7 @@ macro_rules! apis {
 
             /// A version number with what it implies for the encoding.
             pub const fn version(self, number: i16) -> $crate::wire::Version {
-                let flexible = match self { $(Self::$name => number >= $flex,)* };
+                let flexible = match self { $(Self::$name => apis!(@flexible $flex, number),)* };
                 $crate::wire::Version { number, flexible }
             }
         }
@@ -212,9 +256,38 @@ macro_rules! apis {
             }
         }
 
+        #[cfg(feature = "sample")]
+        impl Request {
+            /// Random content for the body of an API at a version.
+            pub fn sample(
+                key: ApiKey,
+                version: $crate::wire::Version,
+                source: &mut $crate::sample::Source,
+            ) -> Self {
+                use $crate::sample::Sample;
+                match key { $(ApiKey::$name => Self::$name($request::sample(source, version)),)* }
+            }
+        }
+
+        #[cfg(feature = "sample")]
+        impl Response {
+            /// Random content for the body of an API's answer at a version.
+            pub fn sample(
+                key: ApiKey,
+                version: $crate::wire::Version,
+                source: &mut $crate::sample::Source,
+            ) -> Self {
+                use $crate::sample::Sample;
+                match key { $(ApiKey::$name => Self::$name($response::sample(source, version)),)* }
+            }
+        }
+
         $(
             impl From<$request> for Request { fn from(body: $request) -> Self { Self::$name(body) } }
             impl From<$response> for Response { fn from(body: $response) -> Self { Self::$name(body) } }
         )*
     };
+
+    (@flexible never, $number:ident) => { false };
+    (@flexible $flex:literal, $number:ident) => { $number >= $flex };
 }

@@ -62,6 +62,9 @@ pub enum Reason {
     /// A nullable struct whose marker is neither -1 nor 1.
     #[error("invalid null marker {0}")]
     InvalidMarker(i8),
+    /// The version of a nested format is below zero.
+    #[error("version {0} is negative")]
+    InvalidVersion(i16),
     /// Decoding would take far more memory than the frame is long.
     #[error("too many elements for a frame of this size")]
     Amplified,
@@ -361,6 +364,15 @@ pub(crate) fn write_nullable<T: Wire>(value: &Option<T>, out: &mut Writer, versi
             value.write(out, version);
         }
     }
+}
+
+/// Writes the empty value for `null`, at a version that has no null there.
+pub(crate) fn write_empty<T: Wire + Default>(
+    _null: &Option<T>,
+    out: &mut Writer,
+    version: Version,
+) {
+    T::default().write(out, version);
 }
 
 /// Reads a section of tagged fields, handing each one's bytes to `field`. Unknown tags are

@@ -1,14 +1,17 @@
 //! ApiVersions: what a client asks first.
 
+use crate::error_code::ErrorCode;
 use crate::wire::Str;
 
 messages! {
+    /// Asks what the broker speaks, and since version 3 says what the client is (KIP-511).
     ApiVersionsRequest {
         client_software_name: Str [3..],
         client_software_version: Str [3..],
     }
+    /// The APIs with their versions, and the features that are on.
     ApiVersionsResponse {
-        error_code: i16,
+        error_code: ErrorCode,
         api_keys: Vec<ApiVersion>,
         throttle_time_ms: i32 [1..],
         supported_features: Vec<SupportedFeature> [tag 0, 3..],
