@@ -19,3 +19,6 @@ pub use builder::{BatchBuilder, BatchFull};
 pub use compression::{Compression, CompressionError};
 pub use control::{ControlError, EndTxnMarker, TransactionResult};
 pub use record::{Record, RecordError, RecordHeader, Records};
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,47 @@ fn put_blob(out: &mut Vec<u8>, value: Option<&[u8]>) {
 fn header_bytes(header: &RecordHeader) -> usize {
     blob_bytes(Some(header.key.as_bytes())) + blob_bytes(header.value.as_deref())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_batch_refuses_a_record_and_stays_as_it_was() {
+        let mut builder = BatchBuilder::new(Compression::None, 200);
+        let value = [b'x'; 50];
+        let mut sizes = vec![builder.size_bytes()];
+        let refused = loop {
+            match builder.append(7, Some(b"key"), Some(&value), &[]) {
+                Ok(()) => sizes.push(builder.size_bytes()),
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!(sizes, [61, 121, 181]);
+        assert_eq!(refused, BatchFull { needed: 241, bytes_max: 200 });
+        builder.append(7, None, Some(b"a byte beyond"), &[]).unwrap_err();
+        builder.append(7, None, Some(b"to the brink"), &[]).unwrap();
+        assert_eq!((builder.len(), builder.size_bytes()), (3, 200));
+        let batch = builder.finish().unwrap();
+        batch.check().unwrap();
+        assert_eq!(batch.bytes().len(), 200);
+    }
+
+    #[test]
+    fn records_that_do_not_shrink_are_left_uncompressed() {
+        for compression in Compression::ALL {
+            let mut builder = BatchBuilder::new(compression, 1 << 10);
+            builder.append(0, None, Some(b"q8$"), &[]).unwrap();
+            let size = builder.size_bytes();
+            let batch = builder.finish().unwrap();
+            assert_eq!((batch.bytes().len(), batch.header().attributes.codec()), (size, 0));
+        }
+    }
+
+    #[test]
+    fn nothing_makes_no_batch() {
+        let builder = BatchBuilder::new(Compression::Zstd, 1 << 10);
+        assert!(builder.is_empty());
+        assert!(builder.finish().is_none());
+    }
+}

@@ -230,3 +230,106 @@ fn read(decoder: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..len).map(|i| b"what is compressed"[i * i % 18]).collect()
+    }
+
+    #[test]
+    fn bytes_of_any_length_come_back_and_the_limit_is_exact() {
+        for compression in Compression::ALL {
+            for len in [0, 1, 61, 4096, (32 << 10) - 1, 32 << 10, (64 << 10) + 1, 300_000] {
+                let original = text(len);
+                let compressed = Bytes::from(compression.compress(&original));
+                let back = compression.decompress(compressed.clone(), len).unwrap();
+                assert_eq!(back, original, "{compression} {len}");
+                if len > 0 {
+                    let short = compression.decompress(compressed, len - 1);
+                    assert_eq!(short, Err(CompressionError::LimitExceeded(len - 1)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_limit() {
+        let zeros = vec![0; 8 * LIMIT];
+        for compression in Compression::ALL {
+            let mut bomb = compression.compress(&zeros);
+            if compression == Compression::Gzip {
+                bomb = bomb.repeat(3); // members follow each other
+            }
+            assert_eq!(
+                compression.decompress(bomb.into(), LIMIT),
+                Err(CompressionError::LimitExceeded(LIMIT))
+            );
+        }
+        let raw = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
+        assert_eq!(
+            Compression::Snappy.decompress(raw.into(), LIMIT),
+            Err(CompressionError::LimitExceeded(LIMIT))
+        );
+    }
+
+    #[test]
+    fn a_claim_that_the_bytes_cannot_bear_out_is_refused() {
+        // A raw snappy block of 4 GiB in five bytes.
+        let claim = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+        let refused = Compression::Snappy.decompress(claim, usize::MAX);
+        assert!(matches!(refused, Err(CompressionError::Corrupt { .. })));
+
+        // A Zstandard frame with one run of five bytes, that asks for a window of 2 to the power
+        // of 10 plus what is in its sixth byte.
+        let frame = |window_log: u8| {
+            let descriptor = (window_log - 10) << 3;
+            Bytes::from(vec![0x28, 0xb5, 0x2f, 0xfd, 0, descriptor, 5 << 3 | 3, 0, 0, b'x'])
+        };
+        assert_eq!(Compression::Zstd.decompress(frame(23), LIMIT).unwrap(), "xxxxx");
+        assert!(Compression::Zstd.decompress(frame(24), LIMIT).is_err());
+        assert_eq!(Compression::Zstd.decompress(frame(26), 64 * LIMIT).unwrap(), "xxxxx");
+        assert!(Compression::Zstd.decompress(frame(28), usize::MAX).is_err());
+    }
+
+    #[test]
+    fn snappy_is_read_raw_framed_and_framed_again() {
+        let original = text(100_000);
+        let framed = Compression::Snappy.compress(&original);
+        let raw = snap::raw::Encoder::new().compress_vec(&original).unwrap();
+        let read = |bytes: Vec<u8>| Compression::Snappy.decompress(bytes.into(), LIMIT);
+        assert_eq!(read(raw).unwrap(), original);
+        assert_eq!(read(framed.repeat(2)).unwrap(), original.repeat(2));
+        for end in 8..21 {
+            let whole = end == 16; // a header and no blocks
+            assert_eq!(read(framed[..end].to_vec()).is_ok(), whole, "{end}");
+        }
+        let mut negative = framed;
+        negative[16] = 0xff;
+        assert!(read(negative).is_err());
+    }
+
+    #[test]
+    fn uncompressed_bytes_are_passed_on_without_a_copy() {
+        let bytes = Bytes::from(text(100));
+        let same = Compression::None.decompress(bytes.clone(), 100).unwrap();
+        assert_eq!(same.as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn codecs_have_kafkas_numbers_and_names() {
+        let names = ["none", "gzip", "snappy", "lz4", "zstd"];
+        for (codec, name) in (0..).zip(names) {
+            let compression = Compression::from_codec(codec).unwrap();
+            assert_eq!((compression.codec(), compression.name()), (codec, name));
+            assert_eq!(Compression::from_name(name), Some(compression));
+        }
+        assert_eq!(Compression::from_name("uncompressed"), Some(Compression::None));
+        assert_eq!(Compression::from_name("producer"), None);
+        assert_eq!([-1, 5, 7].map(Compression::from_codec), [None; 3]);
+    }
+}

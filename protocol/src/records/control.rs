@@ -93,3 +93,36 @@ fn check_version(version: i16) -> Result<(), ControlError> {
         _ => Err(ControlError::InvalidVersion(version)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn read(key: Option<&'static [u8]>, value: Option<&'static [u8]>) -> String {
+        let (key, value) = (key.map(Bytes::from_static), value.map(Bytes::from_static));
+        match EndTxnMarker::read(&Record { key, value, ..Record::default() }) {
+            Ok(None) => "other".to_owned(),
+            Ok(Some(it)) => format!("{:?} {}", it.result, it.coordinator_epoch),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn markers_are_read_leniently_towards_later_versions_only() {
+        let value: Option<&'static [u8]> = Some(&[0, 0, 0, 0, 1, 2]);
+        assert_eq!(read(Some(&[0, 0, 0, 0]), value), "Abort 258");
+        assert_eq!(read(Some(&[0, 1, 0, 1, 9]), Some(&[0, 7, 0, 0, 0, 1, 9])), "Commit 1");
+        assert_eq!(read(Some(&[0, 0, 0, 2]), None), "other");
+        assert_eq!(read(Some(&[0, 0, 0xff, 0xff]), value), "other");
+        assert_eq!(read(Some(&[0xff, 0xff, 0, 0]), value), "control record version -1 is negative");
+        for (key, value) in [
+            (None, value),
+            (Some(&[0, 0, 0][..]), value),
+            (Some(&[0, 0, 0, 1][..]), None),
+            (Some(&[0, 0, 0, 1][..]), Some(&[0, 0, 0, 0, 1][..])),
+        ] {
+            assert_eq!(read(key, value), "control record is cut short");
+        }
+    }
+}
