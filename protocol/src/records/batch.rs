@@ -19,8 +19,12 @@ use nom::{IResult, Parser};
 pub const HEADER_BYTES: usize = 61;
 /// Bytes that `batch_length` does not count: `base_offset` and itself.
 pub const LOG_OVERHEAD_BYTES: usize = 12;
+/// Where the checksum is.
+pub(super) const CRC_AT: usize = 17;
 /// Where the bytes covered by the checksum start.
-const CHECKED_FROM: usize = 21;
+pub(super) const CHECKED_FROM: usize = 21;
+const ATTRIBUTES_AT: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
 /// The only message format since Kafka 4.
 const MAGIC: i8 = 2;
 
@@ -69,8 +73,8 @@ pub struct Attributes(pub i16);
 impl Attributes {
     const CODEC: i16 = 0x07;
     const LOG_APPEND_TIME: i16 = 0x08;
-    const TRANSACTIONAL: i16 = 0x10;
-    const CONTROL: i16 = 0x20;
+    pub(super) const TRANSACTIONAL: i16 = 0x10;
+    pub(super) const CONTROL: i16 = 0x20;
     const DELETE_HORIZON: i16 = 0x40;
 
     /// The compression codec's number, 0 to 7; 5 to 7 are not assigned.
@@ -247,5 +251,29 @@ impl Batch {
         prefix[8..12].copy_from_slice(&self.header.batch_length.to_be_bytes());
         prefix[12..].copy_from_slice(&leader_epoch.to_be_bytes());
         prefix
+    }
+
+    /// The header as it is to be written at `base_offset` and `leader_epoch` of a topic whose
+    /// `message.timestamp.type` is LogAppendTime: every record gets `append_time`, in ms since
+    /// 1970. The payload after it is unchanged; it is read once more, for the checksum.
+    ///
+    /// The checksum is made anew, so the batch must have passed [`Batch::check`] before.
+    pub fn restamped_header(
+        &self,
+        base_offset: i64,
+        leader_epoch: i32,
+        append_time: i64,
+    ) -> [u8; HEADER_BYTES] {
+        let mut header = [0; HEADER_BYTES];
+        header.copy_from_slice(&self.bytes[..HEADER_BYTES]);
+        let attributes = self.header.attributes.0 | Attributes::LOG_APPEND_TIME;
+        let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);
+        put(0, &self.assigned_prefix(base_offset, leader_epoch));
+        put(ATTRIBUTES_AT, &attributes.to_be_bytes());
+        put(MAX_TIMESTAMP_AT, &append_time.to_be_bytes());
+        let crc = crc32c::crc32c(&header[CHECKED_FROM..]);
+        let crc = crc32c::crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
+        header[CRC_AT..CHECKED_FROM].copy_from_slice(&crc.to_be_bytes());
+        header
     }
 }
