@@ -4,6 +4,6 @@ mod catalog;
 mod config;
 mod partition;
 
-pub use catalog::{Catalog, Error, NewTopic, Topic, is_valid_name};
+pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
 pub use config::{Config, ConfigDefinition, ConfigError};
-pub use partition::Partition;
+pub use partition::{LEADER_EPOCH, Partition};

@@ -1,0 +1,190 @@
+//! The broker: opens the data directory, and knows which cluster a credential stands for.
+
+use crate::account::{self, Account, Credentials, Secret};
+use crate::cluster::{Cluster, Shared};
+use crate::control::Control;
+use crate::group::Timers;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::{clock, id};
+use anyhow::{Context, Result, bail};
+use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use tidelog_storage as storage;
+use tokio::sync::watch;
+
+/// Who a connection or request is.
+#[derive(Clone)]
+pub struct Principal {
+    /// The credential that was used, or `anonymous` for a client of `tidelog dev` without one.
+    pub username: String,
+    /// The account's cluster.
+    pub cluster: Arc<Cluster>,
+}
+
+/// The whole process's state.
+pub struct Broker {
+    /// What all clusters share.
+    pub shared: Shared,
+    credentials: Credentials,
+    clusters: RwLock<HashMap<String, Arc<Cluster>>>,
+    admin_token_digest: [u8; 32],
+    /// The first failure after which nothing more may be acknowledged.
+    failure: watch::Receiver<Option<String>>,
+}
+
+impl Broker {
+    /// Opens everything in the data directory: after this, every acknowledged record, offset and
+    /// definition is there again. Also gives the admin token.
+    pub async fn open(settings: Settings) -> Result<(Arc<Self>, String)> {
+        let settings = Arc::new(settings);
+        let dir = settings.data_dir.clone();
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("cannot create the data directory {}", dir.display()))?;
+        let (failed, failure) = watch::channel(None);
+        let failed = Arc::new(failed);
+        let volume = {
+            let (failed, dir) = (failed.clone(), dir.clone());
+            let on_failure = Box::new(move |error: &storage::Error| {
+                failed.send_replace(Some(format!("the log cannot be synced: {error}")));
+            });
+            let options = storage::VolumeOptions::default();
+            storage::Volume::open(Arc::new(storage::RealFs), &dir, options, on_failure)?
+        };
+        let control = Control::open(&dir.join("control.db")).await.context("control.db")?;
+        let state = State::open(
+            &dir.join("state"),
+            Arc::new(move |error: &fjall::Error| {
+                failed.send_replace(Some(format!("the state store cannot be synced: {error}")));
+            }),
+        )
+        .context("state")?;
+        let admin_token = admin_token(&control, &settings).await?;
+        let timers = Timers::default();
+        let broker = Arc::new(Self {
+            shared: Shared { settings, control, volume, state, timers },
+            credentials: Credentials::default(),
+            clusters: RwLock::default(),
+            admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),
+            failure,
+        });
+        broker.load().await?;
+        Ok((broker, admin_token))
+    }
+
+    async fn load(&self) -> Result<()> {
+        let control = &self.shared.control;
+        for row in control.accounts().await? {
+            let cluster = Cluster::new(Account::from(row), self.shared.clone());
+            self.clusters.write().insert(cluster.account.id.clone(), Arc::new(cluster));
+        }
+        for row in control.credentials().await? {
+            self.credentials.insert(row);
+        }
+        for row in control.topics().await? {
+            let (account, name) = (row.account.clone(), row.name.clone());
+            let Some(cluster) = self.cluster(&account) else { continue };
+            if let Err(error) = cluster.topics.open(row) {
+                // One damaged topic must not keep the others from starting.
+                tracing::error!(account, topic = name, "topic stays closed: {error}");
+            }
+        }
+        for cluster in self.clusters() {
+            cluster.groups.load(clock::now()).context("groups")?;
+        }
+        Ok(())
+    }
+
+    /// Every account's cluster.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        self.clusters.read().values().cloned().collect()
+    }
+
+    /// The cluster of the account with this id.
+    pub fn cluster(&self, account_id: &str) -> Option<Arc<Cluster>> {
+        self.clusters.read().get(account_id).cloned()
+    }
+
+    /// The cluster of the account people call this.
+    pub fn cluster_by_name(&self, name: &str) -> Option<Arc<Cluster>> {
+        self.clusters.read().values().find(|cluster| cluster.account.name == name).cloned()
+    }
+
+    /// Who a username and password stand for.
+    pub fn authenticate(&self, username: &str, password: &[u8]) -> Option<Principal> {
+        let account = self.credentials.verify(username, password)?;
+        Some(Principal { username: username.to_owned(), cluster: self.cluster(&account)? })
+    }
+
+    /// Whether this is the management API's token.
+    pub fn is_admin(&self, token: &str) -> bool {
+        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        self.admin_token_digest.ct_eq(&digest).into()
+    }
+
+    /// Creates an account with a first credential.
+    pub async fn create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret)> {
+        if !account::is_valid_name(name) {
+            bail!("account name '{name}' is invalid: 1 to 64 letters, digits, '-' or '_'");
+        }
+        if self.cluster_by_name(name).is_some() {
+            bail!("account '{name}' already exists");
+        }
+        let row = account::new_account(name);
+        let (credential, secret) = account::new_credential(&row);
+        self.shared.control.add_account(&row, &credential).await?;
+        let cluster = Arc::new(Cluster::new(row.into(), self.shared.clone()));
+        self.clusters.write().insert(cluster.account.id.clone(), cluster.clone());
+        self.credentials.insert(credential);
+        Ok((cluster, secret))
+    }
+
+    /// Adds a credential to an account.
+    pub async fn create_credential(&self, cluster: &Cluster) -> Result<Secret> {
+        let Account { id, name, .. } = cluster.account.clone();
+        let row = crate::control::AccountRow { id, name, cluster_id: Vec::new() };
+        let (credential, secret) = account::new_credential(&row);
+        self.shared.control.add_credential(&credential).await?;
+        self.credentials.insert(credential);
+        Ok(secret)
+    }
+
+    /// Waits for a failure after which the process must end, and says what failed.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Syncs and closes everything; the next start has nothing to recover.
+    pub async fn close(&self) -> Result<()> {
+        let (volume, state) = (self.shared.volume.clone(), self.shared.state.clone());
+        tokio::task::spawn_blocking(move || -> Result<()> {
+            volume.close()?;
+            state.sync()?;
+            Ok(())
+        })
+        .await??;
+        self.shared.control.close().await;
+        Ok(())
+    }
+}
+
+const ADMIN_TOKEN: &str = "admin_token";
+
+async fn admin_token(control: &Control, settings: &Settings) -> Result<String> {
+    if let Some(token) = &settings.admin_token {
+        return Ok(token.clone());
+    }
+    if let Some(token) = control.setting(ADMIN_TOKEN).await? {
+        return Ok(token);
+    }
+    let token = id::secret();
+    control.set_setting(ADMIN_TOKEN, &token).await?;
+    Ok(token)
+}

@@ -1,0 +1,72 @@
+//! One account's virtual Kafka cluster. **Whoever holds a `Cluster` sees this account and no
+//! other**: topics, groups and offsets are reached through it, so no handler compares names or
+//! prefixes to keep accounts apart.
+
+use crate::account::Account;
+use crate::control::Control;
+use crate::group::Groups;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use std::sync::Arc;
+use tidelog_storage::Volume;
+
+/// What every cluster of this process shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// What the operator set.
+    pub settings: Arc<Settings>,
+    /// The control database.
+    pub control: Control,
+    /// The data directory's logs.
+    pub volume: Volume,
+    /// Groups, offsets and record state.
+    pub state: State,
+    /// Deadlines of groups.
+    pub timers: crate::group::Timers,
+}
+
+/// An account with its topics and groups.
+pub struct Cluster {
+    /// Whose cluster it is.
+    pub account: Account,
+    /// Its topics.
+    pub topics: Catalog,
+    /// Its consumer groups.
+    pub groups: Groups,
+    /// What all clusters share.
+    pub shared: Shared,
+}
+
+/// The only broker's id.
+pub const NODE_ID: i32 = 1;
+
+impl Cluster {
+    /// A cluster with nothing in it yet.
+    pub fn new(account: Account, shared: Shared) -> Self {
+        let topics = Catalog::new(&account.id, shared.control.clone(), shared.volume.clone());
+        let groups = Groups::new(&account.id, &shared);
+        Self { account, topics, groups, shared }
+    }
+
+    /// The topic, created with defaults if it does not exist and the operator allows that.
+    pub async fn topic_or_auto_create(&self, name: &str) -> Result<Arc<Topic>, Error> {
+        if let Some(topic) = self.topics.get(name) {
+            return Ok(topic);
+        }
+        if !self.shared.settings.auto_create_topics {
+            return Err(Error::Unknown(name.to_owned()));
+        }
+        let partitions = self.shared.settings.default_partitions;
+        let config = Config::default();
+        let new = NewTopic { name: name.to_owned(), partitions, config, sync: None };
+        self.topics.get_or_create(new).await
+    }
+
+    /// Deletes a topic, and what groups remember of it.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
+        self.topics.delete(name).await?;
+        self.groups.forget_topic(name).await;
+        Ok(())
+    }
+}

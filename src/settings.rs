@@ -1,0 +1,234 @@
+//! What an operator can set: by flag, by environment, by file, in that order.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything the broker was told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where Kafka clients connect; port 0 picks a free one.
+    pub kafka_listen: SocketAddr,
+    /// `host:port` that Kafka clients are told, instead of the address they reached.
+    pub kafka_advertise: Option<(String, u16)>,
+    /// Where HTTP clients connect; port 0 picks a free one.
+    pub http_listen: SocketAddr,
+    /// Whether a topic is created when a client asks about one that does not exist.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic when nobody says how many.
+    pub default_partitions: i32,
+    /// How long the first member of a group waits for others.
+    pub group_initial_rebalance_delay: Duration,
+    /// Whether a loopback client without credentials is the `dev` account, and webhooks may go to
+    /// private addresses. Only `tidelog dev` sets this.
+    pub dev: bool,
+    /// The bearer token of the management API; made at the first start when absent.
+    pub admin_token: Option<String>,
+}
+
+/// The same, each optional: what one source says. In a file an unknown key is an error.
+#[derive(Clone, Debug, Default, Deserialize, clap::Args)]
+pub struct Layer {
+    /// Directory that holds everything
+    #[arg(long, env = "TIDELOG_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address for Kafka clients; port 0 picks a free one
+    #[arg(long, env = "TIDELOG_KAFKA_LISTEN", value_name = "ADDR:PORT")]
+    pub kafka_listen: Option<SocketAddr>,
+    /// What Kafka clients are told to connect to [default: the address they reached]
+    #[arg(long, env = "TIDELOG_KAFKA_ADVERTISE", value_name = "HOST:PORT")]
+    pub kafka_advertise: Option<String>,
+    /// Address for REST, ingest, webhooks and the console; port 0 picks a free one
+    #[arg(long, env = "TIDELOG_HTTP_LISTEN", value_name = "ADDR:PORT")]
+    pub http_listen: Option<SocketAddr>,
+    /// Create topics that clients ask about
+    #[arg(long, env = "TIDELOG_AUTO_CREATE_TOPICS", value_name = "BOOL")]
+    pub auto_create_topics: Option<bool>,
+    /// Partitions of a topic when nobody says how many
+    #[arg(long, env = "TIDELOG_DEFAULT_PARTITIONS", value_name = "COUNT")]
+    pub default_partitions: Option<i32>,
+    /// Milliseconds the first member of a group waits for others
+    #[arg(long, env = "TIDELOG_GROUP_INITIAL_REBALANCE_DELAY_MS", value_name = "MS")]
+    pub group_initial_rebalance_delay_ms: Option<u64>,
+    /// Bearer token of the management API [default: made at the first start]
+    #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+}
+
+/// The keys a file may have.
+const KEYS: &[&str] = &[
+    "data_dir",
+    "kafka_listen",
+    "kafka_advertise",
+    "http_listen",
+    "auto_create_topics",
+    "default_partitions",
+    "group_initial_rebalance_delay_ms",
+    "admin_token",
+];
+
+/// Read when no file is named and it is there.
+pub const DEFAULT_FILE: &str = "tidelog.toml";
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or a value is of the wrong type.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: toml::de::Error,
+    },
+    /// The file has a key we do not know.
+    #[error("{path}: unknown key '{key}'{hint}")]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The nearest known one.
+        hint: String,
+    },
+    /// A value that cannot be.
+    #[error("{name}: {reason}")]
+    Invalid {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+impl Layer {
+    /// Reads a file; without `path`, [`DEFAULT_FILE`] if it is there.
+    pub fn from_file(path: Option<&Path>) -> Result<Self, Error> {
+        let path = match path {
+            Some(path) => path,
+            None if Path::new(DEFAULT_FILE).exists() => Path::new(DEFAULT_FILE),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let parse = |source| Error::Parse { path: path.to_owned(), source };
+        let table: toml::Table = toml::from_str(text).map_err(parse)?;
+        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+            let (path, key) = (path.to_owned(), key.clone());
+            return Err(Error::UnknownKey { hint: nearest(&key), path, key });
+        }
+        toml::from_str(text).map_err(parse)
+    }
+
+    /// This layer, and below it another.
+    pub fn over(self, below: Self) -> Self {
+        Self {
+            data_dir: self.data_dir.or(below.data_dir),
+            kafka_listen: self.kafka_listen.or(below.kafka_listen),
+            kafka_advertise: self.kafka_advertise.or(below.kafka_advertise),
+            http_listen: self.http_listen.or(below.http_listen),
+            auto_create_topics: self.auto_create_topics.or(below.auto_create_topics),
+            default_partitions: self.default_partitions.or(below.default_partitions),
+            group_initial_rebalance_delay_ms: self
+                .group_initial_rebalance_delay_ms
+                .or(below.group_initial_rebalance_delay_ms),
+            admin_token: self.admin_token.or(below.admin_token),
+        }
+    }
+
+    /// The settings, with defaults for `tidelog dev` or `tidelog serve`.
+    pub fn settings(self, dev: bool) -> Result<Settings, Error> {
+        let default_partitions = self.default_partitions.unwrap_or(1);
+        if !(1..=crate::topic::PARTITIONS_MAX).contains(&default_partitions) {
+            let reason = format!(
+                "{default_partitions} is not possible: 1 to {} are",
+                crate::topic::PARTITIONS_MAX
+            );
+            return Err(Error::Invalid { name: "default_partitions", reason });
+        }
+        let delay_ms = if dev { 0 } else { 3000 };
+        Ok(Settings {
+            data_dir: self.data_dir.unwrap_or_else(|| "./tidelog-data".into()),
+            kafka_listen: self.kafka_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9092))),
+            kafka_advertise: self.kafka_advertise.as_deref().map(host_and_port).transpose()?,
+            http_listen: self.http_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            auto_create_topics: self.auto_create_topics.unwrap_or(dev),
+            default_partitions,
+            group_initial_rebalance_delay: Duration::from_millis(
+                self.group_initial_rebalance_delay_ms.unwrap_or(delay_ms),
+            ),
+            dev,
+            admin_token: self.admin_token,
+        })
+    }
+}
+
+/// Clients would dial a wildcard address on their own machine, so it is refused here.
+fn host_and_port(text: &str) -> Result<(String, u16), Error> {
+    let invalid = |reason: String| Error::Invalid { name: "kafka_advertise", reason };
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let Some((host, port)) = parts.filter(|(host, _)| !host.is_empty()) else {
+        return Err(invalid(format!("'{text}' is not HOST:PORT")));
+    };
+    if matches!(host, "0.0.0.0" | "[::]" | "::") {
+        let text = "is where to listen, not an address a client can connect to; name a host";
+        return Err(invalid(format!("{host} {text}")));
+    }
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+fn nearest(key: &str) -> String {
+    let near = KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), known));
+    match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((similarity, known)) if similarity > 0.7 => format!("; did you mean '{known}'?"),
+        _ => format!("; known keys are {}", KEYS.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Layer, Error> {
+        Layer::parse(text, Path::new("tidelog.toml"))
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let error = parse("kafka_lisen = \"127.0.0.1:1\"").unwrap_err().to_string();
+        assert!(error.contains("'kafka_lisen'") && error.contains("'kafka_listen'"), "{error}");
+    }
+
+    #[test]
+    fn flags_go_over_the_file_and_the_file_over_defaults() {
+        let file = parse("default_partitions = 4\ndata_dir = \"/a\"").unwrap();
+        let flags = Layer { data_dir: Some("/b".into()), ..Layer::default() };
+        let settings = flags.over(file).settings(false).unwrap();
+        assert_eq!(settings.data_dir, Path::new("/b"));
+        assert_eq!(settings.default_partitions, 4);
+        assert_eq!(settings.kafka_listen.port(), 9092);
+    }
+
+    #[test]
+    fn a_wildcard_address_is_not_advertised() {
+        let layer = Layer { kafka_advertise: Some("0.0.0.0:9092".into()), ..Layer::default() };
+        let error = layer.settings(false).unwrap_err().to_string();
+        assert!(error.contains("0.0.0.0"), "{error}");
+        assert_eq!(host_and_port("[::1]:9").unwrap(), ("::1".to_owned(), 9));
+    }
+}
