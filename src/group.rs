@@ -43,7 +43,10 @@ pub use durable::{Committed, Durable, MemberState, Metadata};
 pub use error::Error;
 pub use join::{Join, Joined, JoinedMember};
 pub use liveness::{Heartbeat, LeavingMember};
-pub use member::{MEMBER_METADATA_BYTES_MAX, MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, Protocol};
+pub use member::{
+    ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
+    MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, Protocol, TEXT_BYTES_MAX,
+};
 pub use offsets::{Commit, CommitPartition, TopicPartition};
 pub use record::{Record, RecordError};
 pub use sync::{Sync, Synced};
@@ -64,7 +67,8 @@ pub struct Now {
     pub unix_ms: i64,
 }
 
-/// What the driver has to do, in order.
+/// What the driver has to do, in order, and for one input after the other: what an input is
+/// answered may rest on a record that an earlier one appended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect<T> {
     /// Answer a request.
@@ -209,6 +213,7 @@ impl<T> Group<T> {
                 }
                 Timer::Pending(id) => {
                     self.pending.remove(&id);
+                    self.watch_retention(now);
                     self.form_if_all_joined(now, out);
                 }
                 Timer::Retention => self.expire_offsets(now, out),

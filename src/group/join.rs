@@ -1,6 +1,9 @@
 //! JoinGroup: who may come in, and whether that takes a rebalance.
 
-use super::member::{MEMBER_METADATA_BYTES_MAX, MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, Member, detach};
+use super::member::{
+    GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX, MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, Member,
+    TEXT_BYTES_MAX, detach, protocol_bytes,
+};
 use super::{Effect, Error, Group, Now, Protocol, Record, Reply, State, Timer};
 use bytes::Bytes;
 use std::time::Duration;
@@ -82,6 +85,19 @@ enum Verdict {
 /// members are bounded by the session they get when the rebalance ends.
 const NEW_MEMBER_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 
+impl Join {
+    /// Whether the member can be kept: Kafka has no such limits but the length of a request.
+    fn check_bounds(&self) -> Result<(), Error> {
+        let texts = [&self.new_member_id, &self.client_id, &self.client_host, &self.protocol_type];
+        let names = self.protocols.iter().map(|protocol| &protocol.name);
+        let mut texts = texts.into_iter().chain(&self.group_instance_id).chain(names);
+        let fits = texts.all(|text| text.len() <= TEXT_BYTES_MAX)
+            && self.protocols.len() <= MEMBER_PROTOCOLS_MAX
+            && protocol_bytes(&self.protocols) <= MEMBER_METADATA_BYTES_MAX;
+        if fits { Ok(()) } else { Err(Error::InvalidRequest) }
+    }
+}
+
 impl<T> Group<T> {
     /// A member joins or rejoins.
     pub fn join(&mut self, now: Now, join: Join, ticket: T, out: &mut Vec<Effect<T>>) {
@@ -120,19 +136,12 @@ impl<T> Group<T> {
         if !limits.contains(&join.session_timeout_ms) {
             return Err(Error::InvalidSessionTimeout);
         }
-        let metadata_bytes: usize = join
-            .protocols
-            .iter()
-            .map(|protocol| protocol.name.len() + protocol.metadata.len())
-            .sum();
-        if join.protocols.len() > MEMBER_PROTOCOLS_MAX || metadata_bytes > MEMBER_METADATA_BYTES_MAX
-        {
-            return Err(Error::InvalidRequest);
-        }
+        join.check_bounds()?;
         if matches!(self.state, State::Dead) {
             return Err(Error::CoordinatorNotAvailable);
         }
-        if !self.has_room_for(&join.member_id) {
+        let group_bytes = self.members.bytes() + protocol_bytes(&join.protocols);
+        if !self.has_room_for(&join.member_id) || group_bytes > GROUP_METADATA_BYTES_MAX {
             return Err(Error::GroupMaxSizeReached);
         }
         if !self.members.supports(&join.protocol_type, &join.protocols) {

@@ -15,6 +15,12 @@ pub const MEMBERS_MAX: usize = 10_000;
 pub const MEMBER_PROTOCOLS_MAX: usize = 64;
 /// Metadata of one member over all its protocols. The leader is sent every member's.
 pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
+/// Metadata of all members of a group.
+pub const GROUP_METADATA_BYTES_MAX: usize = 64 << 20;
+/// All members' assignments together: they are one durable record.
+pub const ASSIGNMENT_BYTES_MAX: usize = 16 << 20;
+/// Ids and names: the longest string of a record.
+pub const TEXT_BYTES_MAX: usize = i16::MAX as usize;
 
 /// A way to share work that a member supports, such as `range`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +87,19 @@ impl Member {
         }
     }
 
+    fn bytes(&self) -> usize {
+        protocol_bytes(&self.protocols)
+    }
+
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|supported| supported.name == protocol);
         found.map(|supported| supported.metadata.clone()).unwrap_or_default()
     }
+}
+
+/// What a member's protocols take.
+pub(super) fn protocol_bytes(protocols: &[Protocol]) -> usize {
+    protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum()
 }
 
 /// A copy that does not keep alive the frame it came in.
@@ -107,6 +122,7 @@ pub(super) struct Roster {
     instances: BTreeMap<Str, Str>,
     /// How many members support a protocol.
     support: BTreeMap<Str, usize>,
+    bytes: usize,
 }
 
 impl Roster {
@@ -126,6 +142,7 @@ impl Roster {
         for name in distinct(&member.protocols) {
             *self.support.entry(name.clone()).or_default() += 1;
         }
+        self.bytes += member.bytes();
         self.members.insert(id, member);
     }
 
@@ -135,11 +152,12 @@ impl Roster {
             self.instances.remove(instance);
         }
         for name in distinct(&member.protocols) {
-            if let Some(count) = self.support.get_mut(name) {
-                *count -= 1;
+            match self.support.get_mut(name) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.support.remove(name)),
             }
         }
-        self.support.retain(|_, count| *count > 0);
+        self.bytes -= member.bytes();
         Some(member)
     }
 
@@ -157,6 +175,11 @@ impl Roster {
 
     pub(super) fn len(&self) -> usize {
         self.members.len()
+    }
+
+    /// What all members' protocols take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Committed offsets: committing, deleting, and their expiry.
 
-use super::member::detach;
+use super::member::{TEXT_BYTES_MAX, detach};
 use super::{Committed, Effect, Error, Group, Now, Record, Reply, State, Timer};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,15 +57,17 @@ impl<T> Group<T> {
         }
         self.touch(now, &commit.member_id);
         let mut outcomes = Vec::with_capacity(commit.partitions.len());
-        let expire_ms = commit.retention_ms.map(|ms| now.unix_ms.saturating_add(ms));
+        let expire_ms = commit.retention_ms.map(|ms| now.unix_ms.saturating_add(ms).max(0));
+        let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(TEXT_BYTES_MAX);
         for partition in &commit.partitions {
-            if partition.metadata.len() > self.options.offset_metadata_bytes_max {
+            if partition.metadata.len() > metadata_bytes_max {
                 outcomes.push(Err(Error::OffsetMetadataTooLarge));
                 continue;
             }
             let committed = Committed {
                 offset: partition.offset,
-                leader_epoch: partition.leader_epoch,
+                // The versions of the request that have an expiry have no epoch, nor has the record.
+                leader_epoch: if expire_ms.is_some() { -1 } else { partition.leader_epoch },
                 metadata: detach(&partition.metadata),
                 commit_ms: now.unix_ms,
                 expire_ms,
@@ -115,6 +117,7 @@ impl<T> Group<T> {
     /// A partition of a topic that the group consumes is refused.
     pub fn delete_offsets(
         &mut self,
+        now: Now,
         partitions: &[TopicPartition],
         ticket: T,
         out: &mut Vec<Effect<T>>,
@@ -140,31 +143,37 @@ impl<T> Group<T> {
             }
             outcomes.push(Ok(()));
         }
+        self.watch_retention(now);
         out.push(Effect::Reply(ticket, Reply::Each(outcomes)));
     }
 
     /// Topics were deleted, and with them what was committed for them.
-    pub fn remove_topic_offsets(&mut self, topics: &[Str], out: &mut Vec<Effect<T>>) {
+    pub fn remove_topic_offsets(&mut self, now: Now, topics: &[Str], out: &mut Vec<Effect<T>>) {
         let kept = self.durable.offsets().filter(|(topic, ..)| topics.contains(topic));
         let gone: Vec<_> = kept.map(|(topic, partition, _)| (topic.clone(), partition)).collect();
         gone.iter().for_each(|(topic, partition)| self.forget_offset(topic, *partition, out));
+        self.watch_retention(now);
     }
 
-    /// Looks for old offsets: those of a group without members since its last one left, those of
-    /// a group that never had members since their commit, and those of topics that the group no
-    /// longer consumes since their commit (KIP-211). A group with nothing left goes.
+    /// Looks for old offsets (KIP-211): in a group without members those committed, and its last
+    /// member gone, too long ago; in a stable one those of topics it no longer consumes. A group
+    /// with nothing left goes.
+    ///
+    /// Unlike Kafka: an offset that is set for a group whose members are long gone lives as long
+    /// as any other.
     pub(super) fn expire_offsets(&mut self, now: Now, out: &mut Vec<Effect<T>>) {
         let expiries: Vec<(TopicPartition, i64)> = self.expiries().collect();
         let (gone, kept): (Vec<_>, Vec<_>) =
             expiries.into_iter().partition(|(_, expiry)| *expiry <= now.unix_ms);
         gone.iter().for_each(|((topic, partition), _)| self.forget_offset(topic, *partition, out));
         if let Some(next) = kept.iter().map(|(_, expiry)| *expiry).min() {
-            let wait = u64::try_from(next - now.unix_ms).unwrap_or(0);
+            let wait = u64::try_from(next.saturating_sub(now.unix_ms)).unwrap_or(0);
             self.timers.set(Timer::Retention, now.since_start + Duration::from_millis(wait));
         }
         let unused = self.durable.offsets.is_empty() && self.pending.is_empty();
         if matches!(self.state, State::Empty) && unused {
-            match self.empty_since_ms().saturating_add(ms(EMPTY_GROUP_RETENTION)) - now.unix_ms {
+            let due = self.empty_since_ms().saturating_add(ms(EMPTY_GROUP_RETENTION));
+            match due.saturating_sub(now.unix_ms) {
                 wait @ 1.. => self.timers.set(
                     Timer::Retention,
                     now.since_start + Duration::from_millis(wait.unsigned_abs()),
@@ -187,14 +196,12 @@ impl<T> Group<T> {
     fn expiries(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
         let retention = ms(self.options.offsets_retention);
         let empty = matches!(self.state, State::Empty);
-        let member_less = self.durable.metadata.is_none();
         let subscribed =
             self.subscribed_topics().filter(|_| matches!(self.state, State::Stable { .. }));
         let since = self.empty_since_ms();
         self.durable.offsets().filter_map(move |(topic, partition, committed)| {
             let base = match &subscribed {
-                _ if empty && !member_less => since,
-                _ if empty => committed.commit_ms,
+                _ if empty => committed.commit_ms.max(since),
                 Some(topics) if !topics.contains(topic) => committed.commit_ms,
                 _ => return None,
             };

@@ -1,5 +1,6 @@
 //! SyncGroup: the leader hands in the assignment, everyone gets a part of it.
 
+use super::member::{ASSIGNMENT_BYTES_MAX, detach};
 use super::{Effect, Error, Group, Now, Record, Reply, State, Timer};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,7 @@ impl<T> Group<T> {
         if let Err(error) = self.check_sync(&sync) {
             return out.push(Effect::Reply(ticket, Reply::Failed(error)));
         }
-        let id = super::member::detach(&sync.member_id);
+        let id = detach(&sync.member_id);
         match &mut self.state {
             State::CompletingRebalance { syncing } => {
                 if let Some(abandoned) = syncing.insert(id.clone(), ticket) {
@@ -71,6 +72,10 @@ impl<T> Group<T> {
             || differs(&sync.protocol, self.durable.protocol())
         {
             return Err(Error::InconsistentGroupProtocol);
+        }
+        let bytes: usize = sync.assignments.iter().map(|(_, assignment)| assignment.len()).sum();
+        if bytes > ASSIGNMENT_BYTES_MAX {
+            return Err(Error::InvalidRequest);
         }
         Ok(())
     }
