@@ -3,7 +3,7 @@
 use crate::account::{self, Account, Credentials, Secret};
 use crate::cluster::{Cluster, Shared};
 use crate::control::Control;
-use crate::group::Timers;
+use crate::group::Deadlines;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::{clock, id};
@@ -63,9 +63,9 @@ impl Broker {
         )
         .context("state")?;
         let admin_token = admin_token(&control, &settings).await?;
-        let timers = Timers::default();
+        let deadlines = Deadlines::default();
         let broker = Arc::new(Self {
-            shared: Shared { settings, control, volume, state, timers },
+            shared: Shared { settings, control, volume, state, deadlines },
             credentials: Credentials::default(),
             clusters: RwLock::default(),
             admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),
@@ -93,7 +93,7 @@ impl Broker {
             }
         }
         for cluster in self.clusters() {
-            cluster.groups.load(clock::now()).context("groups")?;
+            cluster.groups.load().context("groups")?;
         }
         Ok(())
     }

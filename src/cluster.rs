@@ -23,7 +23,7 @@ pub struct Shared {
     /// Groups, offsets and record state.
     pub state: State,
     /// Deadlines of groups.
-    pub timers: crate::group::Timers,
+    pub deadlines: crate::group::Deadlines,
 }
 
 /// An account with its topics and groups.

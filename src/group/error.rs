@@ -1,0 +1,67 @@
+//! Why the coordinator refuses, and the protocol's number for it.
+
+use tidelog_protocol::ErrorCode;
+
+/// A refusal of the group coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A commit's metadata is longer than `offset.metadata.max.bytes`.
+    #[error("offset metadata too large")]
+    OffsetMetadataTooLarge,
+    /// The group is gone; the client looks up its coordinator and tries again.
+    #[error("coordinator not available")]
+    CoordinatorNotAvailable,
+    /// The request is of another generation than the group's.
+    #[error("illegal generation")]
+    IllegalGeneration,
+    /// The member shares no protocol, or not the protocol type, with the group.
+    #[error("inconsistent group protocol")]
+    InconsistentGroupProtocol,
+    /// No such member.
+    #[error("unknown member id")]
+    UnknownMemberId,
+    /// The session timeout is outside the broker's limits.
+    #[error("invalid session timeout")]
+    InvalidSessionTimeout,
+    /// The member has to rejoin.
+    #[error("rebalance in progress")]
+    RebalanceInProgress,
+    /// A limit of this broker is passed: protocols, or metadata, of a member.
+    #[error("invalid request")]
+    InvalidRequest,
+    /// Only an empty group can be deleted.
+    #[error("group not empty")]
+    NonEmptyGroup,
+    /// No such group.
+    #[error("group id not found")]
+    GroupIdNotFound,
+    /// The group is full.
+    #[error("group max size reached")]
+    GroupMaxSizeReached,
+    /// Another member took over this group instance id (KIP-345).
+    #[error("fenced instance id")]
+    FencedInstanceId,
+    /// The group consumes the topic whose offsets were to be deleted.
+    #[error("group subscribed to topic")]
+    GroupSubscribedToTopic,
+}
+
+impl From<Error> for ErrorCode {
+    fn from(error: Error) -> Self {
+        ErrorCode(match error {
+            Error::OffsetMetadataTooLarge => 12,
+            Error::CoordinatorNotAvailable => 15,
+            Error::IllegalGeneration => 22,
+            Error::InconsistentGroupProtocol => 23,
+            Error::UnknownMemberId => 25,
+            Error::InvalidSessionTimeout => 26,
+            Error::RebalanceInProgress => 27,
+            Error::InvalidRequest => 42,
+            Error::NonEmptyGroup => 68,
+            Error::GroupIdNotFound => 69,
+            Error::GroupMaxSizeReached => 81,
+            Error::FencedInstanceId => 82,
+            Error::GroupSubscribedToTopic => 86,
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! Committed offsets: committing, deleting, and their expiry.
+
+use super::member::{TEXT_BYTES_MAX, detach};
+use super::{Committed, Effect, Error, Group, Now, Record, Reply, State, Timer};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tidelog_protocol::{Reader, Str, Version, Wire};
+
+/// A request to commit offsets.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Empty in a simple commit, one outside of any membership.
+    pub member_id: Str,
+    /// Set by static members (version 7).
+    pub group_instance_id: Option<Str>,
+    /// Negative in a simple commit.
+    pub generation: i32,
+    /// How long to keep the offsets, if the client says so (versions 2 to 4).
+    pub retention_ms: Option<i64>,
+    /// What to commit.
+    pub partitions: Vec<CommitPartition>,
+}
+
+/// One partition of a commit.
+#[derive(Clone, Debug, Default)]
+pub struct CommitPartition {
+    /// The topic.
+    pub topic: Str,
+    /// The partition.
+    pub partition: i32,
+    /// The next offset to consume.
+    pub offset: i64,
+    /// Epoch of the last record consumed, or -1 (version 6).
+    pub leader_epoch: i32,
+    /// The client's note; null and empty are the same.
+    pub metadata: Str,
+}
+
+/// A partition by name.
+pub type TopicPartition = (Str, i32);
+
+/// A group without members and offsets is forgotten after this time
+/// (`offsets.retention.check.interval.ms`).
+const EMPTY_GROUP_RETENTION: Duration = Duration::from_secs(600);
+
+impl<T> Group<T> {
+    /// Commits offsets; the reply has an outcome for each partition.
+    pub fn commit_offsets(
+        &mut self,
+        now: Now,
+        commit: Commit,
+        ticket: T,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        if let Err(error) = self.check_commit(&commit) {
+            return out.push(Effect::Reply(ticket, Reply::Failed(error)));
+        }
+        self.touch(now, &commit.member_id);
+        let mut outcomes = Vec::with_capacity(commit.partitions.len());
+        let expire_ms = commit.retention_ms.map(|ms| now.unix_ms.saturating_add(ms).max(0));
+        let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(TEXT_BYTES_MAX);
+        for partition in &commit.partitions {
+            if partition.metadata.len() > metadata_bytes_max {
+                outcomes.push(Err(Error::OffsetMetadataTooLarge));
+                continue;
+            }
+            let committed = Committed {
+                offset: partition.offset,
+                // The versions of the request that have an expiry have no epoch, nor has the record.
+                leader_epoch: if expire_ms.is_some() { -1 } else { partition.leader_epoch },
+                metadata: detach(&partition.metadata),
+                commit_ms: now.unix_ms,
+                expire_ms,
+            };
+            let (topic, partition) = (detach(&partition.topic), partition.partition);
+            self.append(Record::Offset { topic, partition, committed: Some(committed) }, out);
+            outcomes.push(Ok(()));
+        }
+        if let Some(ms) = commit.retention_ms {
+            let due = now.since_start + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+            self.timers.set_sooner(Timer::Retention, due);
+        }
+        self.watch_retention(now);
+        out.push(Effect::Reply(ticket, Reply::Each(outcomes)));
+    }
+
+    fn check_commit(&self, commit: &Commit) -> Result<(), Error> {
+        let (id, instance) = (&commit.member_id, commit.group_instance_id.as_ref());
+        match self.state {
+            State::Dead => return Err(Error::CoordinatorNotAvailable),
+            State::Empty if commit.generation < 0 => return Ok(()),
+            _ if commit.generation < 0 && id.is_empty() && instance.is_none() => {
+                return Err(Error::UnknownMemberId);
+            }
+            _ => self.check_member(id, instance, commit.generation)?,
+        }
+        match self.state {
+            State::CompletingRebalance { .. } => Err(Error::RebalanceInProgress),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a group without members, and its offsets with it.
+    pub fn delete(&mut self, ticket: T, out: &mut Vec<Effect<T>>) {
+        let reply = match self.state {
+            State::Dead => Reply::Failed(Error::GroupIdNotFound),
+            State::Empty => {
+                self.bury(out);
+                Reply::Done
+            }
+            _ => Reply::Failed(Error::NonEmptyGroup),
+        };
+        out.push(Effect::Reply(ticket, reply));
+    }
+
+    /// Deletes the offsets of these partitions (OffsetDelete); the reply has an outcome for each.
+    /// A partition of a topic that the group consumes is refused.
+    pub fn delete_offsets(
+        &mut self,
+        now: Now,
+        partitions: &[TopicPartition],
+        ticket: T,
+        out: &mut Vec<Effect<T>>,
+    ) {
+        let subscribed = match self.state {
+            State::Dead => {
+                return out.push(Effect::Reply(ticket, Reply::Failed(Error::GroupIdNotFound)));
+            }
+            State::Empty => Some(BTreeSet::new()),
+            _ => self.subscribed_topics(),
+        };
+        let Some(subscribed) = subscribed else {
+            return out.push(Effect::Reply(ticket, Reply::Failed(Error::NonEmptyGroup)));
+        };
+        let mut outcomes = Vec::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            if subscribed.contains(topic) {
+                outcomes.push(Err(Error::GroupSubscribedToTopic));
+                continue;
+            }
+            if self.durable.offset(topic, *partition).is_some() {
+                self.forget_offset(topic, *partition, out);
+            }
+            outcomes.push(Ok(()));
+        }
+        self.watch_retention(now);
+        out.push(Effect::Reply(ticket, Reply::Each(outcomes)));
+    }
+
+    /// Topics were deleted, and with them what was committed for them.
+    pub fn remove_topic_offsets(&mut self, now: Now, topics: &[Str], out: &mut Vec<Effect<T>>) {
+        let kept = self.durable.offsets().filter(|(topic, ..)| topics.contains(topic));
+        let gone: Vec<_> = kept.map(|(topic, partition, _)| (topic.clone(), partition)).collect();
+        gone.iter().for_each(|(topic, partition)| self.forget_offset(topic, *partition, out));
+        self.watch_retention(now);
+    }
+
+    /// Looks for old offsets (KIP-211): in a group without members those committed, and its last
+    /// member gone, too long ago; in a stable one those of topics it no longer consumes. A group
+    /// with nothing left goes.
+    ///
+    /// Unlike Kafka: an offset that is set for a group whose members are long gone lives as long
+    /// as any other.
+    pub(super) fn expire_offsets(&mut self, now: Now, out: &mut Vec<Effect<T>>) {
+        let expiries: Vec<(TopicPartition, i64)> = self.expiries().collect();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            expiries.into_iter().partition(|(_, expiry)| *expiry <= now.unix_ms);
+        gone.iter().for_each(|((topic, partition), _)| self.forget_offset(topic, *partition, out));
+        if let Some(next) = kept.iter().map(|(_, expiry)| *expiry).min() {
+            let wait = u64::try_from(next.saturating_sub(now.unix_ms)).unwrap_or(0);
+            self.timers.set(Timer::Retention, now.since_start + Duration::from_millis(wait));
+        }
+        let unused = self.durable.offsets.is_empty() && self.pending.is_empty();
+        if matches!(self.state, State::Empty) && unused {
+            let due = self.empty_since_ms().saturating_add(ms(EMPTY_GROUP_RETENTION));
+            match due.saturating_sub(now.unix_ms) {
+                wait @ 1.. => self.timers.set(
+                    Timer::Retention,
+                    now.since_start + Duration::from_millis(wait.unsigned_abs()),
+                ),
+                _ => self.bury(out),
+            }
+        }
+    }
+
+    /// Sees to it that offsets are looked at no later than the first can expire.
+    pub(super) fn watch_retention(&mut self, now: Now) {
+        let wait = match self.durable.offsets.is_empty() {
+            true => EMPTY_GROUP_RETENTION,
+            false => self.options.offsets_retention,
+        };
+        self.timers.set_sooner(Timer::Retention, now.since_start + wait);
+    }
+
+    /// When each offset expires in ms since 1970, as far as things stand.
+    fn expiries(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        let retention = ms(self.options.offsets_retention);
+        let empty = matches!(self.state, State::Empty);
+        let subscribed =
+            self.subscribed_topics().filter(|_| matches!(self.state, State::Stable { .. }));
+        let since = self.empty_since_ms();
+        self.durable.offsets().filter_map(move |(topic, partition, committed)| {
+            let base = match &subscribed {
+                _ if empty => committed.commit_ms.max(since),
+                Some(topics) if !topics.contains(topic) => committed.commit_ms,
+                _ => return None,
+            };
+            let expiry = committed.expire_ms.unwrap_or(base.saturating_add(retention));
+            Some(((topic.clone(), partition), expiry))
+        })
+    }
+
+    fn empty_since_ms(&self) -> i64 {
+        self.durable.metadata.as_ref().map_or(i64::MIN, |metadata| metadata.since_ms)
+    }
+
+    /// The topics that members of a consumer group subscribe to; none if the group is of another
+    /// kind or a subscription cannot be read.
+    fn subscribed_topics(&self) -> Option<BTreeSet<Str>> {
+        if self.members.protocol_type()? != "consumer" {
+            return None;
+        }
+        let mut topics = BTreeSet::new();
+        for (_, member) in self.members.iter() {
+            for protocol in &member.protocols {
+                let mut input = Reader::new(protocol.metadata.clone());
+                let plain = Version { number: 0, flexible: false };
+                i16::read(&mut input, plain).ok()?;
+                topics.extend(<Vec<Str>>::read(&mut input, plain).ok()?);
+            }
+        }
+        Some(topics)
+    }
+
+    fn forget_offset(&mut self, topic: &Str, partition: i32, out: &mut Vec<Effect<T>>) {
+        self.append(Record::Offset { topic: topic.clone(), partition, committed: None }, out);
+    }
+
+    /// Leaves nothing of the group.
+    fn bury(&mut self, out: &mut Vec<Effect<T>>) {
+        let all: Vec<TopicPartition> = self
+            .durable
+            .offsets()
+            .map(|(topic, partition, _)| (topic.clone(), partition))
+            .collect();
+        all.iter().for_each(|(topic, partition)| self.forget_offset(topic, *partition, out));
+        if self.durable.metadata.is_some() {
+            self.append(Record::Group(None), out);
+        }
+        self.pending.clear();
+        self.timers.clear();
+        self.state = State::Dead;
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
