@@ -74,7 +74,9 @@ impl BatchBuilder {
         self
     }
 
-    /// Appends a record. `timestamp` is in ms since 1970. If it does not fit, nothing changes.
+    /// Appends a record. `timestamp` is in ms since 1970; of headers, no more than
+    /// [`Record::HEADERS_MAX`](super::Record::HEADERS_MAX) can be read back. If the record does
+    /// not fit, nothing changes.
     pub fn append(
         &mut self,
         timestamp: i64,

@@ -173,7 +173,11 @@ fn read_lz4(bytes: &[u8], limit: usize) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The window that every Zstandard decoder must be ready for is 8 MiB (RFC 8878, 3.1.1.1.2).
+/// The window that every Zstandard decoder must be ready for is 8 MiB (RFC 8878, 3.1.1.1.2), more
+/// than levels up to 19 ask for.
+///
+/// Unlike Kafka: a frame of level 20 to 22 that asks for a window well beyond the limit is
+/// refused, even if what is in it would be within.
 const ZSTD_WINDOW_LOG_MIN: u32 = 23;
 /// The largest window that Zstandard's own decoder takes unless told otherwise.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -215,6 +219,7 @@ fn read_bounded(
         match read(decoder, &mut out[len..])? {
             0 => {
                 out.truncate(len);
+                out.shrink_to_fit(); // records keep the whole of it
                 return Ok(out);
             }
             count => len += count,

@@ -295,7 +295,11 @@ fn every_flipped_bit_is_found_by_the_checksum_and_read_without_panic() {
 fn damage_behind_a_valid_checksum_neither_panics_nor_exceeds_the_limit() {
     let mut random = Random(3);
     let limit = 8 << 10;
-    let batches = Compression::ALL.map(|compression| build(compression, &sample(0)));
+    let batches: Vec<_> = ["java", "kafka-python", "librdkafka"]
+        .iter()
+        .flat_map(|client| Compression::ALL.map(|it| parse(vector(&format!("{client}-{it}")))))
+        .chain(Compression::ALL.map(|compression| build(compression, &sample(0))))
+        .collect();
     for _ in 0..iterations(2_000) {
         let batch = &batches[random.below(batches.len())];
         let mut bytes = batch.bytes().to_vec();
@@ -384,4 +388,16 @@ fn a_count_other_than_the_records_is_an_error() {
     let mut unknown = batch.bytes().to_vec();
     unknown[22] = 5;
     assert_eq!(read(&seal(unknown)), Err(RecordError::UnknownCompression(5)));
+}
+
+#[test]
+fn a_record_has_as_many_headers_as_are_allowed_and_no_more() {
+    let with_headers = |count| {
+        let headers = vec![RecordHeader::default(); count];
+        build(Compression::None, &[Record { headers, ..sample(0).remove(0) }])
+    };
+    let allowed = read(&with_headers(Record::HEADERS_MAX)).unwrap();
+    assert_eq!(allowed[0].headers.len(), Record::HEADERS_MAX);
+    let refused = read(&with_headers(Record::HEADERS_MAX + 1));
+    assert_eq!(refused, Err(RecordError::InvalidHeaderCount(Record::HEADERS_MAX as i32 + 1)));
 }
