@@ -103,6 +103,11 @@ impl Config {
         &self.set
     }
 
+    /// Every config, its value, and whether it was set.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        DEFINITIONS.iter().map(|it| (it.name, self.value(it.name), self.set.contains_key(it.name)))
+    }
+
     /// The value of a config of [`DEFINITIONS`].
     pub fn value(&self, name: &str) -> &str {
         let default = || DEFINITIONS.iter().find(|known| known.name == name);

@@ -1,0 +1,99 @@
+//! Kafka's APIs: which are served, and what answers them.
+//!
+//! A handler runs what must keep the order of requests (append, join) before it returns; what may
+//! wait (a sync, a rebalance, new records) is in the future it gives back.
+
+mod api_versions;
+mod cluster;
+mod fetch;
+mod groups;
+mod list_offsets;
+mod offsets;
+mod produce;
+mod topics;
+
+pub use api_versions::{api_versions, serves, unsupported_version};
+
+use crate::cluster::Cluster;
+use crate::net::Session;
+use crate::{storage_error, topic};
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+use tidelog_protocol::header::RequestHeader;
+use tidelog_protocol::{ErrorCode, Request, Response};
+
+/// What becomes of a request.
+pub enum Outcome {
+    /// An answer.
+    Answer(Response),
+    /// The client expects none.
+    Silence,
+    /// It failed and the client expects no answer: closing the connection is how it learns.
+    Hangup,
+}
+
+/// An outcome to come.
+pub type Pending = BoxFuture<'static, Outcome>;
+
+/// Calls the handler of a request.
+pub fn dispatch(
+    cluster: &Arc<Cluster>,
+    session: &Session,
+    header: &RequestHeader,
+    request: Request,
+) -> Pending {
+    use Request as R;
+    let version = header.version.number;
+    match request {
+        R::Produce(it) => produce::produce(cluster, it),
+        R::Fetch(it) => later(fetch::fetch(cluster.clone(), it, version)),
+        R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
+        R::Metadata(it) => later(cluster::metadata(
+            cluster.clone(),
+            session.advertised.clone(),
+            it,
+            version,
+        )),
+        R::DescribeCluster(_) => now(cluster::describe_cluster(cluster, session)),
+        R::FindCoordinator(it) => now(cluster::find_coordinator(session, it, version)),
+        R::CreateTopics(it) => later(topics::create(cluster.clone(), it)),
+        R::DeleteTopics(it) => later(topics::delete(cluster.clone(), it, version)),
+        R::JoinGroup(it) => later(groups::join(cluster, session, header, it)),
+        R::SyncGroup(it) => later(groups::sync(cluster, it)),
+        R::Heartbeat(it) => later(groups::heartbeat(cluster, it)),
+        R::LeaveGroup(it) => later(groups::leave(cluster, it, version)),
+        R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
+        R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
+        // Not in the table of served APIs, so the connection has refused them already.
+        _ => Box::pin(std::future::ready(Outcome::Hangup)),
+    }
+}
+
+fn now(response: impl Into<Response>) -> Pending {
+    Box::pin(std::future::ready(Outcome::Answer(response.into())))
+}
+
+fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Pending {
+    Box::pin(async { Outcome::Answer(response.await.into()) })
+}
+
+/// The code that tells a client about a failed log, and a line that tells the operator.
+fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> ErrorCode {
+    let code = storage_error::code(error);
+    if code != ErrorCode::OFFSET_OUT_OF_RANGE {
+        tracing::error!("{topic}-{partition}: {error}");
+    }
+    code
+}
+
+fn topic_error(error: &topic::Error) -> ErrorCode {
+    match error {
+        topic::Error::InvalidName(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+        topic::Error::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
+        topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
+        topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
+        topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        topic::Error::Control(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+        topic::Error::Storage(error) => storage_error::code(error),
+    }
+}

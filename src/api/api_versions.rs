@@ -1,0 +1,101 @@
+//! ApiVersions, and the table of what is served that it answers from.
+//!
+//! A version is listed because some client in use sends it. Produce is listed from 0, although
+//! 0 to 2 carry a message format that is gone: librdkafka up to 2.11.0 takes a higher minimum as
+//! "no compression" (KAFKA-18659). A request in these versions is hung up on, as Kafka does.
+
+use crate::net::Session;
+use std::ops::RangeInclusive;
+use tidelog_protocol::messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use tidelog_protocol::{ApiKey, ErrorCode};
+
+/// Every API that is served.
+const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::SaslHandshake,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::SaslAuthenticate,
+    ApiKey::DescribeCluster,
+];
+
+/// The first version of Produce with today's message format.
+const PRODUCE_MIN: i16 = 3;
+
+/// Whether a request of this version is answered.
+pub fn serves(key: ApiKey, version: i16) -> bool {
+    SERVED.contains(&key)
+        && key.versions().contains(&version)
+        && (key != ApiKey::Produce || version >= PRODUCE_MIN)
+}
+
+fn listed(key: ApiKey) -> ApiVersion {
+    let versions: RangeInclusive<i16> = key.versions();
+    ApiVersion { api_key: key as i16, min_version: *versions.start(), max_version: *versions.end() }
+}
+
+/// Answers ApiVersions, and remembers what the client says it is.
+pub fn api_versions(
+    session: &mut Session,
+    request: ApiVersionsRequest,
+    version: i16,
+) -> ApiVersionsResponse {
+    if version >= 3 {
+        let (name, number) = (request.client_software_name, request.client_software_version);
+        if !is_software_name(&name) || !is_software_name(&number) {
+            return ApiVersionsResponse {
+                error_code: ErrorCode::INVALID_REQUEST,
+                ..Default::default()
+            };
+        }
+        // Copies: slices would keep the whole frame for as long as the connection lives.
+        session.software = Some((name.to_string().into(), number.to_string().into()));
+    }
+    ApiVersionsResponse {
+        api_keys: SERVED.iter().map(|key| listed(*key)).collect(),
+        ..Default::default()
+    }
+}
+
+/// The answer to a version we do not know: which ones we do (KIP-511).
+pub fn unsupported_version() -> ApiVersionsResponse {
+    ApiVersionsResponse {
+        error_code: ErrorCode::UNSUPPORTED_VERSION,
+        api_keys: vec![listed(ApiKey::ApiVersions)],
+        ..Default::default()
+    }
+}
+
+/// Letters and digits, with `-` and `.` between them.
+fn is_software_name(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_names_are_checked_as_kafka_does() {
+        for good in ["librdkafka", "apache-kafka-java", "2.11.0", "a", "1"] {
+            assert!(is_software_name(good), "{good}");
+        }
+        for bad in ["", "-a", "a.", "a b", "a/b", "ä"] {
+            assert!(!is_software_name(bad), "{bad}");
+        }
+    }
+}

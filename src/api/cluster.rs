@@ -1,0 +1,153 @@
+//! Metadata, DescribeCluster, FindCoordinator: the one broker, and the topics it leads.
+//!
+//! Unlike Kafka: a client is told the address it reached, so the same broker works from the host,
+//! a container and another machine without configuration.
+
+use super::topic_error;
+use crate::cluster::{Cluster, NODE_ID};
+use crate::net::Session;
+use crate::topic::{self, LEADER_EPOCH, Topic};
+use std::sync::Arc;
+use tidelog_protocol::messages::{
+    DescribeClusterBroker, DescribeClusterResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, FoundCoordinator, MetadataRequest, MetadataRequestTopic,
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use tidelog_protocol::{ErrorCode, Str};
+
+/// Answers Metadata; topics that do not exist are created if both sides want that.
+pub async fn metadata(
+    cluster: Arc<Cluster>,
+    advertised: (Str, u16),
+    request: MetadataRequest,
+    version: i16,
+) -> MetadataResponse {
+    let everything = |topics: &Vec<_>| version == 0 && topics.is_empty();
+    let topics = match request.topics.filter(|topics| !everything(topics)) {
+        None => cluster.topics.all().iter().map(|topic| describe(topic)).collect(),
+        Some(asked) => {
+            let mut topics = Vec::with_capacity(asked.len());
+            for topic in asked {
+                topics.push(find(&cluster, topic, request.allow_auto_topic_creation).await);
+            }
+            topics
+        }
+    };
+    let (host, port) = advertised;
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: NODE_ID,
+            host,
+            port: i32::from(port),
+            rack: None,
+        }],
+        cluster_id: Some(cluster.account.cluster_id.as_str().into()),
+        controller_id: NODE_ID,
+        topics,
+        ..Default::default()
+    }
+}
+
+async fn find(cluster: &Cluster, asked: MetadataRequestTopic, create: bool) -> MetadataResponseTopic {
+    let Some(name) = &asked.name else {
+        return match cluster.topics.by_id(&asked.topic_id) {
+            Some(topic) => describe(&topic),
+            None => MetadataResponseTopic {
+                error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                topic_id: asked.topic_id,
+                ..Default::default()
+            },
+        };
+    };
+    let found = match create {
+        true => cluster.topic_or_auto_create(name).await,
+        false if !topic::is_valid_name(name) => Err(topic::Error::InvalidName(name.to_string())),
+        false => cluster.topics.get(name).ok_or_else(|| topic::Error::Unknown(name.to_string())),
+    };
+    match found {
+        Ok(topic) => describe(&topic),
+        Err(error) => MetadataResponseTopic {
+            error_code: topic_error(&error),
+            name: Some(name.clone()),
+            ..Default::default()
+        },
+    }
+}
+
+fn describe(topic: &Topic) -> MetadataResponseTopic {
+    let partition = |index| MetadataResponsePartition {
+        partition_index: index,
+        leader_id: NODE_ID,
+        leader_epoch: LEADER_EPOCH,
+        replica_nodes: vec![NODE_ID],
+        isr_nodes: vec![NODE_ID],
+        ..Default::default()
+    };
+    MetadataResponseTopic {
+        name: Some(topic.name.as_str().into()),
+        topic_id: topic.id,
+        partitions: (0..).take(topic.partitions.len()).map(partition).collect(),
+        ..Default::default()
+    }
+}
+
+/// Answers DescribeCluster.
+pub fn describe_cluster(cluster: &Cluster, session: &Session) -> DescribeClusterResponse {
+    let (host, port) = session.advertised.clone();
+    DescribeClusterResponse {
+        cluster_id: cluster.account.cluster_id.as_str().into(),
+        controller_id: NODE_ID,
+        brokers: vec![DescribeClusterBroker {
+            broker_id: NODE_ID,
+            host,
+            port: i32::from(port),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// The key type of a consumer group.
+const GROUP: i8 = 0;
+
+/// Answers FindCoordinator: this broker coordinates every group.
+pub fn find_coordinator(
+    session: &Session,
+    request: FindCoordinatorRequest,
+    version: i16,
+) -> FindCoordinatorResponse {
+    let (host, port) = session.advertised.clone();
+    let port = i32::from(port);
+    let find = |key: &Str| match (request.key_type, key.is_empty()) {
+        (GROUP, false) => Ok(()),
+        (GROUP, true) => Err((ErrorCode::INVALID_GROUP_ID, "the group id is empty")),
+        _ => Err((ErrorCode::INVALID_REQUEST, "only groups have a coordinator here")),
+    };
+    if version >= 4 {
+        let found = |key: Str| match find(&key) {
+            Ok(()) => {
+                FoundCoordinator { key, node_id: NODE_ID, host: host.clone(), port, ..Default::default() }
+            }
+            Err((error_code, text)) => FoundCoordinator {
+                key,
+                node_id: -1,
+                port: -1,
+                error_code,
+                error_message: Some(Str::from_static(text)),
+                ..Default::default()
+            },
+        };
+        let coordinators = request.coordinator_keys.into_iter().map(found).collect();
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    match find(&request.key) {
+        Ok(()) => FindCoordinatorResponse { node_id: NODE_ID, host, port, ..Default::default() },
+        Err((error_code, text)) => FindCoordinatorResponse {
+            error_code,
+            error_message: Some(Str::from_static(text)),
+            node_id: -1,
+            port: -1,
+            ..Default::default()
+        },
+    }
+}

@@ -1,0 +1,157 @@
+//! Fetch: whole batches from the log's maps, waiting until there are enough.
+//!
+//! Fetch sessions (KIP-227) are declined with session id 0, which every client accepts: it goes on
+//! sending full requests.
+
+use super::log_error;
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::topic::{LEADER_EPOCH, Topic};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tidelog_protocol::ErrorCode;
+use tidelog_protocol::messages::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
+    FetchTopicResponse,
+};
+use tokio::time::timeout;
+
+/// Bytes of one answer, whatever the client allows: Kafka's `fetch.max.bytes` of the broker.
+const ANSWER_BYTES_MAX: usize = 55 << 20;
+/// The longest a fetch waits, whatever the client asks.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+/// Topics go by id since this version.
+const TOPIC_IDS_SINCE: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+/// One topic of the request, found.
+struct Asked {
+    topic: Result<Arc<Topic>, ErrorCode>,
+    request: FetchTopic,
+}
+
+/// Reads, and reads again when records came, until there is enough or time is up.
+pub async fn fetch(cluster: Arc<Cluster>, request: FetchRequest, version: i16) -> FetchResponse {
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+    let deadline = clock::now() + wait;
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let find = |request: FetchTopic| {
+        let topic = match version >= TOPIC_IDS_SINCE {
+            true => cluster.topics.by_id(&request.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+            false => {
+                let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                cluster.topics.get(&request.topic).ok_or(unknown)
+            }
+        };
+        Asked { topic, request }
+    };
+    let asked: Vec<Asked> = request.topics.into_iter().map(find).collect();
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+    loop {
+        let read = Reading::new(bytes_max, request.isolation_level).read(&asked);
+        let left = deadline.saturating_sub(clock::now());
+        if read.bytes >= min_bytes || read.failed || left.is_zero() {
+            return FetchResponse { responses: read.responses, ..Default::default() };
+        }
+        // Time being up is not an error: what is there is the answer.
+        let _ = timeout(left, more(&asked, &read.responses)).await;
+    }
+}
+
+/// Waits until a partition reaches past where it stood in `seen`.
+async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
+    let mut advances = FuturesUnordered::new();
+    for (asked, seen) in asked.iter().zip(seen) {
+        let Ok(topic) = &asked.topic else { continue };
+        for answer in &seen.partitions {
+            if let Some(partition) = topic.partition(answer.partition_index) {
+                advances.push(partition.past(answer.high_watermark + 1));
+            }
+        }
+    }
+    if advances.next().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// One pass over the partitions asked for.
+struct Reading {
+    bytes_left: usize,
+    isolation_level: i8,
+    bytes: usize,
+    failed: bool,
+    responses: Vec<FetchTopicResponse>,
+}
+
+impl Reading {
+    fn new(bytes_left: usize, isolation_level: i8) -> Self {
+        Self { bytes_left, isolation_level, bytes: 0, failed: false, responses: Vec::new() }
+    }
+
+    fn read(mut self, asked: &[Asked]) -> Self {
+        for Asked { topic, request } in asked {
+            let partitions = request.partitions.iter().map(|partition| match topic {
+                Ok(topic) => self.partition(topic, partition),
+                Err(code) => self.refuse(partition.partition, *code),
+            });
+            let partitions = partitions.collect();
+            self.responses.push(FetchTopicResponse {
+                topic: request.topic.clone(),
+                topic_id: request.topic_id,
+                partitions,
+            });
+        }
+        self
+    }
+
+    fn partition(&mut self, topic: &Topic, asked: &FetchPartition) -> FetchPartitionResponse {
+        let index = asked.partition;
+        let Some(partition) = topic.partition(index) else {
+            return self.refuse(index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        match asked.current_leader_epoch {
+            ..0 | LEADER_EPOCH => {}
+            _ => return self.refuse(index, ErrorCode::UNKNOWN_LEADER_EPOCH),
+        }
+        let high_watermark = partition.high_watermark();
+        let mut response = FetchPartitionResponse {
+            partition_index: index,
+            high_watermark,
+            last_stable_offset: high_watermark,
+            log_start_offset: partition.log().log_start_offset(),
+            aborted_transactions: (self.isolation_level == READ_COMMITTED).then(Vec::new),
+            records: Some(bytes::Bytes::new()),
+            ..Default::default()
+        };
+        // The first batch of an answer comes whole, however large it is (KIP-74).
+        if asked.fetch_offset == high_watermark || (self.bytes_left == 0 && self.bytes > 0) {
+            return response;
+        }
+        let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
+        match partition.log().read(asked.fetch_offset, max, high_watermark) {
+            Ok(records) if records.len() > max && self.bytes > 0 => {}
+            Ok(records) => {
+                self.bytes += records.len();
+                self.bytes_left = self.bytes_left.saturating_sub(records.len());
+                response.records = Some(records);
+            }
+            Err(error) => {
+                self.failed = true;
+                response.error_code = log_error(&topic.name, index, &error);
+            }
+        }
+        response
+    }
+
+    fn refuse(&mut self, partition_index: i32, error_code: ErrorCode) -> FetchPartitionResponse {
+        self.failed = true;
+        FetchPartitionResponse {
+            partition_index,
+            error_code,
+            high_watermark: -1,
+            records: Some(bytes::Bytes::new()),
+            ..Default::default()
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! ListOffsets: the ends of a log, and the first record at or after a time.
+
+use super::log_error;
+use crate::cluster::Cluster;
+use crate::topic::{LEADER_EPOCH, Topic};
+use std::sync::Arc;
+use tidelog_protocol::ErrorCode;
+use tidelog_protocol::messages::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopic, ListOffsetsTopicResponse,
+};
+
+/// The end of the log.
+const LATEST: i64 = -1;
+/// The start of the log.
+const EARLIEST: i64 = -2;
+/// The record with the largest timestamp (KIP-734).
+const MAX_TIMESTAMP: i64 = -3;
+/// The start of what is stored here (KIP-405): everything is.
+const EARLIEST_LOCAL: i64 = -4;
+/// The end of what is in tiered storage (KIP-1005): nothing is.
+const LATEST_TIERED: i64 = -5;
+
+/// Answers ListOffsets; lookups by time read the log, so they run off the async workers.
+pub async fn list_offsets(cluster: Arc<Cluster>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let work = move || {
+        let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
+            let topic = cluster.topics.get(&asked.name);
+            let partitions = asked.partitions.iter().map(|it| answer(topic.as_deref(), it));
+            ListOffsetsTopicResponse { partitions: partitions.collect(), name: asked.name }
+        });
+        ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(response) => response,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn answer(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListOffsetsPartitionResponse {
+    let partition_index = asked.partition_index;
+    match find(topic, asked) {
+        Ok(found) => {
+            let (offset, timestamp) = found.unwrap_or((-1, -1));
+            let leader_epoch = if offset < 0 { -1 } else { LEADER_EPOCH };
+            let error_code = ErrorCode::NONE;
+            ListOffsetsPartitionResponse {
+                partition_index,
+                error_code,
+                timestamp,
+                offset,
+                leader_epoch,
+            }
+        }
+        Err(error_code) => {
+            ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
+        }
+    }
+}
+
+/// An offset and the timestamp of its record, -1 where it stands for no record.
+fn find(
+    topic: Option<&Topic>,
+    asked: &ListOffsetsPartition,
+) -> Result<Option<(i64, i64)>, ErrorCode> {
+    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition =
+        topic.partition(asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    if asked.current_leader_epoch > LEADER_EPOCH {
+        return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
+    }
+    let log = partition.log();
+    let failed = |error| log_error(&topic.name, asked.partition_index, &error);
+    match asked.timestamp {
+        LATEST => Ok(Some((partition.high_watermark(), -1))),
+        EARLIEST | EARLIEST_LOCAL => Ok(Some((log.log_start_offset(), -1))),
+        MAX_TIMESTAMP => log.max_timestamp().map_err(failed),
+        LATEST_TIERED => Ok(None),
+        timestamp if timestamp < 0 => Err(ErrorCode::UNSUPPORTED_VERSION),
+        timestamp => log.offset_for_time(timestamp).map_err(failed),
+    }
+}

@@ -1,0 +1,221 @@
+//! OffsetCommit and OffsetFetch.
+
+use super::topic_error;
+use crate::cluster::Cluster;
+use crate::group::{Commit, CommitPartition, Committed, Reply};
+use crate::topic;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidelog_protocol::messages::*;
+use tidelog_protocol::{ErrorCode, Str, Uuid};
+
+/// Topics go by id since this version.
+const TOPIC_IDS_SINCE: i16 = 10;
+/// Since this version OffsetFetch asks about several groups.
+const FETCH_BATCH_SINCE: i16 = 8;
+/// Before this version a commit to a group that does not exist has a wrong generation.
+const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
+/// These versions say how long to keep the offsets.
+const RETENTION: std::ops::RangeInclusive<i16> = 2..=4;
+
+/// Commits offsets; partitions that do not exist are refused one by one.
+pub async fn commit(
+    cluster: Arc<Cluster>,
+    request: OffsetCommitRequest,
+    version: i16,
+) -> OffsetCommitResponse {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut partitions = Vec::new();
+    for asked in request.topics {
+        let found = match version >= TOPIC_IDS_SINCE {
+            true => cluster.topics.by_id(&asked.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+            false => cluster
+                .topics
+                .get(&asked.name)
+                .ok_or_else(|| topic_error(&topic::Error::Unknown(String::new()))),
+        };
+        let answers = asked.partitions.iter().map(|it| {
+            let exists = found.as_ref().map_err(|code| *code).and_then(|topic| {
+                let exists = topic.partition(it.partition_index).map(|_| topic.name.as_str().into());
+                exists.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+            });
+            let error_code = match exists {
+                Ok(topic) => {
+                    partitions.push(CommitPartition {
+                        topic,
+                        partition: it.partition_index,
+                        offset: it.committed_offset,
+                        leader_epoch: it.committed_leader_epoch,
+                        metadata: it.committed_metadata.clone().unwrap_or_default(),
+                    });
+                    ErrorCode::NONE
+                }
+                Err(code) => code,
+            };
+            OffsetCommitResponsePartition { partition_index: it.partition_index, error_code }
+        });
+        let partitions = answers.collect();
+        topics.push(OffsetCommitResponseTopic {
+            name: asked.name,
+            topic_id: asked.topic_id,
+            partitions,
+        });
+    }
+    let missing = request.generation_id_or_member_epoch >= 0
+        && !cluster.groups.exists(&request.group_id);
+    let outcome = if request.group_id.is_empty() {
+        Err(ErrorCode::INVALID_GROUP_ID)
+    } else if missing && version >= GROUP_ID_NOT_FOUND_SINCE {
+        Err(ErrorCode::GROUP_ID_NOT_FOUND)
+    } else if missing {
+        Err(ErrorCode::ILLEGAL_GENERATION)
+    } else if partitions.is_empty() {
+        Ok(Vec::new())
+    } else {
+        let retention_ms = Some(request.retention_time_ms);
+        let commit = Commit {
+            member_id: request.member_id,
+            group_instance_id: request.group_instance_id,
+            generation: request.generation_id_or_member_epoch,
+            retention_ms: retention_ms.filter(|ms| *ms >= 0 && RETENTION.contains(&version)),
+            partitions,
+        };
+        match cluster.groups.commit(&request.group_id, commit).await {
+            Reply::Each(outcomes) => Ok(outcomes),
+            Reply::Failed(error) => Err(error.into()),
+            _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        }
+    };
+    fill_in(&mut topics, outcome);
+    OffsetCommitResponse { topics, ..Default::default() }
+}
+
+/// Puts the group's outcomes where no error stands yet; they are in the same order.
+fn fill_in(
+    topics: &mut [OffsetCommitResponseTopic],
+    outcome: Result<Vec<Result<(), crate::group::Error>>, ErrorCode>,
+) {
+    let open = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    let mut open = open.filter(|partition| partition.error_code == ErrorCode::NONE);
+    match outcome {
+        Err(code) => open.for_each(|partition| partition.error_code = code),
+        Ok(outcomes) => {
+            for outcome in outcomes {
+                let (Some(partition), Err(error)) = (open.next(), outcome) else { continue };
+                partition.error_code = error.into();
+            }
+        }
+    }
+}
+
+/// Answers OffsetFetch in its old form, one group, or its new one, several.
+pub async fn fetch(
+    cluster: Arc<Cluster>,
+    request: OffsetFetchRequest,
+    version: i16,
+) -> OffsetFetchResponse {
+    if version < FETCH_BATCH_SINCE {
+        let offsets = Offsets::of(&cluster, &request.group_id).await;
+        let topics = match request.topics {
+            None => offsets.all().map(|(topic, partitions)| OffsetFetchResponseTopic {
+                name: topic.clone(),
+                partitions: partitions.iter().map(|(index, it)| old_form(*index, Some(it))).collect(),
+            }).collect(),
+            Some(asked) => asked.into_iter().map(|topic| OffsetFetchResponseTopic {
+                partitions: topic.partition_indexes.iter()
+                    .map(|index| old_form(*index, offsets.get(&topic.name, *index)))
+                    .collect(),
+                name: topic.name,
+            }).collect(),
+        };
+        return OffsetFetchResponse { topics, ..Default::default() };
+    }
+    let mut groups = Vec::with_capacity(request.groups.len());
+    for asked in request.groups {
+        let offsets = Offsets::of(&cluster, &asked.group_id).await;
+        groups.push(one_group(&cluster, asked, &offsets, version));
+    }
+    OffsetFetchResponse { groups, ..Default::default() }
+}
+
+fn one_group(
+    cluster: &Cluster,
+    asked: OffsetFetchRequestGroup,
+    offsets: &Offsets,
+    version: i16,
+) -> OffsetFetchResponseGroup {
+    let by_id = version >= TOPIC_IDS_SINCE;
+    let id_of = |name: &str| -> Uuid { cluster.topics.get(name).map(|it| it.id).unwrap_or_default() };
+    let topics = match asked.topics {
+        None => offsets.all().map(|(name, partitions)| OffsetFetchResponseTopics {
+            name: name.clone(),
+            topic_id: id_of(name),
+            partitions: partitions.iter().map(|(index, it)| new_form(*index, Some(it))).collect(),
+        }).collect(),
+        Some(asked) => asked.into_iter().map(|topic| {
+            let known = by_id.then(|| cluster.topics.by_id(&topic.topic_id));
+            let name = match &known {
+                Some(Some(found)) => found.name.as_str().into(),
+                _ => topic.name.clone(),
+            };
+            let answer = |index: &i32| match known {
+                Some(None) => OffsetFetchResponsePartitions {
+                    error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                    ..new_form(*index, None)
+                },
+                _ => new_form(*index, offsets.get(&name, *index)),
+            };
+            OffsetFetchResponseTopics {
+                partitions: topic.partition_indexes.iter().map(answer).collect(),
+                topic_id: topic.topic_id,
+                name: topic.name,
+            }
+        }).collect(),
+    };
+    OffsetFetchResponseGroup { group_id: asked.group_id, topics, ..Default::default() }
+}
+
+/// What a group has committed.
+struct Offsets {
+    by_topic: BTreeMap<Str, BTreeMap<i32, Committed>>,
+}
+
+impl Offsets {
+    async fn of(cluster: &Cluster, group: &str) -> Self {
+        let mut by_topic: BTreeMap<Str, BTreeMap<i32, Committed>> = BTreeMap::new();
+        for (topic, partition, committed) in cluster.groups.offsets(group).await {
+            by_topic.entry(topic).or_default().insert(partition, committed);
+        }
+        Self { by_topic }
+    }
+
+    fn get(&self, topic: &Str, partition: i32) -> Option<&Committed> {
+        self.by_topic.get(topic)?.get(&partition)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Str, &BTreeMap<i32, Committed>)> {
+        self.by_topic.iter()
+    }
+}
+
+/// A partition without a commit has offset -1 and no error.
+fn old_form(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartition {
+    let new = new_form(index, committed);
+    OffsetFetchResponsePartition {
+        partition_index: new.partition_index,
+        committed_offset: new.committed_offset,
+        committed_leader_epoch: new.committed_leader_epoch,
+        metadata: new.metadata,
+        error_code: new.error_code,
+    }
+}
+
+fn new_form(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index: index,
+        committed_offset: committed.map_or(-1, |it| it.offset),
+        committed_leader_epoch: committed.map_or(-1, |it| it.leader_epoch),
+        metadata: Some(committed.map(|it| it.metadata.clone()).unwrap_or_default()),
+        error_code: ErrorCode::NONE,
+    }
+}

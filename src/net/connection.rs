@@ -1,0 +1,254 @@
+//! One connection: frames in, handlers called in order, answers out in the same order.
+//!
+//! A handler does what must happen in request order before it returns, and gives a future for what
+//! may wait; a bounded number of these run at once, so pipelined produces share a sync. **Answers
+//! leave in the order of their requests.**
+
+use super::frames::{FRAME_BYTES_MAX, Frame, FrameError, Frames, UNAUTHENTICATED_BYTES_MAX};
+use super::parts::Parts;
+use super::sasl::{self, Sasl};
+use super::session::Session;
+use crate::api::{self, Outcome, Pending};
+use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tidelog_protocol::messages::SaslAuthenticateRequest;
+use tidelog_protocol::header::{RequestHeader, write_response_header};
+use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Writer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Requests of a connection in flight; beyond it, we stop reading from it.
+const PIPELINE_MAX: usize = 64;
+/// A client has this long to say who it is.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// A frame that has begun is complete within this time.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+/// A client that sends nothing for this long is gone: Kafka's `connections.max.idle.ms`.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A client that takes nothing of its answers for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Guessing is slow: Kafka's `connection.failed.authentication.delay.ms`.
+const FAILED_AUTHENTICATION_DELAY: Duration = Duration::from_millis(100);
+/// Answers that are ready go out together up to this size.
+const COALESCE_BYTES_MAX: usize = 1 << 20;
+
+/// Why we hang up.
+#[derive(Debug, thiserror::Error)]
+enum Hangup {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{}", describe(*.key, *.version, .error))]
+    Malformed { key: i16, version: i16, error: DecodeError },
+    #[error("{} version {version} is not served", .key.name())]
+    Unserved { key: ApiKey, version: i16 },
+    #[error("{} before authentication", .0.name())]
+    Unauthenticated(ApiKey),
+    #[error("{0}")]
+    Refused(sasl::Refusal),
+    #[error("{} with acks=0 failed", .0.name())]
+    Unanswerable(ApiKey),
+    #[error("nothing came for {0:?}")]
+    Silent(Duration),
+    #[error("cannot write: {0}")]
+    Write(std::io::Error),
+}
+
+fn describe(key: i16, version: i16, error: &DecodeError) -> String {
+    let name = ApiKey::from_i16(key).map_or_else(|| format!("API {key}"), |key| key.name().into());
+    format!("malformed {name} version {version}: {error}")
+}
+
+/// What goes to the client, and whether that is the last it hears.
+#[derive(Default)]
+struct Answer {
+    parts: Vec<Bytes>,
+    then: Option<Hangup>,
+}
+
+type Pipeline = FuturesOrdered<BoxFuture<'static, Answer>>;
+
+/// Serves a connection until it ends.
+pub async fn serve(
+    mut stream: TcpStream,
+    mut session: Session,
+    budget: Arc<Semaphore>,
+    http_url: &str,
+) {
+    let Err(hangup) = run(&mut stream, &mut session, budget).await else { return };
+    match &hangup {
+        Hangup::Frame(FrameError::Closed) => {}
+        Hangup::Frame(FrameError::Io(error)) => tracing::debug!("{session} went away: {error}"),
+        Hangup::Frame(FrameError::TooLarge { prefix, .. }) if is_http(prefix) => {
+            tracing::warn!("closing {session}: it speaks HTTP, which is at {http_url}");
+            // Courtesy to someone who mixed up the ports; what becomes of it does not matter.
+            let _ = stream.write_all(wrong_port(http_url).as_bytes()).await;
+        }
+        Hangup::Frame(FrameError::TooLarge { prefix: [0x16, 3, ..], .. }) => {
+            tracing::warn!("closing {session}: it speaks TLS, this listener is plaintext");
+        }
+        hangup => tracing::warn!("closing {session}: {hangup}"),
+    }
+}
+
+fn is_http(prefix: &[u8; 4]) -> bool {
+    [b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"PATC", b"OPTI"].contains(&prefix)
+}
+
+fn wrong_port(http_url: &str) -> String {
+    let body = format!("This port speaks the Kafka protocol. HTTP is at {http_url}\n");
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+async fn run(
+    stream: &mut TcpStream,
+    session: &mut Session,
+    budget: Arc<Semaphore>,
+) -> Result<(), Hangup> {
+    let (mut input, mut output) = stream.split();
+    let mut frames = Frames::new(budget);
+    let mut pipeline = Pipeline::new();
+    let authenticate_by = tokio::time::Instant::now() + AUTHENTICATION_TIMEOUT;
+    loop {
+        let authenticated = session.principal.is_some();
+        let max = if authenticated { FRAME_BYTES_MAX } else { UNAUTHENTICATED_BYTES_MAX };
+        let patience = if frames.has_begun() { FRAME_TIMEOUT } else { IDLE_TIMEOUT };
+        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = if authenticated { deadline } else { deadline.min(authenticate_by) };
+        tokio::select! {
+            frame = frames.next(&mut input, max), if pipeline.len() < PIPELINE_MAX => {
+                let answer = frame.map_err(Hangup::from).and_then(|it| accept(session, it));
+                // What was asked before a hangup still gets its answer.
+                pipeline.push_back(answer.unwrap_or_else(|hangup| {
+                    ready(Answer { parts: Vec::new(), then: Some(hangup) })
+                }));
+            }
+            Some(answer) = pipeline.next() => {
+                write(&mut output, &mut pipeline, answer).await?;
+            }
+            () = tokio::time::sleep_until(deadline), if pipeline.is_empty() => {
+                return Err(Hangup::Silent(patience));
+            }
+        }
+    }
+}
+
+/// Writes an answer and those behind it that are ready too.
+async fn write(
+    output: &mut WriteHalf<'_>,
+    pipeline: &mut Pipeline,
+    mut answer: Answer,
+) -> Result<(), Hangup> {
+    let mut parts = Parts::default();
+    loop {
+        parts.extend(answer.parts);
+        if answer.then.is_some() || parts.remaining() > COALESCE_BYTES_MAX {
+            break;
+        }
+        answer = match pipeline.next().now_or_never() {
+            Some(Some(next)) => next,
+            _ => Answer::default(),
+        };
+        if answer.parts.is_empty() && answer.then.is_none() {
+            break;
+        }
+    }
+    while parts.has_remaining() {
+        let written = tokio::time::timeout(WRITE_TIMEOUT, output.write_buf(&mut parts)).await;
+        written.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
+    }
+    answer.then.map_or(Ok(()), Err)
+}
+
+/// Decodes a request and starts answering it.
+fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answer>, Hangup> {
+    if session.sasl == Sasl::BarePlain {
+        sasl::plain(session, &frame.bytes).map_err(Hangup::Refused)?;
+        return Ok(ready(Answer { parts: Writer::default().into_frame(), then: None }));
+    }
+    let word = |at: usize| frame.bytes.get(at..at + 2).map_or(-1, |it| i16::from_be_bytes([it[0], it[1]]));
+    let (key, version) = (word(0), word(2));
+    let malformed = |error| Hangup::Malformed { key, version, error };
+    let mut input = Reader::new(frame.bytes.clone());
+    let header = RequestHeader::read(&mut input).map_err(malformed)?;
+    if !header.key.versions().contains(&version) {
+        // Only ApiVersions gets here: it is told, in version 0, what to ask instead.
+        let header = RequestHeader { version: header.key.version(0), ..header };
+        return Ok(ready(encode(&header, &api::unsupported_version().into(), None)));
+    }
+    if !api::serves(header.key, version) {
+        return Err(Hangup::Unserved { key: header.key, version });
+    }
+    let request = Request::read(header.key, header.version, &mut input).map_err(malformed)?;
+    input.finish().map_err(malformed)?;
+    match request {
+        Request::ApiVersions(request) => {
+            let response = api::api_versions(session, request, version);
+            Ok(ready(encode(&header, &response.into(), None)))
+        }
+        Request::SaslHandshake(request) => {
+            let response = sasl::handshake(session, &request, version);
+            Ok(ready(encode(&header, &response.into(), None)))
+        }
+        Request::SaslAuthenticate(request) => Ok(authenticate(session, &request, header)),
+        request => {
+            let Some(principal) = &session.principal else {
+                return Err(Hangup::Unauthenticated(header.key));
+            };
+            let pending = api::dispatch(&principal.cluster, session, &header, request);
+            Ok(finish(header, pending, frame.permit))
+        }
+    }
+}
+
+fn authenticate(
+    session: &mut Session,
+    request: &SaslAuthenticateRequest,
+    header: RequestHeader,
+) -> BoxFuture<'static, Answer> {
+    let (response, refusal) = sasl::authenticate(session, request);
+    Box::pin(async move {
+        if refusal.is_some() {
+            tokio::time::sleep(FAILED_AUTHENTICATION_DELAY).await;
+        }
+        encode(&header, &response.into(), refusal.map(Hangup::Refused))
+    })
+}
+
+/// Encodes the answer when it is there. The request's share of the budget is held until then.
+fn finish(
+    header: RequestHeader,
+    pending: Pending,
+    permit: Option<OwnedSemaphorePermit>,
+) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let outcome = pending.await;
+        drop(permit);
+        match outcome {
+            Outcome::Answer(response) => encode(&header, &response, None),
+            Outcome::Silence => Answer::default(),
+            Outcome::Hangup => {
+                Answer { parts: Vec::new(), then: Some(Hangup::Unanswerable(header.key)) }
+            }
+        }
+    })
+}
+
+fn encode(header: &RequestHeader, response: &Response, then: Option<Hangup>) -> Answer {
+    let mut out = Writer::default();
+    write_response_header(&mut out, header.key, header.version, header.correlation_id);
+    response.write(&mut out, header.version);
+    Answer { parts: out.into_frame(), then }
+}
+
+fn ready(answer: Answer) -> BoxFuture<'static, Answer> {
+    Box::pin(std::future::ready(answer))
+}

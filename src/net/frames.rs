@@ -1,0 +1,152 @@
+//! Frames off a socket: a length of four bytes, and as many bytes.
+//!
+//! **Memory is taken as bytes arrive, never because a length was announced**, and a large frame
+//! waits for its share of the process's budget first.
+
+use bytes::{Buf, Bytes, BytesMut};
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A frame of a client that has not said who it is.
+pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
+/// A frame of any other client: Kafka's `socket.request.max.bytes`.
+pub const FRAME_BYTES_MAX: usize = 100 << 20;
+/// Frames up to this size go without a permit: they are covered by the bound on connections.
+const FREE_BYTES: usize = 64 << 10;
+const PREFIX_BYTES: usize = 4;
+
+/// One frame, and its share of the budget until it is answered.
+pub struct Frame {
+    /// The bytes after the length.
+    pub bytes: Bytes,
+    /// Returned to the budget when dropped.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Why there is no further frame.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The client hung up between two frames.
+    #[error("closed")]
+    Closed,
+    /// The socket failed, or the client hung up inside a frame.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A negative or too large length; the first bytes tell what the client may have meant.
+    #[error("frame of {len} bytes is over the limit of {max}")]
+    TooLarge {
+        /// The length announced.
+        len: u32,
+        /// The limit that holds for this client.
+        max: usize,
+        /// The length's own four bytes.
+        prefix: [u8; PREFIX_BYTES],
+    },
+}
+
+/// What has been read and not been taken yet.
+pub struct Frames {
+    buffer: BytesMut,
+    budget: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Frames {
+    /// Nothing read yet.
+    pub fn new(budget: Arc<Semaphore>) -> Self {
+        Self { buffer: BytesMut::new(), budget, permit: None }
+    }
+
+    /// Whether part of a frame is here.
+    pub fn has_begun(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The next frame. Cancel safe: what was read stays.
+    pub async fn next(
+        &mut self,
+        input: &mut (impl AsyncRead + Unpin),
+        max: usize,
+    ) -> Result<Frame, FrameError> {
+        loop {
+            let missing = match self.announced(max)? {
+                Some(len) if self.buffer.len() >= PREFIX_BYTES + len => {
+                    self.buffer.advance(PREFIX_BYTES);
+                    let bytes = self.buffer.split_to(len).freeze();
+                    return Ok(Frame { bytes, permit: self.permit.take() });
+                }
+                Some(len) => {
+                    self.admit(len).await;
+                    PREFIX_BYTES + len - self.buffer.len()
+                }
+                None => PREFIX_BYTES,
+            };
+            // At most doubles what is here, so a client pays for what it makes us hold.
+            self.buffer.reserve(missing.min(self.buffer.len().max(FREE_BYTES)));
+            if input.read_buf(&mut self.buffer).await? == 0 {
+                return Err(match self.has_begun() {
+                    true => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                    false => FrameError::Closed,
+                });
+            }
+        }
+    }
+
+    fn announced(&self, max: usize) -> Result<Option<usize>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let len = u32::from_be_bytes(*prefix);
+        match usize::try_from(len) {
+            Ok(bytes) if bytes <= max => Ok(Some(bytes)),
+            _ => Err(FrameError::TooLarge { len, max, prefix: *prefix }),
+        }
+    }
+
+    async fn admit(&mut self, len: usize) {
+        if len > FREE_BYTES && self.permit.is_none() {
+            let kib = u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+            // The semaphore is never closed; without a permit the frame would only be uncounted.
+            self.permit = self.budget.clone().acquire_many_owned(kib).await.ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames() -> Frames {
+        Frames::new(Arc::new(Semaphore::new(1 << 20)))
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_whole_however_the_bytes_arrive() {
+        let sent = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01z";
+        for cut in 0..sent.len() {
+            let mut input = (&sent[..cut]).chain(&sent[cut..]);
+            let mut frames = frames();
+            for expected in ["abc", "", "z"] {
+                assert_eq!(frames.next(&mut input, 10).await.unwrap().bytes, expected);
+            }
+            assert!(matches!(frames.next(&mut input, 10).await, Err(FrameError::Closed)));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_is_no_reason_to_allocate() {
+        let mut input = &b"\x05\0\0\0abc"[..];
+        let mut frames = frames();
+        let error = frames.next(&mut input, FRAME_BYTES_MAX).await.err().unwrap();
+        assert!(matches!(error, FrameError::Io(_)), "{error}");
+        assert!(frames.buffer.capacity() <= 2 * FREE_BYTES, "{}", frames.buffer.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_length_over_the_limit_is_refused_with_its_bytes() {
+        for prefix in [*b"GET ", [0x16, 3, 1, 0], [0xff; 4]] {
+            let error = frames().next(&mut &prefix[..], FRAME_BYTES_MAX).await.err().unwrap();
+            assert!(matches!(error, FrameError::TooLarge { prefix: it, .. } if it == prefix));
+        }
+    }
+}
