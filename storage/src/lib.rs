@@ -1,1 +1,46 @@
 //! Partition logs in Kafka's own file format.
+//!
+//! **This crate knows files and record batches: no requests, no accounts, no async.** The caller
+//! decides what runs on which thread.
+//!
+//! ```text
+//! <root>/lock                                  held while a process has the volume open
+//! <root>/recovery-checkpoint                   how far each partition is durable
+//! <root>/deleted/                              partitions on their way out
+//! <root>/<partition>/00000000000000000000.log  record batches, byte for byte as Kafka stores them
+//!                   /00000000000000000000.index .timeindex
+//!                   /leader-epoch-checkpoint partition.metadata
+//! ```
+//!
+//! - A [`Volume`] is one data directory: its lock, its commit thread, its checkpoint.
+//! - A [`Partition`] is one log in it. Appends are written at once and acknowledged when the
+//!   **high watermark** passes them, which happens **after a sync that covers them, never before**.
+//! - Reads are slices of read-only maps, without a copy, and end below the high watermark.
+//! - Opening repairs what a crash left and says so in [`Recovered`]; see the `recovery` module for
+//!   what is cut and what never is.
+//! - An idle partition holds no thread, no open file and no map beyond a bounded cache.
+//!
+//! Indexes, checkpoints and snapshots are caches or hints: a log without them opens, only slower.
+
+mod cache;
+mod checkpoint;
+mod clock;
+mod commit;
+mod error;
+mod files;
+pub mod fs;
+mod index;
+mod log;
+mod mmap;
+mod open;
+mod partition;
+mod recovery;
+mod scan;
+mod segment;
+mod volume;
+
+pub use error::{Error, Result};
+pub use mmap::Map;
+pub use partition::{Appended, OnAdvance, Partition, PartitionOptions};
+pub use recovery::{Action, Recovered, Repair};
+pub use volume::{Flush, OnFailure, Volume, VolumeOptions};

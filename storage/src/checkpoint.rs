@@ -1,0 +1,250 @@
+//! The small text files beside the logs.
+//!
+//! `recovery-checkpoint`, in the data directory: how far each partition is known to be durable,
+//! and whether the volume was closed in order. One line a partition:
+//!
+//! ```text
+//! tidelog-recovery-checkpoint 1 clean
+//! <topic id> <log start offset> <segment base offset> <position> <offset> <directory>
+//! crc32c <of all lines above, 8 hex digits>
+//! ```
+//!
+//! **A file that does not parse counts as absent**: the segments are then scanned in whole.
+//!
+//! `leader-epoch-checkpoint` and `partition.metadata`, in a partition's directory, are Kafka's.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+use crate::fs::{Fs, read_all, replace};
+
+/// How far a partition is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecoveryPoint {
+    pub topic_id: [u8; 16],
+    pub log_start_offset: i64,
+    pub end: End,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Base offset of the last segment.
+    pub segment: i64,
+    /// Bytes in it.
+    pub position: u64,
+    /// The next offset.
+    pub offset: i64,
+}
+
+/// All recovery points of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub clean: bool,
+    pub points: HashMap<PathBuf, RecoveryPoint>,
+}
+
+const CHECKPOINT_FILE: &str = "recovery-checkpoint";
+const CHECKPOINT_TITLE: &str = "tidelog-recovery-checkpoint 1";
+
+impl Checkpoint {
+    /// The checkpoint in `root`, an empty one when there is none to trust.
+    pub(crate) fn read(fs: &dyn Fs, root: &Path) -> Self {
+        let bytes = read_all(fs, &root.join(CHECKPOINT_FILE)).unwrap_or_default();
+        std::str::from_utf8(&bytes).ok().and_then(Self::parse).unwrap_or_default()
+    }
+
+    /// Replaces the checkpoint in `root`, durably.
+    pub(crate) fn write(&self, fs: &dyn Fs, root: &Path) -> Result<()> {
+        let path = root.join(CHECKPOINT_FILE);
+        replace(fs, &path, self.format().as_bytes()).context("write", &path)?;
+        fs.sync_dir(root).context("sync", root)
+    }
+
+    fn format(&self) -> String {
+        let state = if self.clean { "clean" } else { "running" };
+        let mut text = format!("{CHECKPOINT_TITLE} {state}\n");
+        for (dir, RecoveryPoint { topic_id, log_start_offset, end }) in &self.points {
+            let id = format_topic_id(topic_id);
+            let End { segment, position, offset } = end;
+            let dir = dir.display();
+            let _infallible =
+                writeln!(text, "{id} {log_start_offset} {segment} {position} {offset} {dir}");
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        let _infallible = writeln!(text, "crc32c {crc:08x}");
+        text
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (lines, crc) = text.strip_suffix('\n')?.rsplit_once('\n')?;
+        let checked = &text[..=lines.len()];
+        let stored = u32::from_str_radix(crc.strip_prefix("crc32c ")?, 16).ok()?;
+        if crc32c::crc32c(checked.as_bytes()) != stored {
+            return None;
+        }
+        let mut lines = lines.lines();
+        let clean = match lines.next()?.strip_prefix(CHECKPOINT_TITLE)? {
+            " clean" => true,
+            " running" => false,
+            _ => return None,
+        };
+        let points = lines.map(parse_point).collect::<Option<_>>()?;
+        Some(Self { clean, points })
+    }
+}
+
+fn parse_point(line: &str) -> Option<(PathBuf, RecoveryPoint)> {
+    let mut fields = line.splitn(6, ' ');
+    let topic_id = parse_topic_id(fields.next()?)?;
+    let log_start_offset = fields.next()?.parse().ok()?;
+    let segment = fields.next()?.parse().ok()?;
+    let position = fields.next()?.parse().ok()?;
+    let offset = fields.next()?.parse().ok()?;
+    let end = End { segment, position, offset };
+    Some((fields.next()?.into(), RecoveryPoint { topic_id, log_start_offset, end }))
+}
+
+/// Where each leader epoch started, first to last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeaderEpochs(Vec<(i32, i64)>);
+
+const EPOCH_FILE: &str = "leader-epoch-checkpoint";
+
+impl LeaderEpochs {
+    /// The epochs of the log in `dir` up to `log_end_offset`; what lies beyond was lost with the
+    /// tail.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, log_end_offset: i64) -> Self {
+        let bytes = read_all(fs, &dir.join(EPOCH_FILE)).unwrap_or_default();
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        let mut epochs = Self::parse(&text).unwrap_or_default();
+        epochs.0.retain(|(_, start)| *start < log_end_offset);
+        epochs
+    }
+
+    /// Notes that `epoch` appends at `offset`; whether it is a new one, to be written.
+    pub(crate) fn assign(&mut self, epoch: i32, offset: i64) -> bool {
+        let new = self.0.last().is_none_or(|(last, _)| epoch > *last);
+        if new {
+            self.0.push((epoch, offset));
+        }
+        new
+    }
+
+    /// Replaces the file in `dir`, durably.
+    pub(crate) fn write(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let mut text = format!("0\n{}\n", self.0.len());
+        for (epoch, start) in &self.0 {
+            let _infallible = writeln!(text, "{epoch} {start}");
+        }
+        let path = dir.join(EPOCH_FILE);
+        replace(fs, &path, text.as_bytes()).context("write", &path)?;
+        fs.sync_dir(dir).context("sync", dir)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        if lines.next()? != "0" {
+            return None;
+        }
+        let count: usize = lines.next()?.parse().ok()?;
+        let entry = |line: &str| {
+            let (epoch, start) = line.split_once(' ')?;
+            Some((epoch.parse().ok()?, start.parse().ok()?))
+        };
+        let epochs = lines.map(entry).collect::<Option<Vec<_>>>()?;
+        (epochs.len() == count).then_some(Self(epochs))
+    }
+}
+
+const METADATA_FILE: &str = "partition.metadata";
+
+/// The id of the topic that the partition in `dir` belongs to, as text.
+pub(crate) fn read_topic_id(fs: &dyn Fs, dir: &Path) -> Option<String> {
+    let text = String::from_utf8(read_all(fs, &dir.join(METADATA_FILE)).ok()?).ok()?;
+    let mut lines = text.lines();
+    (lines.next()? == "version: 0").then_some(())?;
+    let id = lines.next()?.strip_prefix("topic_id: ")?;
+    parse_topic_id(id).map(|_| id.to_owned())
+}
+
+/// Writes `partition.metadata`; durable once the directory is synced.
+pub(crate) fn write_topic_id(fs: &dyn Fs, dir: &Path, topic_id: &[u8; 16]) -> Result<()> {
+    let path = dir.join(METADATA_FILE);
+    let text = format!("version: 0\ntopic_id: {}\n", format_topic_id(topic_id));
+    replace(fs, &path, text.as_bytes()).context("write", &path)
+}
+
+const BASE64_URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The id as Kafka prints it: URL-safe base64 without padding, 22 characters.
+pub(crate) fn format_topic_id(id: &[u8; 16]) -> String {
+    let bits = u128::from_be_bytes(*id);
+    // 22 digits of 6 bits are 132: the last digit has four bits of padding.
+    let digit = |n: u32| match n {
+        0 => (bits << 4) & 0x3f,
+        n => (bits >> (6 * n - 4)) & 0x3f,
+    };
+    (0..22).rev().map(|n| char::from(BASE64_URL[digit(n) as usize])).collect()
+}
+
+fn parse_topic_id(text: &str) -> Option<[u8; 16]> {
+    if text.len() != 22 {
+        return None;
+    }
+    let mut bits = 0_u128;
+    for (n, byte) in text.bytes().enumerate() {
+        let digit = BASE64_URL.iter().position(|known| *known == byte)? as u128;
+        bits = match n {
+            21 => bits << 2 | digit >> 4,
+            _ => bits << 6 | digit,
+        };
+    }
+    Some(bits.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_ids_are_written_as_kafka_prints_them() {
+        // `Uuid.ONE_UUID.toString()` and the largest id.
+        let mut one = [0; 16];
+        one[15] = 1;
+        assert_eq!(format_topic_id(&one), "AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(format_topic_id(&[0xff; 16]), "_____________________w");
+        let id: [u8; 16] = std::array::from_fn(|n| (n * 37 + 5) as u8);
+        assert_eq!(parse_topic_id(&format_topic_id(&id)), Some(id));
+    }
+
+    #[test]
+    fn a_checkpoint_with_any_byte_changed_counts_as_absent() {
+        let point = RecoveryPoint {
+            topic_id: [7; 16],
+            log_start_offset: 3,
+            end: End { segment: 10, position: 2048, offset: 25 },
+        };
+        let points = HashMap::from([(PathBuf::from("accounts/a b/t-0"), point)]);
+        let checkpoint = Checkpoint { clean: true, points };
+        let text = checkpoint.format();
+        assert_eq!(Checkpoint::parse(&text), Some(checkpoint));
+        for n in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[n] ^= 1;
+            let parsed = String::from_utf8(bytes).ok().and_then(|text| Checkpoint::parse(&text));
+            assert_eq!(parsed, None, "byte {n}");
+            assert_eq!(Checkpoint::parse(&text[..n]), None, "cut at {n}");
+        }
+    }
+
+    #[test]
+    fn leader_epochs_are_in_kafkas_layout_and_end_with_the_log() {
+        let epochs = LeaderEpochs::parse("0\n2\n0 0\n3 17\n").unwrap();
+        assert_eq!(epochs.0, [(0, 0), (3, 17)]);
+        assert_eq!(LeaderEpochs::parse("1\n0\n"), None);
+        assert_eq!(LeaderEpochs::parse("0\n2\n0 0\n"), None);
+    }
+}

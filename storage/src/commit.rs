@@ -1,0 +1,171 @@
+//! Group commit: one thread that makes appends durable, as many as there are at a time.
+//!
+//! There is no timer: while one round syncs, appends queue their partitions for the next. A round
+//! 1. takes the queued partitions and how far each is written,
+//! 2. syncs their files: few in parallel, many by one `syncfs`,
+//! 3. advances each high watermark **to what was written before the sync began**.
+//!
+//! **A failed sync is final.** The kernel may have dropped the bytes and report success next time,
+//! so nothing is retried: the volume is poisoned, the failure is told once, and only a restart,
+//! which reads the disk again, goes on. All syncs of log files happen under one lock, since a
+//! failure is reported to only one of the calls.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clock::now;
+use crate::error::{Context, Error, Result};
+use crate::partition::{Inner, Pending};
+use crate::volume::{Flush, Shared};
+
+/// Files that are synced each by itself; more take one `syncfs`.
+const SINGLE_SYNCS_MAX: usize = 16;
+/// Syncs at a time.
+const PARALLEL_SYNCS: usize = 4;
+/// How old the recovery checkpoint may get: what recovery has to check, and the time in which
+/// damage may pass for a torn tail.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Partitions with bytes to sync.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub dirty: Vec<Arc<Inner>>,
+    pub stopped: bool,
+}
+
+/// The commit thread: ends when the volume is closed, dropped or poisoned.
+pub(crate) fn run(shared: &Shared) {
+    let mut due = Due { sync: None, checkpoint: None };
+    while let Some(dirty) = due.wait(shared) {
+        let failed = !dirty.is_empty() && shared.commit(dirty).is_err();
+        if failed || due.write_checkpoint(shared).is_err() {
+            return;
+        }
+    }
+}
+
+/// When something is to be done although nothing is appended.
+struct Due {
+    sync: Option<Instant>,
+    checkpoint: Option<Instant>,
+}
+
+impl Due {
+    /// Waits for partitions to sync or for the checkpoint's time; `None` when stopped.
+    fn wait(&mut self, shared: &Shared) -> Option<Vec<Arc<Inner>>> {
+        let mut queue = shared.queue.lock();
+        loop {
+            if queue.stopped {
+                return None;
+            }
+            let ready = match shared.flush {
+                Flush::Commit => !queue.dirty.is_empty(),
+                Flush::Interval(interval) if !queue.dirty.is_empty() => {
+                    now() >= *self.sync.get_or_insert_with(|| now() + interval)
+                }
+                Flush::Interval(_) | Flush::Never | Flush::Manual => false,
+            };
+            if ready {
+                self.sync = None;
+                return Some(std::mem::take(&mut queue.dirty));
+            }
+            if shared.changed.load(Ordering::Acquire) {
+                let due = *self.checkpoint.get_or_insert_with(|| now() + CHECKPOINT_INTERVAL);
+                if now() >= due {
+                    return Some(Vec::new());
+                }
+            }
+            match [self.sync, self.checkpoint].into_iter().flatten().min() {
+                Some(due) => drop(shared.wake.wait_until(&mut queue, due)),
+                None => shared.wake.wait(&mut queue),
+            }
+        }
+    }
+
+    fn write_checkpoint(&mut self, shared: &Shared) -> Result<()> {
+        let changed = shared.changed.load(Ordering::Acquire);
+        let due = changed
+            .then(|| *self.checkpoint.get_or_insert_with(|| now() + CHECKPOINT_INTERVAL))
+            .is_some_and(|due| now() >= due);
+        if !due {
+            return Ok(());
+        }
+        self.checkpoint = None;
+        shared.write_checkpoint(false)
+    }
+}
+
+impl Shared {
+    /// Has the next round sync the partition.
+    pub(crate) fn enqueue(&self, inner: &Arc<Inner>) {
+        if !inner.queued.swap(true, Ordering::SeqCst) {
+            self.queue.lock().dirty.push(inner.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// One round.
+    pub(crate) fn commit(&self, dirty: Vec<Arc<Inner>>) -> Result<()> {
+        let pending: Vec<_> =
+            dirty.iter().filter_map(|inner| Some((inner, inner.take_pending()?))).collect();
+        self.sync(|| self.sync_files(&pending))?;
+        for (inner, pending) in pending {
+            inner.synced(pending.end);
+        }
+        self.changed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Runs a sync of log data. After a failure no other one may run.
+    pub(crate) fn sync(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+        let failure = {
+            let _one_at_a_time = self.syncing.lock();
+            self.check_healthy()?;
+            match sync() {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    self.poisoned.store(true, Ordering::SeqCst);
+                    error
+                }
+            }
+        };
+        (self.on_failure)(&failure);
+        Err(failure)
+    }
+
+    /// An error once a sync has failed.
+    pub(crate) fn check_healthy(&self) -> Result<()> {
+        match self.poisoned.load(Ordering::SeqCst) {
+            true => Err(Error::Poisoned),
+            false => Ok(()),
+        }
+    }
+
+    fn sync_files(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<()> {
+        let files: Vec<_> =
+            pending.iter().filter_map(|(_, pending)| pending.file.as_ref()).collect();
+        if files.len() > SINGLE_SYNCS_MAX {
+            match self.root_dir.sync_filesystem() {
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+                result => return result.context("sync", &self.root),
+            }
+        }
+        if let [(file, path)] = files[..] {
+            return file.sync_data().context("sync", path);
+        }
+        let share = files.len().div_ceil(PARALLEL_SYNCS).max(1);
+        let sync_share = |files: &[&(Arc<dyn crate::fs::File>, std::path::PathBuf)]| {
+            files.iter().try_for_each(|(file, path)| file.sync_data().context("sync", path))
+        };
+        thread::scope(|scope| {
+            let syncs: Vec<_> =
+                files.chunks(share).map(|files| scope.spawn(move || sync_share(files))).collect();
+            syncs
+                .into_iter()
+                .map(|sync| sync.join().expect("a sync does not panic"))
+                .fold(Ok(()), Result::and)
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! The files of a volume's segments: opened and mapped when needed, closed when others need more.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cache::Cache;
+use crate::error::{Context, Result};
+use crate::fs::{File, Fs};
+use crate::mmap::Map;
+
+/// Open files kept per volume; a process has 1,024 unless its limit is raised, and sockets need
+/// most of them then. More are open only while they have bytes to sync.
+const OPEN_FILES_MAX: usize = 512;
+/// Maps kept per volume, of the 65,530 a process may have on Linux.
+const MAPS_MAX: usize = 4096;
+
+/// The file system with what is open on it.
+pub(crate) struct Files {
+    pub fs: Arc<dyn Fs>,
+    open: Cache<Arc<dyn File>>,
+    maps: Cache<Map>,
+    next_key: AtomicU64,
+}
+
+/// Names a segment in the caches: unlike its path, never used for another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key(u64);
+
+/// The files of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Log = 0,
+    OffsetIndex = 1,
+    TimeIndex = 2,
+}
+
+impl Key {
+    fn of(self, kind: Kind) -> u64 {
+        self.0 + kind as u64
+    }
+}
+
+impl Files {
+    pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
+        let (open, maps) = (Cache::new(OPEN_FILES_MAX), Cache::new(MAPS_MAX));
+        Self { fs, open, maps, next_key: AtomicU64::new(0) }
+    }
+
+    /// A key that was never given out before.
+    pub(crate) fn new_key(&self) -> Key {
+        Key(self.next_key.fetch_add(3, Ordering::Relaxed))
+    }
+
+    /// The open log file of `key`, which is at `path`.
+    pub(crate) fn open(&self, key: Key, path: &Path) -> Result<Arc<dyn File>> {
+        let open = || self.fs.open(path);
+        self.open.get(key.of(Kind::Log), |_| true, open).context("open", path)
+    }
+
+    /// A map of at least the first `published` bytes of the log file of `key`.
+    pub(crate) fn map(&self, key: Key, path: &Path, published: u64) -> Result<Map> {
+        let covers = |map: &Map| map.len() as u64 >= published;
+        let file = || self.open.get(key.of(Kind::Log), |_| true, || self.fs.open(path));
+        let open = || file()?.map(published);
+        self.maps.get(key.of(Kind::Log), covers, open).context("map", path)
+    }
+
+    /// A map of a whole index file, which is only ever replaced, never written to.
+    pub(crate) fn map_index(&self, key: Key, kind: Kind, path: &Path) -> io::Result<Map> {
+        let open = || {
+            let file = self.fs.open(path)?;
+            file.map(file.len()?)
+        };
+        self.maps.get(key.of(kind), |_| true, open)
+    }
+
+    /// Lets go of the maps of the index files, which are to be replaced.
+    pub(crate) fn forget_indexes(&self, key: Key) {
+        self.maps.remove(key.of(Kind::OffsetIndex));
+        self.maps.remove(key.of(Kind::TimeIndex));
+    }
+
+    /// Closes all that is cached of `key`.
+    pub(crate) fn forget(&self, key: Key) {
+        self.open.remove(key.of(Kind::Log));
+        self.maps.remove(key.of(Kind::Log));
+        self.forget_indexes(key);
+    }
+}

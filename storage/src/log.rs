@@ -1,0 +1,195 @@
+//! The appending side of a partition: where the next batch goes.
+//!
+//! **All of it is under the partition's one mutex.** A failed append leaves the log as it was: the
+//! bytes that were written are past the end, are taken off at once, and the next append overwrites
+//! them.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use tidelog_protocol::records::{Batch, Header};
+
+use crate::checkpoint::{End, LeaderEpochs};
+use crate::error::{Context, Error, Result};
+use crate::fs::{File, write_all_at};
+use crate::index::Index;
+use crate::partition::Inner;
+use crate::segment::{Segment, Setup, file_name};
+
+pub(crate) struct Log {
+    pub active: Arc<Segment>,
+    pub end: End,
+    /// How far a sync covered the log.
+    pub durable: End,
+    /// The active file, while it has bytes that no sync covers.
+    pub unsynced: Option<Arc<dyn File>>,
+    /// Whether the index files lack something, or the active file has a tail to trim.
+    pub untidy: bool,
+    pub closed: bool,
+    /// Read at the first append.
+    epochs: Option<LeaderEpochs>,
+    /// Where the preallocated part of the active file ends.
+    allocated: u64,
+    step: u64,
+}
+
+/// Space is reserved in steps that double from the first to the last, so that small logs stay
+/// small and busy ones seldom wait for the file system's journal.
+const ALLOCATE_FIRST_BYTES: u64 = 64 << 10;
+const ALLOCATE_LAST_BYTES: u64 = 16 << 20;
+/// Positions in an index have 31 bits.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+impl Log {
+    pub(crate) fn new(active: Arc<Segment>, end: End, durable: End) -> Self {
+        Self {
+            active,
+            end,
+            durable,
+            unsynced: None,
+            untidy: false,
+            closed: false,
+            epochs: None,
+            allocated: end.position,
+            step: ALLOCATE_FIRST_BYTES,
+        }
+    }
+
+    /// Writes `batch` at the end.
+    pub(crate) fn append(&mut self, home: &Inner, batch: &Batch, leader_epoch: i32) -> Result<()> {
+        let header = self.assigned(batch, leader_epoch)?;
+        let bytes = header.total_bytes() as u64;
+        if self.is_full(home, &header, bytes) {
+            self.roll(home)?;
+        }
+        self.active.load_index(&home.shared.files)?;
+        self.note_epoch(home, leader_epoch)?;
+        let file = match &self.unsynced {
+            Some(file) => file.clone(),
+            None => self.active.file(&home.shared.files)?,
+        };
+        let path = self.active.path();
+        self.allocate(home, &*file, bytes).context("allocate", &path)?;
+        let prefix = batch.assigned_prefix(header.base_offset, leader_epoch);
+        let mut parts = [IoSlice::new(&prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
+        if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
+            self.take_back(&*file);
+            return Err(Error::Io { operation: "write", path, source });
+        }
+        self.active.publish(&header, self.end.position);
+        self.end.position += bytes;
+        self.end.offset = header.last_offset() + 1;
+        self.unsynced = Some(file);
+        self.untidy = true;
+        Ok(())
+    }
+
+    /// Closes the active segment and starts the next one.
+    ///
+    /// **A segment is durable before there is one after it**, so that recovery need only look at
+    /// the last.
+    fn roll(&mut self, home: &Inner) -> Result<()> {
+        self.seal(home)?;
+        let shared = &home.shared;
+        let path = home.dir.join(file_name(self.end.offset, "log"));
+        let fs = &shared.files.fs;
+        fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
+        shared.sync(|| fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        let base_offset = self.end.offset;
+        let interval = home.options.index_interval_bytes;
+        let index = Some(Index::new(base_offset, interval));
+        let setup = Setup { base_offset, published: 0, checked_from: 0, index, interval };
+        let segment = Arc::new(Segment::new(&shared.files, &home.dir, setup));
+        home.push_segment(segment.clone());
+        self.active = segment;
+        self.end = End { segment: base_offset, position: 0, offset: base_offset };
+        self.durable = self.end;
+        (self.allocated, self.step) = (0, ALLOCATE_FIRST_BYTES);
+        Ok(())
+    }
+
+    /// Trims, syncs and indexes the active segment. What is trimmed is past the published length,
+    /// where no reader's slice reaches.
+    pub(crate) fn seal(&mut self, home: &Inner) -> Result<()> {
+        if !self.untidy {
+            return Ok(());
+        }
+        let file = self.active.file(&home.shared.files)?;
+        let path = self.active.path();
+        if self.allocated != self.end.position {
+            file.set_len(self.end.position).context("trim", &path)?;
+            self.allocated = self.end.position;
+        }
+        home.shared.sync(|| file.sync_data().context("sync", &path))?;
+        self.durable = self.end;
+        self.unsynced = None;
+        self.active.store_index(&home.shared.files)?;
+        home.shared.sync(|| home.shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        self.untidy = false;
+        Ok(())
+    }
+
+    /// The header as it will be stored.
+    fn assigned(&self, batch: &Batch, leader_epoch: i32) -> Result<Header> {
+        let header = Header { base_offset: self.end.offset, leader_epoch, ..*batch.header() };
+        let delta = i64::from(header.last_offset_delta);
+        if delta < 0 || header.base_offset.checked_add(delta + 1).is_none() {
+            let reason = format!("batch has a last offset delta of {delta}");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+            return Err(Error::Io { operation: "append to", path: self.active.path(), source });
+        }
+        Ok(header)
+    }
+
+    fn is_full(&self, home: &Inner, header: &Header, bytes: u64) -> bool {
+        let limit = home.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let relative = header.last_offset() - self.active.base_offset;
+        self.end.position > 0
+            && (self.end.position + bytes > limit || relative > i64::from(i32::MAX))
+    }
+
+    fn note_epoch(&mut self, home: &Inner, leader_epoch: i32) -> Result<()> {
+        let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
+        let read = || LeaderEpochs::read(fs, &home.dir, end_offset);
+        let epochs = self.epochs.get_or_insert_with(read);
+        let mut next = epochs.clone();
+        if next.assign(leader_epoch, end_offset) {
+            next.write(fs, &home.dir)?;
+            *epochs = next;
+        }
+        Ok(())
+    }
+
+    /// Reserves space when `bytes` more go past what is reserved. Not enough space for a whole step
+    /// is no reason to fail: the write itself will tell whether there is enough for the batch.
+    fn allocate(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<()> {
+        let needed = self.end.position + bytes;
+        if needed <= self.allocated || !home.options.preallocate {
+            return Ok(());
+        }
+        let limit = home.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let end = (self.end.position + self.step).min(limit).max(needed);
+        match file.allocate(self.end.position, end) {
+            Ok(()) => {
+                self.allocated = end;
+                self.step = (self.step * 2).min(ALLOCATE_LAST_BYTES);
+                Ok(())
+            }
+            Err(error) if refused(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Cuts off what a failed write may have left, so that it is not taken for damage later. The
+    /// next append overwrites it in any case.
+    fn take_back(&mut self, file: &dyn File) {
+        if file.set_len(self.end.position).is_ok() {
+            self.allocated = self.end.position;
+        }
+    }
+}
+
+fn refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull, Unsupported};
+    matches!(error.kind(), StorageFull | QuotaExceeded | Unsupported)
+}

@@ -1,0 +1,146 @@
+//! Opening a partition: creating what is absent, and recovering what a crash left.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::checkpoint::{End, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id};
+use crate::error::{Context, Error, Result};
+use crate::fs::create_dirs;
+use crate::index::Index;
+use crate::log::Log;
+use crate::partition::{Inner, OnAdvance, PartitionOptions};
+use crate::recovery::{Recovered, Tail};
+use crate::segment::{Segment, Setup, base_offset_of, file_name};
+use crate::volume::Shared;
+
+/// A partition to open.
+pub(crate) struct Opening<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub name: &'a Path,
+    pub topic_id: [u8; 16],
+    pub options: PartitionOptions,
+    /// The recovery point, and whether the log was closed in order there.
+    pub point: Option<RecoveryPoint>,
+    pub clean: bool,
+}
+
+impl Opening<'_> {
+    pub(crate) fn open(self, on_advance: OnAdvance) -> Result<(Arc<Inner>, Recovered)> {
+        let dir: Arc<Path> = self.shared.root.join(self.name).into();
+        let mut sizes = self.prepare(&dir)?;
+        let Some((base_offset, size)) = sizes.pop() else {
+            unreachable!("a prepared directory has a segment");
+        };
+        let files = &self.shared.files;
+        let mut segments: Vec<_> = sizes
+            .into_iter()
+            .map(|(base_offset, size)| {
+                Arc::new(Segment::new(files, &dir, self.setup(base_offset, size, None)))
+            })
+            .collect();
+        let (active, end, recovered) = self.open_last(&dir, base_offset, size)?;
+        let active = Arc::new(active);
+        segments.push(active.clone());
+        let mut log = Log::new(active, end, end);
+        log.untidy = !recovered.clean && end.position > 0;
+        let inner = Inner {
+            shared: self.shared.clone(),
+            name: PathBuf::from(self.name),
+            topic_id: self.topic_id,
+            options: self.options,
+            log: Mutex::new(log),
+            log_start_offset: AtomicI64::new(segments[0].base_offset),
+            segments: RwLock::new(Arc::new(segments)),
+            log_end_offset: AtomicI64::new(end.offset),
+            high_watermark: AtomicI64::new(end.offset),
+            queued: AtomicBool::new(false),
+            on_advance,
+            dir,
+        };
+        Ok((Arc::new(inner), recovered))
+    }
+
+    /// Sees that the directory is there with its metadata and a segment; returns the segments'
+    /// base offsets and sizes, in order.
+    fn prepare(&self, dir: &Path) -> Result<Vec<(i64, u64)>> {
+        let fs = &*self.shared.files.fs;
+        create_dirs(fs, dir).context("create", dir)?;
+        let expected = format_topic_id(&self.topic_id);
+        let mut created = false;
+        match read_topic_id(fs, dir) {
+            Some(found) if found != expected => {
+                return Err(Error::WrongTopic { path: dir.to_path_buf(), found, expected });
+            }
+            Some(_) => {}
+            None => {
+                write_topic_id(fs, dir, &self.topic_id)?;
+                created = true;
+            }
+        }
+        let entries = fs.list(dir).context("list", dir)?;
+        let segment = |entry: &crate::fs::Entry| Some((base_offset_of(&entry.name)?, entry.len));
+        let mut sizes: Vec<_> = entries.iter().filter_map(segment).collect();
+        sizes.sort_unstable();
+        if sizes.is_empty() {
+            let base_offset = self.point.as_ref().map_or(0, |point| point.end.offset);
+            let path = dir.join(file_name(base_offset, "log"));
+            fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
+            sizes.push((base_offset, 0));
+            created = true;
+        }
+        if created {
+            fs.sync_dir(dir).context("sync", dir)?;
+        }
+        Ok(sizes)
+    }
+
+    fn open_last(
+        &self,
+        dir: &Arc<Path>,
+        base_offset: i64,
+        size: u64,
+    ) -> Result<(Segment, End, Recovered)> {
+        let files = &self.shared.files;
+        let point = self.point.as_ref().map(|point| point.end);
+        let known = point.filter(|end| end.segment == base_offset);
+        if let Some(end) = known.filter(|end| self.clean && end.position == size) {
+            let recovered = Recovered { clean: true, ..Recovered::default() };
+            let index = (size == 0).then(|| self.empty_index(base_offset));
+            let segment = Segment::new(files, dir, self.setup(base_offset, size, index));
+            return Ok((segment, end, recovered));
+        }
+        if size == 0 && known.is_none_or(|end| end.position == 0) {
+            // Nothing to scan: a partition just created, or one that rolled last of all.
+            let offset = point.map_or(base_offset, |end| end.offset.max(base_offset));
+            let end = End { segment: base_offset, position: 0, offset };
+            let index = Some(self.empty_index(base_offset));
+            let segment = Segment::new(files, dir, self.setup(base_offset, 0, index));
+            return Ok((segment, end, Recovered { clean: self.clean, ..Recovered::default() }));
+        }
+        let path = dir.join(file_name(base_offset, "log"));
+        let trusted = known.map_or(0, |end| end.position);
+        let offset = point.map_or(base_offset, |end| end.offset);
+        let interval = self.options.index_interval_bytes;
+        let tail = Tail { path: &path, base_offset, interval, trusted: (trusted, offset) };
+        let outcome = tail.recover(files, &files.fs.open(&path).context("open", &path)?)?;
+        let end =
+            End { segment: base_offset, position: outcome.position, offset: outcome.next_offset };
+        let mut setup = self.setup(base_offset, outcome.position, Some(outcome.index));
+        if outcome.recovered.repairs.is_empty() {
+            setup.checked_from = trusted.min(outcome.position);
+        }
+        Ok((Segment::new(files, dir, setup), end, outcome.recovered))
+    }
+
+    fn setup(&self, base_offset: i64, published: u64, index: Option<Index>) -> Setup {
+        let interval = self.options.index_interval_bytes;
+        Setup { base_offset, published, checked_from: published, index, interval }
+    }
+
+    fn empty_index(&self, base_offset: i64) -> Index {
+        Index::new(base_offset, self.options.index_interval_bytes)
+    }
+}

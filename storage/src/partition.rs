@@ -1,0 +1,251 @@
+//! One log: the handle that appends and reads.
+//!
+//! **The high watermark is the end of what a sync covered** (with [`Flush::Interval`] and
+//! [`Flush::Never`]: of what is written), and it never goes back. It is advanced by the commit
+//! round, after the sync.
+//!
+//! [`Flush::Interval`]: crate::Flush::Interval
+//! [`Flush::Never`]: crate::Flush::Never
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tidelog_protocol::records::Batch;
+
+use crate::checkpoint::{End, RecoveryPoint};
+use crate::error::{Error, Result};
+use crate::fs::File;
+use crate::index::TimeEntry;
+use crate::log::Log;
+use crate::segment::Segment;
+use crate::volume::Shared;
+
+/// How a log is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionOptions {
+    /// Bytes after which a new segment starts, at most 2 GiB; Kafka's `segment.bytes`.
+    pub segment_bytes: u64,
+    /// Bytes between two entries of an index; Kafka's `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// Whether space is reserved ahead of appends, which makes syncs cheaper.
+    pub preallocate: bool,
+}
+
+impl Default for PartitionOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 1 << 30, index_interval_bytes: 4096, preallocate: true }
+    }
+}
+
+/// What an append did; it is durable when the high watermark is past `last_offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// First offset in the log.
+    pub log_start_offset: i64,
+}
+
+/// A handle on a log.
+#[derive(Clone)]
+pub struct Partition(pub(crate) Arc<Inner>);
+
+/// Called with the new high watermark.
+pub type OnAdvance = Box<dyn Fn(i64) + Send + Sync>;
+
+pub(crate) struct Inner {
+    pub shared: Arc<Shared>,
+    /// Where the log is.
+    pub dir: Arc<Path>,
+    /// The same, from the volume's root.
+    pub name: PathBuf,
+    pub topic_id: [u8; 16],
+    pub options: PartitionOptions,
+    pub log: Mutex<Log>,
+    /// Oldest first, never empty while the log is open; the last one is the active one.
+    pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    pub log_start_offset: AtomicI64,
+    pub log_end_offset: AtomicI64,
+    pub high_watermark: AtomicI64,
+    /// Whether the next commit round knows of the partition.
+    pub queued: AtomicBool,
+    pub on_advance: OnAdvance,
+}
+
+impl Partition {
+    /// Appends `batch`, which the caller has checked, with the next offsets; returns before the
+    /// batch is durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and the log is as before; [`Error::Poisoned`] after a failed sync.
+    pub fn append(&self, batch: &Batch, leader_epoch: i32) -> Result<Appended> {
+        let inner = &self.0;
+        let appended = {
+            let mut log = inner.log.lock();
+            inner.shared.check_healthy()?;
+            if log.closed {
+                return Err(Error::Closed);
+            }
+            let base_offset = log.end.offset;
+            log.append(inner, batch, leader_epoch)?;
+            inner.log_end_offset.store(log.end.offset, Ordering::Release);
+            let last_offset = log.end.offset - 1;
+            Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() }
+        };
+        inner.shared.enqueue(inner);
+        if !inner.shared.flush.waits_for_sync() {
+            inner.advance(appended.last_offset + 1);
+        }
+        Ok(appended)
+    }
+
+    /// The end of what consumers may see: all records before it are durable.
+    pub fn high_watermark(&self) -> i64 {
+        self.0.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// The offset the next record will get.
+    pub fn log_end_offset(&self) -> i64 {
+        self.0.log_end_offset.load(Ordering::Acquire)
+    }
+
+    /// The first offset in the log.
+    pub fn log_start_offset(&self) -> i64 {
+        self.0.log_start_offset.load(Ordering::Acquire)
+    }
+
+    /// Whole batches from the one that holds `from` on, at least one even if it is larger than
+    /// `max_bytes`, and none that reaches `until`, an offset at or below the high watermark. May
+    /// end early, where a segment does. Empty at the end of the log and at `until`.
+    ///
+    /// The bytes are a slice of the file's map: not copied, and valid after a deletion too. The
+    /// first batch may start before `from`.
+    ///
+    /// # Errors
+    /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] when `from` lies in damaged bytes.
+    pub fn read(&self, from: i64, max_bytes: usize, until: i64) -> Result<Bytes> {
+        let (log_start_offset, log_end_offset) = (self.log_start_offset(), self.log_end_offset());
+        if from < log_start_offset || from > log_end_offset {
+            return Err(Error::OffsetOutOfRange { offset: from, log_start_offset, log_end_offset });
+        }
+        let until = until.min(self.high_watermark());
+        if from >= until {
+            return Ok(Bytes::new());
+        }
+        let segments = self.0.segments();
+        let first = segments.partition_point(|segment| segment.base_offset <= from);
+        for segment in &segments[first.saturating_sub(1)..] {
+            if let Some(bytes) = segment.read(&self.0.shared.files, from, max_bytes, until)? {
+                return Ok(bytes);
+            }
+        }
+        Ok(Bytes::new())
+    }
+
+    /// The first batch below the high watermark with a timestamp at or after `timestamp_ms`, as its
+    /// base offset and its largest timestamp.
+    ///
+    /// Unlike Kafka: of batches, not of records, until records are decoded here. A consumer that
+    /// starts there may see records from before the time, and misses none after it.
+    pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
+        let high_watermark = self.high_watermark();
+        for segment in self.0.segments().iter() {
+            if let Some(found) = segment.find_time(&self.0.shared.files, timestamp_ms)? {
+                let header = found.header;
+                let visible = header.base_offset < high_watermark;
+                return Ok(visible.then_some((header.base_offset, header.max_timestamp)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last offset of the batch with the largest timestamp, and that timestamp; the first of
+    /// several.
+    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
+        let mut max: Option<TimeEntry> = None;
+        for segment in self.0.segments().iter() {
+            let latest = segment.latest(&self.0.shared.files)?;
+            if latest.is_some_and(|new| max.is_none_or(|max| new.timestamp > max.timestamp)) {
+                max = latest;
+            }
+        }
+        Ok(max.map(|entry| (entry.last_offset, entry.timestamp)))
+    }
+
+    /// Bytes of all batches.
+    pub fn size_bytes(&self) -> u64 {
+        self.0.segments().iter().map(|segment| segment.published()).sum()
+    }
+
+    /// Removes the log and its files. Slices that readers hold stay valid.
+    ///
+    /// The directory is first moved out of the way, durably, so that a crash leaves all of the log
+    /// or none of it.
+    pub fn delete(self) -> Result<()> {
+        self.0.log.lock().closed = true;
+        self.0.shared.delete(&self.0)
+    }
+}
+
+/// What a sync is going to cover.
+pub(crate) struct Pending {
+    /// `None` when all bytes are synced already, and only the high watermark has to follow.
+    pub file: Option<(Arc<dyn File>, PathBuf)>,
+    pub end: End,
+}
+
+impl Inner {
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.read().clone()
+    }
+
+    pub(crate) fn push_segment(&self, segment: Arc<Segment>) {
+        let mut segments = self.segments.write();
+        let mut next = Vec::clone(&segments);
+        next.push(segment);
+        *segments = Arc::new(next);
+    }
+
+    /// What has to be synced; from now on appends queue the partition again.
+    pub(crate) fn take_pending(&self) -> Option<Pending> {
+        self.queued.store(false, Ordering::SeqCst);
+        let mut log = self.log.lock();
+        if log.closed {
+            return None;
+        }
+        let path = log.active.path();
+        let file = log.unsynced.take().map(|file| (file, path));
+        Some(Pending { file, end: log.end })
+    }
+
+    /// Notes that a sync covered all up to `end`.
+    pub(crate) fn synced(&self, end: End) {
+        {
+            let mut log = self.log.lock();
+            if end.offset > log.durable.offset {
+                log.durable = end;
+            }
+        }
+        self.advance(end.offset);
+    }
+
+    /// Moves the high watermark and tells so.
+    pub(crate) fn advance(&self, to: i64) {
+        if self.high_watermark.fetch_max(to, Ordering::AcqRel) < to {
+            (self.on_advance)(self.high_watermark.load(Ordering::Acquire));
+        }
+    }
+
+    pub(crate) fn recovery_point(&self) -> RecoveryPoint {
+        RecoveryPoint {
+            topic_id: self.topic_id,
+            log_start_offset: self.log_start_offset.load(Ordering::Acquire),
+            end: self.log.lock().durable,
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What is done to the last segment of a log that was not closed in order.
+//!
+//! Segments before the last are durable since they were sealed; only the last one is walked: up
+//! to the *trusted* position (the recovery point) header by header, to index it, and from there on
+//! with checksums. The first batch that does not hold decides:
+//!
+//! 1. **Only zeros follow**: preallocated space, cut off.
+//! 2. **Below the trusted position, or a good batch follows**: acknowledged bytes are damaged. They
+//!    are kept, reported, and stepped over.
+//! 3. **Nothing good follows, or a block in between was never written**: a torn tail. Writes that
+//!    no sync covered reach the disk in any order, so what follows a hole cannot have been
+//!    acknowledged. The bytes are saved to `<segment>.log.torn-<position>`, then cut off.
+//!
+//! Unlike Kafka: a broker there cuts at any damage and deletes the segments behind it, since a
+//! replica has them.
+//!
+//! Not told apart from a torn tail: damage to the very last batch, or one that blanks a block,
+//! when the recovery point is older than the batch (a second at most).
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidelog_protocol::records::Header;
+
+use crate::error::{Context, Result};
+use crate::files::Files;
+use crate::fs::{File, read_full_at, write_all_at};
+use crate::index::Index;
+use crate::scan::Window;
+
+/// What opening a partition found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// What was wrong, first to last; empty after an ordinary crash too.
+    pub repairs: Vec<Repair>,
+    /// Bytes that had to be read; 0 after an orderly close.
+    pub scanned_bytes: u64,
+    /// Whether the log was closed in order.
+    pub clean: bool,
+}
+
+/// A stretch of a log that was not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// The segment's file.
+    pub file: PathBuf,
+    /// Where the stretch starts.
+    pub position: u64,
+    /// Its length.
+    pub bytes: u64,
+    /// What is wrong.
+    pub reason: String,
+    /// What was done about it.
+    pub action: Action,
+}
+
+/// What was done about damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A torn tail, never acknowledged, was saved aside and cut off.
+    Cut,
+    /// Damaged bytes that may have been acknowledged were kept; reading them is an error.
+    Quarantined,
+    /// Acknowledged bytes are gone; their offsets are not given out again.
+    Missing,
+}
+
+/// Bytes of a torn tail that are saved.
+const TORN_BYTES_MAX: u64 = 64 << 20;
+
+/// The last segment of a log.
+pub(crate) struct Tail<'a> {
+    pub path: &'a Path,
+    pub base_offset: i64,
+    pub interval: u32,
+    /// Below this position all was durable, and the offset that follows there.
+    pub trusted: (u64, i64),
+}
+
+/// The segment as it is after recovery.
+pub(crate) struct Outcome {
+    pub index: Index,
+    pub position: u64,
+    pub next_offset: i64,
+    pub recovered: Recovered,
+}
+
+impl Tail<'_> {
+    /// Walks the segment, repairs it and makes it durable.
+    pub(crate) fn recover(&self, files: &Files, file: &Arc<dyn File>) -> Result<Outcome> {
+        file.drop_cache().context("read", self.path)?;
+        let len = file.len().context("read", self.path)?;
+        let mut window = Window::new(file.clone(), len);
+        let mut outcome = Outcome {
+            index: Index::new(self.base_offset, self.interval),
+            position: 0,
+            next_offset: self.base_offset,
+            recovered: Recovered { scanned_bytes: len, ..Recovered::default() },
+        };
+        while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
+        let (trusted, trusted_offset) = self.trusted;
+        if outcome.position < trusted {
+            let reason = format!("the file ends before the recovery point at {trusted}");
+            let bytes = trusted - outcome.position;
+            outcome.report(self.path, (outcome.position, bytes), reason, Action::Missing);
+        }
+        outcome.next_offset = outcome.next_offset.max(trusted_offset);
+        if outcome.position < len {
+            file.set_len(outcome.position).context("cut", self.path)?;
+        }
+        file.sync_data().context("sync", self.path)?;
+        Ok(outcome)
+    }
+
+    /// Takes in the next batch, or steps over damage; false at the end of what is good.
+    fn step(&self, files: &Files, window: &mut Window, outcome: &mut Outcome) -> Result<bool> {
+        let Outcome { position, next_offset, .. } = *outcome;
+        let reason = match window.header(position, next_offset).context("read", self.path)? {
+            Ok(header) if position < self.trusted.0 => return Ok(outcome.take(&header)),
+            Ok(header) => {
+                let holds = window.checksum_holds(&header, position);
+                if holds.context("read", self.path)? {
+                    return Ok(outcome.take(&header));
+                }
+                "the checksum does not match".to_owned()
+            }
+            Err(reason) => reason,
+        };
+        let data_end = window.data_end(position).context("read", self.path)?;
+        if data_end == position {
+            return Ok(false);
+        }
+        let found = window.resync(position, next_offset).context("read", self.path)?;
+        let found = found.map(|(found, header)| (found, header.base_offset));
+        let resume = match found {
+            _ if position < self.trusted.0 => {
+                let known = self.trusted.0.min(window.end());
+                Some(found.filter(|(found, _)| *found < known).unwrap_or((known, self.trusted.1)))
+            }
+            Some((found, _)) if window.has_hole(position, found).context("read", self.path)? => {
+                None
+            }
+            found => found,
+        };
+        match resume {
+            Some((resume, offset)) => {
+                let stretch = (position, resume - position);
+                outcome.report(self.path, stretch, reason, Action::Quarantined);
+                outcome.position = resume;
+                outcome.next_offset = next_offset.max(offset);
+                Ok(true)
+            }
+            None => {
+                self.save_torn(files, window, (position, data_end))?;
+                outcome.report(self.path, (position, data_end - position), reason, Action::Cut);
+                Ok(false)
+            }
+        }
+    }
+
+    fn save_torn(&self, files: &Files, window: &Window, (from, to): (u64, u64)) -> Result<()> {
+        let path = self.path.with_added_extension(format!("torn-{from}"));
+        let file = files.fs.create(&path).context("create", &path)?;
+        let len = (to - from).min(TORN_BYTES_MAX);
+        let mut part = vec![0; usize::try_from(len.min(1 << 20)).unwrap_or(0)];
+        let mut saved = 0;
+        while saved < len {
+            let read = read_full_at(window.file(), &mut part, from + saved);
+            let read = (read.context("read", self.path)? as u64).min(len - saved);
+            if read == 0 {
+                break;
+            }
+            let bytes = &part[..usize::try_from(read).unwrap_or(0)];
+            let written = write_all_at(&*file, &mut [IoSlice::new(bytes)], saved);
+            written.context("write", &path)?;
+            saved += read;
+        }
+        file.set_len(saved).context("cut", &path)?;
+        file.sync_data().context("sync", &path)?;
+        let dir = path.parent().unwrap_or(&path);
+        files.fs.sync_dir(dir).context("sync", dir)
+    }
+}
+
+impl Outcome {
+    fn take(&mut self, header: &Header) -> bool {
+        self.index.observe(header, self.position);
+        self.position += header.total_bytes() as u64;
+        self.next_offset = header.last_offset() + 1;
+        true
+    }
+
+    fn report(&mut self, path: &Path, stretch: (u64, u64), reason: String, action: Action) {
+        let (position, bytes) = stretch;
+        let file = path.to_path_buf();
+        self.recovered.repairs.push(Repair { file, position, bytes, reason, action });
+    }
+}

@@ -1,0 +1,188 @@
+//! Walking a segment file batch by batch, and finding the way again past damage.
+//!
+//! Files are read with `pread`, not through a map: a bad sector is then an error of one partition
+//! and not the end of the process.
+
+use std::io;
+use std::sync::Arc;
+
+use tidelog_protocol::records::{HEADER_BYTES, Header};
+
+use crate::fs::{File, read_full_at};
+
+/// A file read through a window that moves forward.
+pub(crate) struct Window {
+    file: Arc<dyn File>,
+    end: u64,
+    start: u64,
+    buf: Vec<u8>,
+}
+
+/// Bytes read at once.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Bytes whose checksum is computed in search of the next batch after damage. Bounds the work that
+/// a payload full of false headers can cause.
+const RESYNC_CHECK_BYTES: u64 = 1 << 30;
+/// The unit in which the page cache writes a file back.
+const BLOCK_BYTES: u64 = 4096;
+const CRC_FROM: u64 = 21;
+const MAGIC_AT: usize = 16;
+
+impl Window {
+    /// Reads `file` up to `end`.
+    pub(crate) fn new(file: Arc<dyn File>, end: u64) -> Self {
+        Self { file, end, start: 0, buf: Vec::new() }
+    }
+
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Up to `len` bytes from `position` on, fewer only at the end; `len` is at most a window.
+    fn bytes(&mut self, position: u64, len: u64) -> io::Result<&[u8]> {
+        let len = len.min(WINDOW_BYTES).min(self.end.saturating_sub(position));
+        let covered =
+            position >= self.start && position + len <= self.start + self.buf.len() as u64;
+        if !covered {
+            let wanted = WINDOW_BYTES.min(self.end - position);
+            self.buf.resize(usize::try_from(wanted).map_err(io::Error::other)?, 0);
+            let read = read_full_at(&*self.file, &mut self.buf, position)?;
+            self.buf.truncate(read);
+            self.start = position;
+        }
+        let from = usize::try_from(position - self.start).map_err(io::Error::other)?;
+        let to = self.buf.len().min(from + usize::try_from(len).map_err(io::Error::other)?);
+        Ok(&self.buf[from..to])
+    }
+
+    /// The header at `position`, if a batch that holds `next_offset` or a later one can be there
+    /// in whole; else what is wrong.
+    pub(crate) fn header(
+        &mut self,
+        position: u64,
+        next_offset: i64,
+    ) -> io::Result<Result<Header, String>> {
+        let left = self.end - position;
+        let header = match Header::parse(self.bytes(position, HEADER_BYTES as u64)?) {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        Ok(match plausible(&header, next_offset) {
+            Err(reason) => Err(reason),
+            Ok(()) if header.total_bytes() as u64 > left => {
+                Err(format!("batch of {} bytes, but {left} are left", header.total_bytes()))
+            }
+            Ok(()) => Ok(header),
+        })
+    }
+
+    /// Whether the batch at `position` has the checksum its header says.
+    pub(crate) fn checksum_holds(&mut self, header: &Header, position: u64) -> io::Result<bool> {
+        let end = position + header.total_bytes() as u64;
+        let mut at = position + CRC_FROM;
+        let mut crc = 0;
+        while at < end {
+            let part = self.bytes(at, end - at)?;
+            if part.is_empty() {
+                return Ok(false);
+            }
+            crc = crc32c::crc32c_append(crc, part);
+            at += part.len() as u64;
+        }
+        Ok(crc == header.crc)
+    }
+
+    /// The first whole batch after `position` that holds only offsets from `next_offset` on.
+    ///
+    /// Where the header at `position` gives a length, the batch after it is tried first, so that
+    /// what a payload holds is not taken for a batch.
+    pub(crate) fn resync(
+        &mut self,
+        position: u64,
+        next_offset: i64,
+    ) -> io::Result<Option<(u64, Header)>> {
+        if let Ok(header) = self.header(position, next_offset)? {
+            let next = position + header.total_bytes() as u64;
+            if next < self.end
+                && let Ok(found) = self.header(next, header.last_offset().saturating_add(1))?
+                && self.checksum_holds(&found, next)?
+            {
+                return Ok(Some((next, found)));
+            }
+        }
+        let mut budget = RESYNC_CHECK_BYTES;
+        let mut at = position + 1;
+        while at + HEADER_BYTES as u64 <= self.end {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            let Some(skip) = bytes.iter().skip(MAGIC_AT).position(|byte| *byte == 2) else {
+                at += (bytes.len().saturating_sub(MAGIC_AT) as u64).max(1);
+                continue;
+            };
+            at += skip as u64;
+            if at + HEADER_BYTES as u64 <= self.end
+                && let Ok(found) = self.header(at, next_offset)?
+            {
+                let Some(left) = budget.checked_sub(found.total_bytes() as u64) else {
+                    return Ok(None);
+                };
+                budget = left;
+                if self.checksum_holds(&found, at)? {
+                    return Ok(Some((at, found)));
+                }
+            }
+            at += 1;
+        }
+        Ok(None)
+    }
+
+    /// Where the zeros at the end of the file start, looking no further back than `from`.
+    pub(crate) fn data_end(&mut self, from: u64) -> io::Result<u64> {
+        let mut end = from;
+        let mut at = from;
+        while at < self.end {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(end)
+    }
+
+    /// Whether a block between `from` and `to` was never written: all of its bytes in the range
+    /// are zeros. The rest of a first or last block counts as a block.
+    pub(crate) fn has_hole(&mut self, from: u64, to: u64) -> io::Result<bool> {
+        let mut at = from;
+        while at < to {
+            let block_end = ((at / BLOCK_BYTES + 1) * BLOCK_BYTES).min(to);
+            if self.bytes(at, block_end - at)?.iter().all(|byte| *byte == 0) {
+                return Ok(true);
+            }
+            at = block_end;
+        }
+        Ok(false)
+    }
+}
+
+/// Whether the header's fields fit together and follow on `next_offset`. Compaction leaves gaps
+/// between batches, and batches with fewer records than offsets.
+pub(crate) fn plausible(header: &Header, next_offset: i64) -> Result<(), String> {
+    let Header { base_offset, last_offset_delta, record_count, .. } = *header;
+    if base_offset < next_offset {
+        return Err(format!("batch of offset {base_offset} where {next_offset} or more follows"));
+    }
+    if last_offset_delta < 0 || base_offset.checked_add(i64::from(last_offset_delta)).is_none() {
+        return Err(format!("last offset delta {last_offset_delta}"));
+    }
+    if record_count < 0 || i64::from(record_count) > i64::from(last_offset_delta) + 1 {
+        return Err(format!("{record_count} records in {last_offset_delta} + 1 offsets"));
+    }
+    Ok(())
+}

@@ -1,0 +1,335 @@
+//! One `.log` file with its indexes, as readers see it.
+//!
+//! **Bytes below the published length are whole batches, in order, and never change.** The length
+//! is stored with `Release` after the bytes are in the file, and loaded with `Acquire` before they
+//! are read.
+//!
+//! Batches that this process appended or scanned are known to be good. Those before are checked
+//! against their checksum each time they are read: a small part of what sending them costs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use tidelog_protocol::records::Header;
+
+use crate::error::{Context, Error, Result};
+use crate::files::{Files, Key, Kind};
+use crate::fs::{File, read_all, remove_if_there, replace};
+use crate::index::{self, Index, TimeEntry};
+use crate::scan::{Window, plausible};
+
+pub(crate) struct Segment {
+    pub base_offset: i64,
+    dir: Arc<Path>,
+    key: Key,
+    published: AtomicU64,
+    /// Batches from here on are known to be good.
+    checked_from: u64,
+    /// `None` while the index files hold all there is to know.
+    index: RwLock<Option<Index>>,
+    interval: u32,
+}
+
+/// A batch and where it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    pub position: u64,
+    pub header: Header,
+}
+
+/// How a segment comes into being.
+pub(crate) struct Setup {
+    pub base_offset: i64,
+    pub published: u64,
+    pub checked_from: u64,
+    pub index: Option<Index>,
+    pub interval: u32,
+}
+
+impl Segment {
+    pub(crate) fn new(files: &Files, dir: &Arc<Path>, setup: Setup) -> Self {
+        Self {
+            base_offset: setup.base_offset,
+            dir: dir.clone(),
+            key: files.new_key(),
+            published: AtomicU64::new(setup.published),
+            checked_from: setup.checked_from,
+            index: RwLock::new(setup.index),
+            interval: setup.interval,
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join(file_name(self.base_offset, "log"))
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn file(&self, files: &Files) -> Result<Arc<dyn File>> {
+        files.open(self.key, &self.path())
+    }
+
+    /// Makes the batch that was written at the end readable.
+    pub(crate) fn publish(&self, batch: &Header, position: u64) {
+        if let Some(index) = &mut *self.index.write() {
+            index.observe(batch, position);
+        }
+        self.published.store(position + batch.total_bytes() as u64, Ordering::Release);
+    }
+
+    /// Closes the files; maps that readers hold stay valid.
+    pub(crate) fn forget(&self, files: &Files) {
+        files.forget(self.key);
+    }
+
+    /// Whole batches from the one that holds `from` (or the first after it) on, at least one, up
+    /// to `max_bytes` and below `until`. `None`: the segment has no batch at or after `from`.
+    pub(crate) fn read(
+        &self,
+        files: &Files,
+        from: i64,
+        max_bytes: usize,
+        until: i64,
+    ) -> Result<Option<Bytes>> {
+        let bytes = self.bytes(files)?;
+        let start = self.with_index(files, |offsets, _| {
+            index::floor_of_offset(offsets, self.base_offset, from)
+        })?;
+        let start = start.map_or(0, |entry| entry.position);
+        let Some(first) = self.find(files, &bytes, start, (from, |_| true))? else {
+            return Ok(None);
+        };
+        let start = usize_of(first.position);
+        let mut next_offset = first.header.base_offset;
+        let mut end = start;
+        if first.position >= self.checked_from {
+            let limit = first.position.saturating_add(max_bytes as u64);
+            end = self.skip_to(files, limit, until)?.map_or(start, usize_of).max(start);
+        }
+        while end < bytes.len() {
+            let checked = end as u64 >= self.checked_from;
+            let header = match whole_batch(&bytes[end..], next_offset, checked) {
+                Ok(header) => header,
+                Err(reason) if end == start => return Err(self.corrupt(end as u64, reason)),
+                Err(_) => break,
+            };
+            let longer = end - start + header.total_bytes();
+            if header.last_offset() >= until || (end > start && longer > max_bytes) {
+                break;
+            }
+            end = start + longer;
+            next_offset = header.last_offset() + 1;
+        }
+        Ok(Some(bytes.slice(start..end)))
+    }
+
+    /// The last batch the index knows of at or below the position `limit` and below `until`.
+    fn skip_to(&self, files: &Files, limit: u64, until: i64) -> Result<Option<u64>> {
+        let base = self.base_offset;
+        self.with_index(files, |offsets, _| {
+            let by_offset = index::floor_of_offset(offsets, base, until - 1)?.position;
+            Some(index::floor_of_position(offsets, base, limit)?.position.min(by_offset))
+        })
+    }
+
+    /// The first batch with a timestamp at or after `timestamp`.
+    pub(crate) fn find_time(&self, files: &Files, timestamp: i64) -> Result<Option<Located>> {
+        if self.latest(files)?.is_none_or(|latest| latest.timestamp < timestamp) {
+            return Ok(None);
+        }
+        let start = self.with_index(files, |offsets, times| {
+            let before = index::below_timestamp(times, self.base_offset, timestamp)?;
+            index::floor_of_offset(offsets, self.base_offset, before.last_offset)
+        })?;
+        let start = start.map_or(0, |entry| entry.position);
+        let late = |header: &Header| header.max_timestamp >= timestamp;
+        self.find(files, &self.bytes(files)?, start, (i64::MIN, late))
+    }
+
+    /// The batch with the largest timestamp.
+    pub(crate) fn latest(&self, files: &Files) -> Result<Option<TimeEntry>> {
+        if let Some(index) = &*self.index.read() {
+            return Ok(index.latest());
+        }
+        self.with_index(files, |_, times| index::last_time_entry(times, self.base_offset))
+    }
+
+    /// Takes the index files into memory, to add to them.
+    pub(crate) fn load_index(&self, files: &Files) -> Result<()> {
+        if self.index.read().is_some() {
+            return Ok(());
+        }
+        let published = self.published();
+        let (offsets, times) = self.index_paths();
+        let read = |path: &Path| read_all(&*files.fs, path).unwrap_or_default();
+        let contents = (read(&offsets), read(&times));
+        let index = match index::plausible(&contents.0, &contents.1, self.base_offset, published) {
+            true => Index::from_files(self.base_offset, self.interval, contents, published),
+            false => self.rebuild(files)?,
+        };
+        *self.index.write() = Some(index);
+        Ok(())
+    }
+
+    /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
+    /// no room for them it stays in memory, and older files are removed: they lack entries.
+    pub(crate) fn store_index(&self, files: &Files) -> Result<()> {
+        let mut index = self.index.write();
+        let Some(memory) = &mut *index else { return Ok(()) };
+        let (offsets, times) = memory.to_files();
+        let (offsets_path, times_path) = self.index_paths();
+        files.forget_indexes(self.key);
+        let stored = replace(&*files.fs, &offsets_path, offsets)
+            .context("write", &offsets_path)
+            .and_then(|()| replace(&*files.fs, &times_path, times).context("write", &times_path));
+        match stored {
+            Ok(()) => *index = None,
+            Err(error) if error.is_disk_full() => {
+                for path in [offsets_path, times_path] {
+                    remove_if_there(&*files.fs, &path).context("remove", &path)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Calls `look` with the contents of both indexes.
+    fn with_index<T>(&self, files: &Files, look: impl Fn(&[u8], &[u8]) -> T) -> Result<T> {
+        loop {
+            if let Some(index) = &*self.index.read() {
+                let (offsets, times) = index.view();
+                return Ok(look(offsets, times));
+            }
+            let (offsets, times) = self.index_paths();
+            let offsets = files.map_index(self.key, Kind::OffsetIndex, &offsets);
+            let times = files.map_index(self.key, Kind::TimeIndex, &times);
+            if let (Ok(offsets), Ok(times)) = (offsets, times) {
+                let (offsets, times) = (offsets.all(), times.all());
+                if index::plausible(&offsets, &times, self.base_offset, self.published()) {
+                    return Ok(look(&offsets, &times));
+                }
+            }
+            self.load_index(files)?;
+        }
+    }
+
+    fn rebuild(&self, files: &Files) -> Result<Index> {
+        let path = self.path();
+        let mut window = Window::new(self.file(files)?, self.published());
+        let mut index = Index::new(self.base_offset, self.interval);
+        let (mut position, mut next_offset) = (0, self.base_offset);
+        while position < window.end() {
+            let header = match window.header(position, next_offset).context("read", &path)? {
+                Ok(header) => header,
+                Err(_) => match window.resync(position, next_offset).context("read", &path)? {
+                    Some((found, header)) => {
+                        position = found;
+                        header
+                    }
+                    None => break,
+                },
+            };
+            index.observe(&header, position);
+            position += header.total_bytes() as u64;
+            next_offset = header.last_offset() + 1;
+        }
+        Ok(index)
+    }
+
+    /// The first batch from `position` on that ends at or after `from` and is `wanted`, going
+    /// around damage. It is an error if `from` lies in the damage.
+    fn find(
+        &self,
+        files: &Files,
+        bytes: &[u8],
+        mut position: u64,
+        (from, wanted): (i64, impl Fn(&Header) -> bool),
+    ) -> Result<Option<Located>> {
+        let mut next_offset = self.base_offset;
+        while usize_of(position) < bytes.len() {
+            let header = match whole_batch(&bytes[usize_of(position)..], next_offset, true) {
+                Ok(header) => header,
+                Err(reason) => {
+                    let end = bytes.len() as u64;
+                    let mut window = Window::new(self.file(files)?, end);
+                    let found = window.resync(position, next_offset);
+                    match found.context("read", &self.path())? {
+                        Some((found, header)) if header.base_offset <= from || from == i64::MIN => {
+                            position = found;
+                            header
+                        }
+                        _ => return Err(self.corrupt(position, reason)),
+                    }
+                }
+            };
+            if header.last_offset() >= from && wanted(&header) {
+                return Ok(Some(Located { position, header }));
+            }
+            position += header.total_bytes() as u64;
+            next_offset = header.last_offset() + 1;
+        }
+        Ok(None)
+    }
+
+    fn bytes(&self, files: &Files) -> Result<Bytes> {
+        let published = self.published();
+        let map = files.map(self.key, &self.path(), published)?;
+        if (map.len() as u64) < published {
+            return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
+        }
+        Ok(map.bytes(0..usize_of(published)))
+    }
+
+    fn index_paths(&self) -> (PathBuf, PathBuf) {
+        let path = |extension| self.dir.join(file_name(self.base_offset, extension));
+        (path("index"), path("timeindex"))
+    }
+
+    fn corrupt(&self, position: u64, reason: String) -> Error {
+        Error::Corrupt { path: self.path(), position, reason }
+    }
+}
+
+/// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
+fn whole_batch(
+    bytes: &[u8],
+    next_offset: i64,
+    checked: bool,
+) -> std::result::Result<Header, String> {
+    let header = Header::parse(bytes).map_err(|error| error.to_string())?;
+    plausible(&header, next_offset)?;
+    if header.total_bytes() > bytes.len() {
+        return Err(format!(
+            "batch of {} bytes, but {} are left",
+            header.total_bytes(),
+            bytes.len()
+        ));
+    }
+    if !checked {
+        header.verify(bytes).map_err(|error| error.to_string())?;
+    }
+    Ok(header)
+}
+
+/// Kafka's names: the base offset in 20 digits, so that names sort as offsets do.
+pub(crate) fn file_name(base_offset: i64, extension: &str) -> String {
+    format!("{base_offset:020}.{extension}")
+}
+
+/// The base offset of a `.log` file.
+pub(crate) fn base_offset_of(name: &str) -> Option<i64> {
+    let digits = name.strip_suffix(".log")?;
+    let all = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    all.then(|| digits.parse().ok()).flatten()
+}
+
+/// Positions of what is mapped fit the address space.
+fn usize_of(position: u64) -> usize {
+    usize::try_from(position).expect("a position in a map")
+}

@@ -1,0 +1,307 @@
+//! One data directory: its lock, its partitions, its checkpoint, its commit thread.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::checkpoint::Checkpoint;
+use crate::commit::{self, Queue};
+use crate::error::{Context, Error, Result};
+use crate::files::Files;
+use crate::fs::{File, Fs, create_dirs};
+use crate::open::Opening;
+use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
+use crate::recovery::Recovered;
+
+/// When appended batches are made durable, and with it when they may be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// At once, as many as there are by one sync. The high watermark waits for it.
+    #[default]
+    Commit,
+    /// This often. The high watermark does not wait: a power cut may take back what was seen.
+    Interval(Duration),
+    /// When a segment is sealed and at close. The high watermark does not wait, as above.
+    Never,
+    /// When [`Volume::sync`] is called, and there is no thread: for simulations. The high watermark
+    /// waits for it.
+    Manual,
+}
+
+impl Flush {
+    pub(crate) fn waits_for_sync(self) -> bool {
+        matches!(self, Self::Commit | Self::Manual)
+    }
+}
+
+/// How a volume is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VolumeOptions {
+    /// When appends become durable.
+    pub flush: Flush,
+}
+
+/// A handle on a data directory; the last one dropped stops the commit thread, which is what a
+/// crash would leave. Call [`Volume::close`] first.
+#[derive(Clone)]
+pub struct Volume(Arc<Handle>);
+
+/// Called once, with the sync that failed.
+pub type OnFailure = Box<dyn Fn(&Error) + Send + Sync>;
+
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+pub(crate) struct Shared {
+    pub files: Files,
+    pub root: PathBuf,
+    pub root_dir: Arc<dyn File>,
+    pub flush: Flush,
+    pub on_failure: OnFailure,
+    pub poisoned: AtomicBool,
+    pub syncing: Mutex<()>,
+    pub queue: Mutex<Queue>,
+    pub wake: Condvar,
+    /// Whether the checkpoint on disk is behind.
+    pub changed: AtomicBool,
+    partitions: Mutex<Partitions>,
+    deletions: AtomicU64,
+}
+
+struct Partitions {
+    open: HashMap<PathBuf, Arc<Inner>>,
+    /// What the checkpoint said at start, of partitions not opened since.
+    found: Checkpoint,
+}
+
+impl Volume {
+    /// Opens the data directory `root`, creating it when absent. `on_failure` is called at most
+    /// once, when a sync has failed: every append fails from then on, and the process should end,
+    /// so that the next one recovers from what the disk holds.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while another process has it; [`Error::Io`].
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        root: &Path,
+        options: VolumeOptions,
+        on_failure: OnFailure,
+    ) -> Result<Self> {
+        create_dirs(&*fs, root).context("create", root)?;
+        let lock = take_lock(&*fs, root)?;
+        let root_dir = fs.open_dir(root).context("open", root)?;
+        let found = Checkpoint::read(&*fs, root);
+        if !found.clean {
+            // What an ended process wrote may not be on disk yet, though it reads well.
+            match root_dir.sync_filesystem() {
+                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
+                result => result.context("sync", root)?,
+            }
+        }
+        Checkpoint { clean: false, ..found.clone() }.write(&*fs, root)?;
+        remove_deleted(&*fs, root)?;
+        let shared = Arc::new(Shared {
+            files: Files::new(fs),
+            root: root.to_path_buf(),
+            root_dir,
+            flush: options.flush,
+            on_failure,
+            poisoned: AtomicBool::new(false),
+            syncing: Mutex::new(()),
+            queue: Mutex::new(Queue::default()),
+            wake: Condvar::new(),
+            changed: AtomicBool::new(false),
+            partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
+            deletions: AtomicU64::new(0),
+        });
+        let thread = (options.flush != Flush::Manual).then(|| spawn(&shared)).transpose();
+        let thread = Mutex::new(thread.context("start the commit thread of", root)?);
+        Ok(Self(Arc::new(Handle { shared, thread, lock: Mutex::new(Some(lock)) })))
+    }
+
+    /// Opens the partition in `dir`, a path from the root, creating it when absent. `on_advance` is
+    /// called with the high watermark each time it has moved, on the commit thread or, where that
+    /// does not wait for syncs, on the appending one. It must not block.
+    ///
+    /// # Errors
+    /// [`Error::WrongTopic`], [`Error::AlreadyOpen`], [`Error::Io`]. Damage is no error: see
+    /// [`Recovered`].
+    pub fn open_partition(
+        &self,
+        dir: &Path,
+        topic_id: [u8; 16],
+        options: PartitionOptions,
+        on_advance: OnAdvance,
+    ) -> Result<(Partition, Recovered)> {
+        let shared = &self.0.shared;
+        shared.check_healthy()?;
+        let (point, clean) = {
+            let partitions = shared.partitions.lock();
+            if partitions.open.contains_key(dir) {
+                return Err(Error::AlreadyOpen { path: dir.to_path_buf() });
+            }
+            let point = partitions.found.points.get(dir);
+            let point = point.filter(|point| point.topic_id == topic_id).cloned();
+            (point, partitions.found.clean)
+        };
+        let opening = Opening { shared, name: dir, topic_id, options, point, clean };
+        let (inner, recovered) = opening.open(on_advance)?;
+        let mut partitions = shared.partitions.lock();
+        if partitions.open.contains_key(dir) {
+            return Err(Error::AlreadyOpen { path: dir.to_path_buf() });
+        }
+        partitions.found.points.remove(dir);
+        partitions.open.insert(dir.to_path_buf(), inner.clone());
+        shared.changed.store(true, Ordering::Release);
+        Ok((Partition(inner), recovered))
+    }
+
+    /// Makes all that was appended before the call durable.
+    pub fn sync(&self) -> Result<()> {
+        let dirty = std::mem::take(&mut self.0.shared.queue.lock().dirty);
+        self.0.shared.commit(dirty)
+    }
+
+    /// Writes the recovery checkpoint, which the commit thread does each second by itself.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.0.shared.write_checkpoint(false)
+    }
+
+    /// Makes everything durable and marks the volume as closed in order, so that the next start
+    /// has nothing to scan. Appends fail from now on. Closing twice does nothing.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after a failed sync: the next start has to scan.
+    pub fn close(&self) -> Result<()> {
+        let mut lock = self.0.lock.lock();
+        if lock.is_none() {
+            return Ok(());
+        }
+        self.0.stop();
+        if let Some(thread) = self.0.thread.lock().take() {
+            thread.join().expect("the commit thread does not panic");
+        }
+        self.0.shared.close()?;
+        *lock = None;
+        Ok(())
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        self.shared.queue.lock().stopped = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Handle {
+    /// No IO: what is not closed is left as a crash would leave it.
+    fn drop(&mut self) {
+        self.stop();
+        self.shared.queue.lock().dirty.clear();
+        let open = std::mem::take(&mut self.shared.partitions.lock().open);
+        for inner in open.values() {
+            inner.log.lock().closed = true;
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn write_checkpoint(&self, clean: bool) -> Result<()> {
+        self.check_healthy()?;
+        self.changed.store(false, Ordering::Release);
+        let points = {
+            let partitions = self.partitions.lock();
+            let mut points = partitions.found.points.clone();
+            let open = partitions.open.iter();
+            points.extend(open.map(|(dir, inner)| (dir.clone(), inner.recovery_point())));
+            points
+        };
+        let written = Checkpoint { clean, points }.write(&*self.files.fs, &self.root);
+        match written {
+            // The old checkpoint stays good; the next one will find room or not.
+            Err(error) if error.is_disk_full() && !clean => Ok(()),
+            Err(error) => self.sync(|| Err(error)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    pub(crate) fn delete(&self, inner: &Inner) -> Result<()> {
+        let fs = &*self.files.fs;
+        let deleted = self.root.join(DELETED_DIR);
+        create_dirs(fs, &deleted).context("create", &deleted)?;
+        let number = self.deletions.fetch_add(1, Ordering::Relaxed);
+        let to = deleted.join(number.to_string());
+        fs.rename(&inner.dir, &to).context("delete", &inner.dir)?;
+        for dir in [inner.dir.parent(), Some(&deleted)].into_iter().flatten() {
+            self.sync(|| fs.sync_dir(dir).context("sync", dir))?;
+        }
+        self.partitions.lock().open.remove(&inner.name);
+        self.changed.store(true, Ordering::Release);
+        for segment in inner.segments().iter() {
+            segment.forget(&self.files);
+        }
+        remove_tree(fs, &to).context("delete", &to)
+    }
+
+    fn close(&self) -> Result<()> {
+        self.check_healthy()?;
+        let dirty = std::mem::take(&mut self.queue.lock().dirty);
+        self.commit(dirty)?;
+        let open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
+        for inner in open {
+            let mut log = inner.log.lock();
+            log.closed = true;
+            log.seal(&inner)?;
+            let end = log.end.offset;
+            drop(log);
+            inner.advance(end);
+        }
+        self.write_checkpoint(true)
+    }
+}
+
+const LOCK_FILE: &str = "lock";
+const DELETED_DIR: &str = "deleted";
+
+fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
+    let path = root.join(LOCK_FILE);
+    fs.lock(&path).context("lock", &path)?.ok_or_else(|| {
+        let pid = crate::fs::read_all(fs, &path).ok().and_then(|pid| String::from_utf8(pid).ok());
+        let holder = pid.map(|pid| format!(" (process {})", pid.trim())).unwrap_or_default();
+        Error::Locked { path: root.to_path_buf(), holder }
+    })
+}
+
+/// Finishes deletions that a crash interrupted.
+fn remove_deleted(fs: &dyn Fs, root: &Path) -> Result<()> {
+    let deleted = root.join(DELETED_DIR);
+    match remove_tree(fs, &deleted) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("delete", &deleted)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(fs: &dyn Fs, dir: &Path) -> std::io::Result<()> {
+    for entry in fs.list(dir)? {
+        let path = dir.join(&entry.name);
+        if entry.is_dir { remove_tree(fs, &path) } else { fs.remove_file(&path) }?;
+    }
+    fs.remove_dir(dir)
+}
+
+fn spawn(shared: &Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    let shared = shared.clone();
+    thread::Builder::new().name("commit".into()).spawn(move || commit::run(&shared))
+}

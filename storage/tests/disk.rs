@@ -1,0 +1,137 @@
+//! On the real file system: commit, reopen, readers beside an appender, locks, deletion.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use tidelog_storage::fs::Disk;
+use tidelog_storage::{Error, Flush, Volume, VolumeOptions};
+
+use crate::support::{
+    DIR, SMALL, TOPIC, batch, batches, on_disk, open, open_volume, payloads, read_all,
+};
+
+#[test]
+fn what_was_appended_is_read_again_after_close_and_after_a_crash() {
+    let root = tempfile::tempdir().unwrap();
+    let mut expected = Vec::new();
+    for round in 0..6 {
+        let (volume, partition, recovered) = on_disk(root.path(), SMALL);
+        assert_eq!(recovered.repairs, []);
+        assert_eq!(recovered.clean, round % 2 == 1, "round {round}");
+        assert_eq!(partition.log_end_offset(), expected.len() as i64 * 3);
+        assert_eq!(partition.high_watermark(), partition.log_end_offset());
+        assert_eq!(payloads(&read_all(&partition, 0)), expected);
+        for n in 0..40 {
+            let sent = batch(3, 1000 + n, format!("{round} {n} {}", "x".repeat(90)).as_bytes());
+            let appended = partition.append(&sent, 5).unwrap();
+            assert_eq!(appended.base_offset, expected.len() as i64 * 3);
+            assert_eq!(appended.last_offset, appended.base_offset + 2);
+            expected.push(sent.payload());
+        }
+        volume.sync().unwrap();
+        assert_eq!(payloads(&read_all(&partition, 0)), expected);
+        if round % 2 == 0 {
+            volume.close().unwrap();
+            volume.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_commit_thread_acknowledges_and_readers_see_only_what_it_did() {
+    let root = tempfile::tempdir().unwrap();
+    let volume = open_volume(Arc::new(Disk), root.path(), Flush::Commit);
+    let (advanced, advances) = mpsc::channel();
+    let on_advance = Box::new(move |high_watermark| advanced.send(high_watermark).unwrap());
+    let (partition, _) = volume.open_partition(Path::new(DIR), TOPIC, SMALL, on_advance).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut next = 0;
+                while !done.load(Ordering::Acquire) || next < partition.high_watermark() {
+                    let until = partition.high_watermark();
+                    for read in batches(partition.read(next, 1000, until).unwrap()) {
+                        assert_eq!(read.header().base_offset, next);
+                        assert_eq!(read.payload(), next.to_string().repeat(30));
+                        next += 1;
+                        assert!(next <= until);
+                    }
+                }
+                assert_eq!(next, 2000);
+            });
+        }
+        for n in 0..2000 {
+            partition.append(&batch(1, n, n.to_string().repeat(30).as_bytes()), 0).unwrap();
+        }
+        let mut last = 0;
+        while last < 2000 {
+            let next = advances.recv().unwrap();
+            assert!(next > last, "the high watermark went from {last} to {next}");
+            last = next;
+        }
+        done.store(true, Ordering::Release);
+    });
+    volume.close().unwrap();
+    assert!(matches!(partition.append(&batch(1, 0, b"late"), 0), Err(Error::Closed)));
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let (volume, ..) = on_disk(root.path(), SMALL);
+    let second = || {
+        let options = VolumeOptions { flush: Flush::Manual };
+        Volume::open(Arc::new(Disk), root.path(), options, Box::new(|_| {}))
+    };
+    let text = second().err().expect("the directory is locked").to_string();
+    assert!(text.contains(&format!("in use by another process (process {})", std::process::id())));
+    volume.close().unwrap();
+    second().unwrap();
+}
+
+#[test]
+fn a_deleted_partition_is_gone_but_what_was_read_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let (volume, partition, _) = on_disk(root.path(), SMALL);
+    for n in 0..100 {
+        partition.append(&batch(1, n, &[7; 200]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    let read = partition.read(0, 2000, 100).unwrap();
+    let handle = partition.clone();
+    partition.delete().unwrap();
+    assert!(!root.path().join(DIR).exists());
+    assert_eq!(std::fs::read_dir(root.path().join("deleted")).unwrap().count(), 0);
+    assert!(matches!(handle.append(&batch(1, 0, b"late"), 0), Err(Error::Closed)));
+    assert!(batches(read).iter().all(|batch| batch.payload() == [7; 200][..]));
+    let (again, recovered) = open(&volume, SMALL);
+    assert_eq!((again.log_end_offset(), recovered.repairs), (0, vec![]));
+}
+
+#[test]
+fn a_directory_of_another_topic_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let (volume, ..) = on_disk(root.path(), SMALL);
+    volume.close().unwrap();
+    let volume = open_volume(Arc::new(Disk), root.path(), Flush::Manual);
+    let other = volume.open_partition(Path::new(DIR), [1; 16], SMALL, Box::new(|_| {}));
+    assert!(matches!(other, Err(Error::WrongTopic { .. })));
+    open(&volume, SMALL);
+    let twice = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    assert!(matches!(twice, Err(Error::AlreadyOpen { .. })));
+}
+
+#[test]
+fn without_waiting_for_syncs_the_high_watermark_follows_appends() {
+    let root = tempfile::tempdir().unwrap();
+    let volume = open_volume(Arc::new(Disk), root.path(), Flush::Never);
+    let (partition, _) = open(&volume, SMALL);
+    partition.append(&batch(2, 0, b"seen at once"), 0).unwrap();
+    assert_eq!(partition.high_watermark(), 2);
+    volume.close().unwrap();
+    let (_volume, partition, recovered) = on_disk(root.path(), SMALL);
+    assert_eq!((partition.high_watermark(), recovered.clean), (2, true));
+}

@@ -1,0 +1,113 @@
+//! Batches, volumes and a generator of random numbers for the tests.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidelog_protocol::records::{Batch, HEADER_BYTES, Header};
+use tidelog_storage::fs::{Disk, Fs};
+use tidelog_storage::{Flush, Partition, PartitionOptions, Recovered, Volume, VolumeOptions};
+
+/// A batch of `count` records at `timestamp` whose payload is `payload`: as storage sees it, which
+/// does not look into payloads.
+pub(crate) fn batch(count: i32, timestamp: i64, payload: &[u8]) -> Batch {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
+    bytes.extend_from_slice(&0_i64.to_be_bytes());
+    let length = i32::try_from(HEADER_BYTES - 12 + payload.len()).unwrap();
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+    bytes.push(2);
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&0_i16.to_be_bytes());
+    bytes.extend_from_slice(&(count - 1).to_be_bytes());
+    bytes.extend_from_slice(&timestamp.to_be_bytes());
+    bytes.extend_from_slice(&timestamp.to_be_bytes());
+    bytes.extend_from_slice(&(-1_i64).to_be_bytes());
+    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+    bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+    bytes.extend_from_slice(&count.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Batch::split_from(&mut Bytes::from(bytes)).unwrap()
+}
+
+/// The batches in what was read, each checked.
+pub(crate) fn batches(mut bytes: Bytes) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    while !bytes.is_empty() {
+        let batch = Batch::split_from(&mut bytes).unwrap();
+        batch.check().unwrap();
+        batches.push(batch);
+    }
+    batches
+}
+
+/// All batches from `from` to the high watermark.
+pub(crate) fn read_all(partition: &Partition, from: i64) -> Vec<Batch> {
+    let until = partition.high_watermark();
+    let (mut next, mut all) = (from, Vec::new());
+    while next < until {
+        let read = batches(partition.read(next, 4096, until).unwrap());
+        next = read.last().expect("a batch below the high watermark").header().last_offset() + 1;
+        all.extend(read);
+    }
+    all
+}
+
+/// The payloads of `batches`.
+pub(crate) fn payloads(batches: &[Batch]) -> Vec<Bytes> {
+    batches.iter().map(Batch::payload).collect()
+}
+
+pub(crate) const TOPIC: [u8; 16] = [9; 16];
+pub(crate) const DIR: &str = "accounts/dev/topic-0";
+
+/// Small segments and a dense index, so that few batches meet many of both.
+pub(crate) const SMALL: PartitionOptions =
+    PartitionOptions { segment_bytes: 4000, index_interval_bytes: 300, preallocate: true };
+
+pub(crate) fn open_volume(fs: Arc<dyn Fs>, root: &Path, flush: Flush) -> Volume {
+    let unexpected = Box::new(|error: &tidelog_storage::Error| panic!("failed sync: {error}"));
+    Volume::open(fs, root, VolumeOptions { flush }, unexpected).unwrap()
+}
+
+pub(crate) fn open(volume: &Volume, options: PartitionOptions) -> (Partition, Recovered) {
+    volume.open_partition(Path::new(DIR), TOPIC, options, Box::new(|_| {})).unwrap()
+}
+
+/// A volume on the real file system, with one partition, that commits when told.
+pub(crate) fn on_disk(root: &Path, options: PartitionOptions) -> (Volume, Partition, Recovered) {
+    let volume = open_volume(Arc::new(Disk), root, Flush::Manual);
+    let (partition, recovered) = open(&volume, options);
+    (volume, partition, recovered)
+}
+
+/// xorshift64*: small, seeded, the same everywhere.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+    /// Bytes that look like no batch and hold no long run of zeros.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// `count` runs, times what `TIDELOG_TEST_ITERATIONS` says.
+pub(crate) fn iterations(count: u64) -> u64 {
+    let factor = std::env::var("TIDELOG_TEST_ITERATIONS").ok();
+    count * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
