@@ -132,7 +132,7 @@ impl<T: Clone> Delivery<T> {
     pub fn assign(&mut self, source: Source, committed: i64, out: &mut Vec<Effect<T>>) {
         self.revoke(source, out);
         self.partitions.insert(source, Partition::new(committed));
-        self.advance(out);
+        self.advance(Some(source), out);
     }
 
     /// Forgets a partition. Attempts in flight run on and count towards the bound until they end.
@@ -145,7 +145,7 @@ impl<T: Clone> Delivery<T> {
         for record in self.in_flight.values_mut() {
             *record = record.filter(|&(of, _)| of != source);
         }
-        self.advance(out);
+        self.advance(None, out);
     }
 
     /// Takes what a fetch read: the records that are to be delivered, in order, and the offset
@@ -171,7 +171,7 @@ impl<T: Clone> Delivery<T> {
         }
         partition.next = partition.next.max(next);
         partition.commit(source, out);
-        self.advance(out);
+        self.advance(Some(source), out);
     }
 
     /// Takes the end of an attempt. `jitter`, from 0 to 1, spreads the delay if it failed.
@@ -193,7 +193,7 @@ impl<T: Clone> Delivery<T> {
             }
             Outcome::Gone => {}
         }
-        self.advance(out);
+        self.advance(record.map(|(source, _)| source), out);
     }
 
     /// When [`Delivery::expire`] next has work to do.
@@ -212,7 +212,7 @@ impl<T: Clone> Delivery<T> {
                 self.ready.push_back((source, offset));
             }
         }
-        self.advance(out);
+        self.advance(None, out);
     }
 
     /// Attempts in flight now.
@@ -250,8 +250,9 @@ impl<T: Clone> Delivery<T> {
         out.push(Effect::Wait { source, offset, attempt: held.attempt.saturating_add(1), at });
     }
 
-    /// Sends what may be sent and fetches where there is room.
-    fn advance(&mut self, out: &mut Vec<Effect<T>>) {
+    /// Sends what may be sent, and fetches for the partitions that made room by it, or by what
+    /// just happened to `touched`. No other partition's room can have changed.
+    fn advance(&mut self, touched: Option<Source>, out: &mut Vec<Effect<T>>) {
         if self.disabled {
             return;
         }
@@ -267,8 +268,11 @@ impl<T: Clone> Delivery<T> {
             self.in_flight.insert(id, Some((source, offset)));
             let (attempt, ticket) = (held.attempt, held.ticket.clone());
             out.push(Effect::Send { id, source, offset, attempt, ticket });
+            partition.fetch(source, out);
         }
-        for (&source, partition) in &mut self.partitions {
+        if let Some(source) = touched
+            && let Some(partition) = self.partitions.get_mut(&source)
+        {
             partition.fetch(source, out);
         }
     }
@@ -338,3 +342,7 @@ impl<T> Partition<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

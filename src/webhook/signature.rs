@@ -75,7 +75,7 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    const SECRET: &str = "whsec_MfKQ9r8GKYqTwjUPD8ILPZIo2LaLaSw";
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
     const TIMESTAMP: i64 = 1_614_265_330;
     const BODY: &[u8] = br#"{"test": 2432232314}"#;
@@ -115,11 +115,11 @@ mod tests {
             assert_eq!(format!("{secret:?}"), "Secret(redacted)");
         }
         let table = [
-            ("MfKQ9r8GKYqTwjUPD8ILPZIo2LaLaSw", Error::Prefix),
+            ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Error::Prefix),
             ("", Error::Prefix),
-            ("WHSEC_MfKQ9r8GKYqTwjUPD8ILPZIo2LaLaSw", Error::Prefix),
+            ("WHSEC_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Error::Prefix),
             ("whsec_?", Error::Base64),
-            ("whsec_MfKQ9r8GKYqTwjUPD8ILPZIo2LaLaSwA=", Error::Base64),
+            ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwA", Error::Base64),
             ("whsec_", Error::Length { found: 0 }),
             (&encoded(23), Error::Length { found: 23 }),
             (&encoded(65), Error::Length { found: 65 }),

@@ -193,3 +193,152 @@ const V6: &[Range<Ipv6Addr>] = &[
     v6([0xfe80, 0], 10, false, "link-local"),
     v6([0xff00, 0], 8, false, "multicast"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRODUCTION: Policy = Policy { allow_private: false, https_only: true };
+    const DEV: Policy = Policy { allow_private: true, https_only: false };
+
+    #[test]
+    fn addresses_are_judged_by_range() {
+        // The address, whether production may call it, whether dev may.
+        let table = [
+            ("1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.0 100.63.255.255 100.128.0.0", true, true),
+            ("126.255.255.255 128.0.0.0 169.253.255.255 169.255.0.0 172.15.255.255", true, true),
+            ("172.32.0.0 192.0.1.0 192.0.3.0 192.167.255.255 192.169.0.0", true, true),
+            ("198.17.255.255 198.20.0.0 223.255.255.255 203.0.114.0", true, true),
+            ("10.0.0.0 10.255.255.255 127.0.0.1 127.255.255.255 172.16.0.1", false, true),
+            ("172.31.255.255 192.168.0.1 192.168.255.255 100.64.0.1 100.127.255.255", false, true),
+            ("0.0.0.0 0.1.2.3 169.254.169.254 169.254.0.0 192.0.0.1 192.0.2.1", false, false),
+            ("192.88.99.1 198.18.0.1 198.19.255.255 198.51.100.7 203.0.113.9", false, false),
+            ("224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255", false, false),
+            ("2606:4700::1111 2a00:1450::1 2001:200::1 2001:db7::1 2001:4860::8888", true, true),
+            ("3fff:1000::1 2003::1", true, true),
+            ("::1 fc00::1 fdff:ffff::1", false, true),
+            (":: ::2 ::7f00:1 fe80::1 febf::1 fec0::1 ff02::1 4000::1 1fff::1", false, false),
+            ("2001::1 2001:10::1 2001:1ff::1 2001:db8::1 2002:7f00:1:: 3fff:fff::1", false, false),
+            ("64:ff9b::7f00:1 64:ff9b::808:808 64:ff9b:1::1 100::1 5f00::1", false, false),
+            ("::ffff:8.8.8.8", true, true),
+            ("::ffff:127.0.0.1 ::ffff:10.0.0.1", false, true),
+            ("::ffff:169.254.169.254 ::ffff:0.0.0.0 ::ffff:0:127.0.0.1", false, false),
+        ];
+        let mut count = 0;
+        for (addresses, production, dev) in table {
+            for text in addresses.split(' ') {
+                let address: IpAddr = text.parse().unwrap();
+                assert_eq!(PRODUCTION.check_address(address).is_ok(), production, "{text}");
+                assert_eq!(is_denied(address), !production, "{text}");
+                assert_eq!(DEV.check_address(address).is_ok(), dev, "{text}");
+                count += 1;
+            }
+        }
+        assert!(count >= 60);
+    }
+
+    #[test]
+    fn every_range_ends_where_its_prefix_does() {
+        for range in V4 {
+            let last = range.first.to_bits() | (u32::MAX >> range.prefix);
+            for (bits, inside) in [(range.first.to_bits(), true), (last, true)] {
+                assert_eq!(range.holds_v4(Ipv4Addr::from_bits(bits)), inside, "{}", range.name);
+            }
+            assert!(!range.holds_v4(Ipv4Addr::from_bits(last.wrapping_add(1))), "{}", range.name);
+            assert_eq!(range.first.to_bits() & (u32::MAX >> range.prefix), 0, "{}", range.name);
+        }
+        for range in V6 {
+            let low = u128::MAX.checked_shr(range.prefix).unwrap_or(0);
+            assert_eq!(range.first.to_bits() & low, 0, "{}", range.name);
+            let last = range.first.to_bits() | low;
+            assert!(range.holds_v6(Ipv6Addr::from_bits(last)), "{}", range.name);
+            assert!(!range.holds_v6(Ipv6Addr::from_bits(last.wrapping_add(1))), "{}", range.name);
+        }
+    }
+
+    #[test]
+    fn urls_are_refused_by_what_their_text_shows() {
+        let table = [
+            ("https://example.com/hook?x=1#y", ""),
+            ("https://example.com:8443/", ""),
+            ("https://EXAMPLE.com./", ""),
+            ("https://bücher.example/", ""),
+            ("https://93.184.215.14/", ""),
+            ("https://[2606:4700::1111]/", ""),
+            ("https://[::ffff:8.8.8.8]/", ""),
+            ("https://localhost.example.com/", ""),
+            ("http://example.com/", "expected \"https\", found a URL with \"http\""),
+            ("ftp://example.com/", "expected \"https\", found a URL with \"ftp\""),
+            ("file:///etc/passwd", "expected \"https\", found a URL with \"file\""),
+            ("gopher://example.com/", "expected \"https\", found a URL with \"gopher\""),
+            ("javascript:alert(1)", "expected \"https\", found a URL with \"javascript\""),
+            ("example.com/hook", "expected a URL such as"),
+            ("", "expected a URL such as"),
+            ("https://", "expected a URL such as"),
+            ("https://a b/", "expected a URL such as"),
+            ("https://256.256.256.256/", "expected a URL such as"),
+            ("https://user@example.com/", "expected a URL without user name"),
+            ("https://:secret@example.com/", "expected a URL without user name"),
+            ("https://example.com@127.0.0.1/", "expected a URL without user name"),
+            ("https://example.com:80/", "expected port 443 or 8443"),
+            ("https://example.com:22/", "expected port 443 or 8443"),
+            ("https://example.com:0/", "expected port 443 or 8443"),
+            ("https://localhost/", "expected a public host name"),
+            ("https://LOCALHOST./", "expected a public host name"),
+            ("https://api.localhost/", "expected a public host name"),
+            ("https://ｌｏｃａｌｈｏｓｔ/", "expected a public host name"),
+            ("https://127.0.0.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://127.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://2130706433/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://0x7f000001/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://0X7F.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://0177.0.0.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://127.0.0.1./", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://①②⑦.0.0.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://127。0。0。1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https://%31%32%37.0.0.1/", "expected a public address, found 127.0.0.1 (loopback)"),
+            ("https:\\\\127.0.0.1\\", "expected a public address, found 127.0.0.1 (loopback)"),
+            (
+                "https://[::ffff:127.0.0.1]/",
+                "expected a public address, found 127.0.0.1 (loopback)",
+            ),
+            ("https://[::1]/", "expected a public address, found ::1 (loopback)"),
+            ("https://0/", "expected a public address, found 0.0.0.0 (this network)"),
+            ("https://169.254.169.254/latest/", "expected a public address"),
+            ("https://[64:ff9b::169.254.169.254]/", "expected a public address"),
+        ];
+        for (url, want) in table {
+            let got = PRODUCTION.check_url(url).err().map(|it| it.to_string()).unwrap_or_default();
+            assert!(got.starts_with(want) && got.is_empty() == want.is_empty(), "{url}: {got}");
+        }
+        let long = format!("https://example.com/{}", "x".repeat(URL_BYTES_MAX));
+        assert_eq!(PRODUCTION.check_url(&long), Err(Error::Long(long.len())));
+    }
+
+    #[test]
+    fn dev_calls_this_machine_and_nothing_stranger() {
+        let table = [
+            ("http://127.0.0.1:3000/hook", true),
+            ("http://localhost:3000/", true),
+            ("http://[::1]:1/", true),
+            ("http://10.1.2.3/", true),
+            ("https://example.com:9999/", true),
+            ("http://169.254.169.254/", false),
+            ("http://0.0.0.0:3000/", false),
+            ("http://user@localhost/", false),
+            ("unix:/run/docker.sock", false),
+        ];
+        for (url, want) in table {
+            assert_eq!(DEV.check_url(url).is_ok(), want, "{url}");
+        }
+        let plain = Policy { allow_private: false, https_only: false };
+        for (url, want) in [
+            ("http://example.com/", true),
+            ("http://example.com:8080/", true),
+            ("https://example.com:8080/", false),
+            ("http://127.0.0.1:8080/", false),
+        ] {
+            assert_eq!(plain.check_url(url).is_ok(), want, "{url}");
+        }
+    }
+}
