@@ -124,4 +124,41 @@ mod tests {
             assert_eq!(summary(Some(prior), Some(next)), want, "{prior} to {next}");
         }
     }
+
+    #[test]
+    fn real_objects_differ_from_their_mutated_copies_in_the_mutated_columns_only() {
+        let fixture = include_bytes!("../../tests/fixtures/stripe-objects.json");
+        let fixture = Object::parse(fixture).unwrap();
+        let resources = Object::parse(fixture.get("resources").unwrap().get().as_bytes()).unwrap();
+        let mut mutations = 0;
+        for (resource, text) in resources.columns() {
+            let prior = Object::parse(text.get().as_bytes()).unwrap();
+            // The same value in another order and with other whitespace.
+            let value: serde_json::Value = serde_json::from_str(text.get()).unwrap();
+            let respelt = serde_json::to_string_pretty(&value).unwrap();
+            assert_eq!(summary(Some(text.get()), Some(&respelt)), "nothing", "{resource}");
+
+            for (at, (name, value)) in prior.columns().iter().enumerate() {
+                let mut columns = prior.columns().to_vec();
+                columns[at].1 = serde_json::from_str(r#"{"mutated":true}"#).unwrap();
+                let replaced = Object::from_columns(columns.clone()).to_string();
+                columns.remove(at);
+                let removed = Object::from_columns(columns).to_string();
+
+                let column = Object::from_columns(vec![(name.clone(), *value)]);
+                let changed = format!("updated {column}");
+                let appeared = format!("updated {{\"{name}\":null}}");
+                let null = value.get() == "null";
+                let unless_null = |text: String| if null { "nothing".to_owned() } else { text };
+                let prior = text.get();
+                assert_eq!(summary(Some(prior), Some(&replaced)), changed, "{resource}.{name}");
+                let got = summary(Some(prior), Some(&removed));
+                assert_eq!(got, unless_null(changed), "{resource}.{name} removed");
+                let got = summary(Some(&removed), Some(prior));
+                assert_eq!(got, unless_null(appeared), "{resource}.{name} added");
+                mutations += 1;
+            }
+        }
+        assert!(mutations > 500, "{mutations}");
+    }
 }

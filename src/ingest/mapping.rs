@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn columns_are_renamed_in_place_and_others_pass_through() {
-        let table: &[(&[(&str, &str)], &str, &str)] = &[
+        type Row = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+        let table: &[Row] = &[
             (&[], r#"{"A":1}"#, r#"{"A":1}"#),
             (
                 &[("LastName", "last_name"), ("Gone", "gone")],
