@@ -59,6 +59,7 @@ pub struct Event<'a> {
 pub type Headers<'a> = [(&'static str, &'a str); 4];
 
 impl Kind {
+    /// The word in the event and its header.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Inserted => "inserted",
@@ -69,6 +70,7 @@ impl Kind {
 }
 
 impl Change<'_> {
+    /// What an event of this change says happened.
     pub fn kind(&self) -> Kind {
         match self {
             Change::Inserted => Kind::Inserted,

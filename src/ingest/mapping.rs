@@ -15,6 +15,7 @@ pub struct Mapping {
     renames: BTreeMap<String, String>,
 }
 
+/// Why a mapping, or a record under it, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("columns {first:?} and {second:?} both map to {target:?}: give each its own name")]

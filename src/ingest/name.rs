@@ -29,6 +29,7 @@ pub struct Collection(String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(String);
 
+/// Why a text is no name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("expected a {what}, found nothing")]
@@ -42,6 +43,7 @@ pub enum Error {
 }
 
 impl SyncId {
+    /// Takes letters, digits, `_` and `-`, at most 64 of them.
     pub fn parse(text: &str) -> Result<SyncId, Error> {
         check_slug("sync id", text, SYNC_ID_BYTES_MAX, "_ -")?;
         Ok(SyncId(text.to_owned()))
@@ -52,28 +54,33 @@ impl SyncId {
         SyncId(format!("sync_{:08x}", u32::from_be_bytes(bytes)))
     }
 
+    /// The text that was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Collection {
+    /// Takes letters, digits, `_`, `-` and `.`, at most 128 of them.
     pub fn parse(text: &str) -> Result<Collection, Error> {
         check_slug("collection", text, COLLECTION_BYTES_MAX, "_ - .")?;
         Ok(Collection(text.to_owned()))
     }
 
+    /// The text that was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl RecordId {
+    /// Takes any text of 1 to 1024 bytes.
     pub fn parse(text: &str) -> Result<RecordId, Error> {
         check_length("record id", text, RECORD_ID_BYTES_MAX)?;
         Ok(RecordId(text.to_owned()))
     }
 
+    /// The text that was parsed.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -13,7 +13,7 @@
 //! - **A record is tried until it is delivered**, as its [`Schedule`] says, or until its endpoint
 //!   answers 410 Gone, which ends the machine.
 //! - Bounds: [`IN_FLIGHT_MAX`] attempts at once; per partition [`WINDOW_RECORDS`] records and
-//!   [`WINDOW_BYTES`] bytes held, one record beyond the bytes included.
+//!   [`WINDOW_BYTES`] bytes held, and what the last fetch brought beyond what it was asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -116,6 +116,7 @@ struct Held<T> {
 }
 
 impl<T: Clone> Delivery<T> {
+    /// A webhook that delivers nothing until it is assigned partitions.
     pub fn new(schedule: Schedule) -> Delivery<T> {
         Delivery {
             schedule,

@@ -285,6 +285,35 @@ fn attempts_in_flight_are_bounded_and_a_freed_one_goes_to_the_next_in_line() {
 }
 
 #[test]
+fn a_partition_taken_back_sends_each_record_once_whatever_was_in_line_before() {
+    let mut machine = Delivery::new(Schedule::default());
+    let mut out = Vec::new();
+    let records = || (0..40).map(|offset| record(&format!("{offset}:{offset}"))).collect();
+    machine.assign(0, 0, &mut out);
+    machine.fetched(0, 0, records(), 40, &mut out);
+    machine.assign(0, 0, &mut out);
+    let (mut sent, mut ended) = (Vec::new(), 0);
+    machine.fetched(0, 0, records(), 40, &mut out);
+    // The sixteen attempts of before run on and take every slot; then each record goes once.
+    for effect in std::mem::take(&mut out) {
+        if let Effect::Send { id, .. } = effect {
+            machine.outcome(Now::ZERO, id, Outcome::Delivered, MIDDLE, &mut out);
+            ended += 1;
+        }
+    }
+    while let Some(effect) = out.pop() {
+        if let Effect::Send { id, offset, .. } = effect {
+            sent.push(offset);
+            machine.outcome(Now::ZERO, id, Outcome::Delivered, MIDDLE, &mut out);
+        }
+    }
+    sent.sort_unstable();
+    assert_eq!(ended, IN_FLIGHT_MAX);
+    assert_eq!(sent, (0..40).collect::<Vec<i64>>());
+    assert_eq!(machine.in_flight(), 0);
+}
+
+#[test]
 fn a_full_window_is_not_read_on_until_it_has_room() {
     let fetches = |out: &[Effect<&'static str>]| -> Vec<(usize, usize)> {
         out.iter()

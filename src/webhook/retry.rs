@@ -20,6 +20,7 @@ const JITTER: f64 = 0.1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule(Vec<Duration>);
 
+/// Why a schedule is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("expected 1 to {DELAYS_MAX} delays, found {found}")]

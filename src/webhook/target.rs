@@ -21,6 +21,7 @@ pub struct Policy {
     pub https_only: bool,
 }
 
+/// Why a URL or an address is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("expected a URL such as \"https://example.com/hook\": {0}")]
