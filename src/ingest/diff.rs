@@ -1,0 +1,164 @@
+//! What a mutation changed: the event it makes, if any, and the columns' prior values.
+//!
+//! Columns are compared by [`value::equal`](super::value::equal), so a number written otherwise or
+//! an object in another order changes nothing.
+//!
+//! **An absent column and an explicit `null` are the same.** A record's columns become a table's,
+//! and a row has no third state beside a value and NULL; an event whose `changes` and `data` both
+//! say `null` would claim a change that no reader could see. So a column that appears with a value
+//! has prior value `null`, one that disappears has its prior value, and one that goes from absent
+//! to `null` or back has not changed.
+
+use serde_json::value::RawValue;
+
+use super::json::Object;
+use super::value;
+
+/// What happened to a record.
+#[derive(Clone, Debug)]
+pub enum Change<'a> {
+    Inserted,
+    /// The prior value of every column whose value changed: first the columns the record has now,
+    /// in their order, then those it has no more.
+    Updated {
+        changes: Vec<(&'a str, &'a RawValue)>,
+    },
+    Deleted,
+}
+
+/// Compares a record before and after a mutation; `None` if nothing changed.
+pub fn diff<'a>(prior: Option<&'a Object<'_>>, next: Option<&'a Object<'_>>) -> Option<Change<'a>> {
+    match (prior, next) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Change::Inserted),
+        (Some(_), None) => Some(Change::Deleted),
+        (Some(prior), Some(next)) => {
+            let changes = changes(prior, next);
+            (!changes.is_empty()).then_some(Change::Updated { changes })
+        }
+    }
+}
+
+fn changes<'a>(prior: &'a Object<'_>, next: &'a Object<'_>) -> Vec<(&'a str, &'a RawValue)> {
+    let before = |name: &str| prior.get(name).unwrap_or(RawValue::NULL);
+    let changed = next
+        .columns()
+        .iter()
+        .map(|(name, now)| (&**name, before(name), *now))
+        .filter(|(_, before, now)| !value::equal(before, now))
+        .map(|(name, before, _)| (name, before));
+    let removed = prior
+        .columns()
+        .iter()
+        .filter(|(name, before)| next.get(name).is_none() && before.get() != "null")
+        .map(|(name, before)| (&**name, *before));
+    changed.chain(removed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The change in one line: `updated {"column":prior}`.
+    fn summary(prior: Option<&str>, next: Option<&str>) -> String {
+        let prior = prior.map(|text| Object::parse(text.as_bytes()).unwrap());
+        let next = next.map(|text| Object::parse(text.as_bytes()).unwrap());
+        match diff(prior.as_ref(), next.as_ref()) {
+            None => "nothing".to_owned(),
+            Some(Change::Inserted) => "inserted".to_owned(),
+            Some(Change::Deleted) => "deleted".to_owned(),
+            Some(Change::Updated { changes }) => {
+                let columns = changes.into_iter().map(|(name, value)| (name.into(), value));
+                format!("updated {}", Object::from_columns(columns.collect()))
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_appears_and_goes() {
+        assert_eq!(summary(None, None), "nothing");
+        assert_eq!(summary(None, Some("{}")), "inserted");
+        assert_eq!(summary(Some("{}"), None), "deleted");
+    }
+
+    #[test]
+    fn changes_hold_the_prior_values_of_changed_columns_and_nothing_else() {
+        let table = [
+            ("{}", "{}", "nothing"),
+            (r#"{"a":1}"#, r#"{"a":1}"#, "nothing"),
+            (r#"{"a":1,"b":2}"#, r#"{"b":2.0,"a":10e-1}"#, "nothing"),
+            (r#"{"a":{"x":1,"y":2}}"#, r#"{"a":{"y":2,"x":1}}"#, "nothing"),
+            (r#"{"a":1,"b":2}"#, r#"{"a":1,"b":3}"#, r#"updated {"b":2}"#),
+            (r#"{"a":1.50}"#, r#"{"a":2}"#, r#"updated {"a":1.50}"#),
+            (
+                r#"{"a":9007199254740993}"#,
+                r#"{"a":9007199254740992}"#,
+                r#"updated {"a":9007199254740993}"#,
+            ),
+            // A change deep inside gives the whole prior column.
+            (
+                r#"{"address":{"city":"A","geo":{"lat":1.0}}}"#,
+                r#"{"address":{"city":"A","geo":{"lat":2.0}}}"#,
+                r#"updated {"address":{"city":"A","geo":{"lat":1.0}}}"#,
+            ),
+            (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, r#"updated {"a":[1,2]}"#),
+            (r#"{"a":"1"}"#, r#"{"a":1}"#, r#"updated {"a":"1"}"#),
+            // Absent is NULL.
+            ("{}", r#"{"a":1}"#, r#"updated {"a":null}"#),
+            (r#"{"a":null}"#, r#"{"a":1}"#, r#"updated {"a":null}"#),
+            (r#"{"a":1}"#, "{}", r#"updated {"a":1}"#),
+            (r#"{"a":1}"#, r#"{"a":null}"#, r#"updated {"a":1}"#),
+            ("{}", r#"{"a":null}"#, "nothing"),
+            (r#"{"a":null}"#, "{}", "nothing"),
+            // Only as a column: inside a value, absent and null differ.
+            (r#"{"a":{"b":null}}"#, r#"{"a":{}}"#, r#"updated {"a":{"b":null}}"#),
+            (r#"{"a":false}"#, "{}", r#"updated {"a":false}"#),
+            // The order: columns there now, then columns gone.
+            (
+                r#"{"gone":1,"b":2,"a":3}"#,
+                r#"{"new":0,"a":4,"b":5}"#,
+                r#"updated {"new":null,"a":3,"b":2,"gone":1}"#,
+            ),
+        ];
+        for (prior, next, want) in table {
+            assert_eq!(summary(Some(prior), Some(next)), want, "{prior} to {next}");
+        }
+    }
+
+    #[test]
+    fn real_objects_differ_from_their_mutated_copies_in_the_mutated_columns_only() {
+        let fixture = include_bytes!("../../tests/fixtures/stripe-objects.json");
+        let fixture = Object::parse(fixture).unwrap();
+        let resources = Object::parse(fixture.get("resources").unwrap().get().as_bytes()).unwrap();
+        let mut mutations = 0;
+        for (resource, text) in resources.columns() {
+            let prior = Object::parse(text.get().as_bytes()).unwrap();
+            // The same value in another order and with other whitespace.
+            let value: serde_json::Value = serde_json::from_str(text.get()).unwrap();
+            let respelt = serde_json::to_string_pretty(&value).unwrap();
+            assert_eq!(summary(Some(text.get()), Some(&respelt)), "nothing", "{resource}");
+
+            for (at, (name, value)) in prior.columns().iter().enumerate() {
+                let mut columns = prior.columns().to_vec();
+                columns[at].1 = serde_json::from_str(r#"{"mutated":true}"#).unwrap();
+                let replaced = Object::from_columns(columns.clone()).to_string();
+                columns.remove(at);
+                let removed = Object::from_columns(columns).to_string();
+
+                let column = Object::from_columns(vec![(name.clone(), *value)]);
+                let changed = format!("updated {column}");
+                let appeared = format!("updated {{\"{name}\":null}}");
+                let null = value.get() == "null";
+                let unless_null = |text: String| if null { "nothing".to_owned() } else { text };
+                let prior = text.get();
+                assert_eq!(summary(Some(prior), Some(&replaced)), changed, "{resource}.{name}");
+                let got = summary(Some(prior), Some(&removed));
+                assert_eq!(got, unless_null(changed), "{resource}.{name} removed");
+                let got = summary(Some(&removed), Some(prior));
+                assert_eq!(got, unless_null(appeared), "{resource}.{name} added");
+                mutations += 1;
+            }
+        }
+        assert!(mutations > 500, "{mutations}");
+    }
+}

@@ -1,0 +1,285 @@
+//! A JSON object as columns over the text it came in.
+//!
+//! The values stay text ([`RawValue`]); only the names are decoded. **Names are unique and in the
+//! order of their first appearance; of a repeated name the last value counts**, which is what
+//! `JSON.parse` and Python's `json.loads` make of it.
+//!
+//! Bounds: nesting is at most [`DEPTH_MAX`], the object itself counted. Events wrap a record in one
+//! more object, and readers that follow serde_json stop at 128. Size is bounded by the caller.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// How deep objects and arrays may nest, the outermost object included.
+pub const DEPTH_MAX: usize = 100;
+
+/// The name of a column, decoded, and the text of its value.
+pub type Column<'a> = (Cow<'a, str>, &'a RawValue);
+
+/// A JSON object: its columns in order, each name once.
+#[derive(Clone, Debug, Default)]
+pub struct Object<'a> {
+    columns: Vec<Column<'a>>,
+    /// Indices into `columns`, sorted by name: lookups in large objects stay logarithmic.
+    by_name: Vec<usize>,
+}
+
+/// What is wrong with a text that should be a JSON object, and where (both counted from 1).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at line {line} column {column}")]
+pub struct Error {
+    pub reason: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl<'a> Object<'a> {
+    /// Reads `text`, which must be one JSON object in UTF-8 and nothing after it.
+    pub fn parse(text: &'a [u8]) -> Result<Object<'a>, Error> {
+        let text = std::str::from_utf8(text)
+            .map_err(|error| Error::at(text, error.valid_up_to(), "expected UTF-8".to_owned()))?;
+        check_is_object(text)?;
+        check_depth(text)?;
+        Object::parse_checked(text)
+    }
+
+    /// Reads an object whose nesting has been checked as part of a larger one.
+    pub(super) fn parse_checked(text: &'a str) -> Result<Object<'a>, Error> {
+        let columns: Columns<'a> = serde_json::from_str(text).map_err(Error::from_serde)?;
+        Ok(Object::from_columns(columns.0))
+    }
+
+    /// An object of these columns. Of a repeated name the last value counts, at its first place.
+    pub fn from_columns(mut columns: Vec<Column<'a>>) -> Object<'a> {
+        let mut by_name = sorted(&columns);
+        let mut repeated = vec![false; columns.len()];
+        // Backwards, so that the last value of a name travels to its first place.
+        for pair in by_name.windows(2).rev() {
+            if columns[pair[0]].0 == columns[pair[1]].0 {
+                columns[pair[0]].1 = columns[pair[1]].1;
+                repeated[pair[1]] = true;
+            }
+        }
+        if repeated.contains(&true) {
+            let mut at = 0;
+            columns.retain(|_| {
+                at += 1;
+                !repeated[at - 1]
+            });
+            by_name = sorted(&columns);
+        }
+        Object { columns, by_name }
+    }
+
+    /// The columns, in order.
+    pub fn columns(&self) -> &[Column<'a>] {
+        &self.columns
+    }
+
+    /// The columns, in order, taken out.
+    pub fn into_columns(self) -> Vec<Column<'a>> {
+        self.columns
+    }
+
+    /// The text of the column `name`.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let found = self.by_name.binary_search_by(|&at| (*self.columns[at].0).cmp(name)).ok()?;
+        Some(self.columns[self.by_name[found]].1)
+    }
+
+    /// Writes the object as JSON: names escaped anew, values as they came.
+    pub fn write(&self, out: &mut String) {
+        write_members(self.columns.iter().map(|(name, value)| (&**name, value.get())), out);
+    }
+}
+
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl Error {
+    fn at(text: &[u8], position: usize, reason: String) -> Error {
+        let before = &text[..position.min(text.len())];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let column = 1 + before.iter().rev().take_while(|&&byte| byte != b'\n').count();
+        Error { reason, line, column }
+    }
+
+    fn from_serde(error: serde_json::Error) -> Error {
+        let (line, column) = (error.line(), error.column());
+        let text = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        let reason = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+        Error { reason, line, column }
+    }
+}
+
+/// Writes `{"name":value,..}`, the values being JSON text already.
+pub(super) fn write_members<'m>(
+    members: impl Iterator<Item = (&'m str, &'m str)>,
+    out: &mut String,
+) {
+    out.push('{');
+    for (at, (name, value)) in members.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        write_string(name, out);
+        out.push(':');
+        out.push_str(value);
+    }
+    out.push('}');
+}
+
+/// Writes `text` as a JSON string.
+pub(super) fn write_string(text: &str, out: &mut String) {
+    out.push_str(&serde_json::to_string(text).expect("a string is always valid JSON"));
+}
+
+/// The indices of `columns` by name, and by place where names are the same.
+fn sorted(columns: &[Column<'_>]) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..columns.len()).collect();
+    indices.sort_by(|&a, &b| columns[a].0.cmp(&columns[b].0));
+    indices
+}
+
+fn check_is_object(text: &str) -> Result<(), Error> {
+    let start = text.len() - text.trim_start_matches([' ', '\t', '\r', '\n']).len();
+    let found = match text.as_bytes().get(start) {
+        Some(b'{') => return Ok(()),
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b'0'..=b'9' | b'-') => "number",
+        Some(b't' | b'f') => "boolean",
+        Some(b'n') => "null",
+        Some(_) => "text that is not JSON",
+        None => "nothing",
+    };
+    let reason = format!("expected a JSON object, found {found}");
+    Err(Error::at(text.as_bytes(), start, reason))
+}
+
+/// Refuses text nested deeper than [`DEPTH_MAX`]. The text need not be valid JSON.
+fn check_depth(text: &str) -> Result<(), Error> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (position, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            let reason = format!("expected at most {DEPTH_MAX} levels of nesting");
+            return Err(Error::at(text.as_bytes(), position, reason));
+        }
+    }
+    Ok(())
+}
+
+/// Every member as it came, repeated names included.
+struct Columns<'a>(Vec<Column<'a>>);
+
+impl<'de> Deserialize<'de> for Columns<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Columns<'de>, D::Error> {
+        #[derive(Deserialize)]
+        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Columns<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns<'de>, A::Error> {
+                let mut columns = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    columns.push((name, value));
+                }
+                Ok(Columns(columns))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_keep_their_order_and_their_text() {
+        let text = r#" { "b" : 1.50 , "a":{ "x" : [1 , 2] }, "\u00e9\"": "\u00e9", "n":12345678901234567890123 } "#;
+        let object = Object::parse(text.as_bytes()).unwrap();
+        let columns: Vec<_> = object.columns().iter().map(|(n, v)| (&**n, v.get())).collect();
+        let want = [
+            ("b", "1.50"),
+            ("a", r#"{ "x" : [1 , 2] }"#),
+            ("é\"", r#""\u00e9""#),
+            ("n", "12345678901234567890123"),
+        ];
+        assert_eq!(columns, want);
+        assert_eq!(object.get("a").unwrap().get(), r#"{ "x" : [1 , 2] }"#);
+        assert!(object.get("c").is_none());
+        assert_eq!(
+            object.to_string(),
+            r#"{"b":1.50,"a":{ "x" : [1 , 2] },"é\"":"\u00e9","n":12345678901234567890123}"#
+        );
+    }
+
+    #[test]
+    fn of_a_repeated_name_the_last_value_counts_at_the_first_place() {
+        let object = Object::parse(br#"{"a":1,"b":2,"\u0061":3,"c":4,"b":5,"a":6}"#).unwrap();
+        assert_eq!(object.to_string(), r#"{"a":6,"b":5,"c":4}"#);
+        assert_eq!(object.get("a").unwrap().get(), "6");
+        assert_eq!(object.get("c").unwrap().get(), "4");
+    }
+
+    #[test]
+    fn an_error_says_what_was_expected_and_where() {
+        let deep = format!("{{\"a\":\n{}1", "[".repeat(DEPTH_MAX));
+        let table: &[(&[u8], &str)] = &[
+            (b"[1]", "expected a JSON object, found array at line 1 column 1"),
+            (b" \n  \"x\"", "expected a JSON object, found string at line 2 column 3"),
+            (b"-1", "expected a JSON object, found number at line 1 column 1"),
+            (b"true", "expected a JSON object, found boolean at line 1 column 1"),
+            (b"null", "expected a JSON object, found null at line 1 column 1"),
+            (b"  ", "expected a JSON object, found nothing at line 1 column 3"),
+            (b"<x>", "expected a JSON object, found text that is not JSON at line 1 column 1"),
+            (b"{\"a\":\"\xff\"}", "expected UTF-8 at line 1 column 7"),
+            (b"{\"a\":1,}", "trailing comma at line 1 column 8"),
+            (b"{\"a\" 1}", "expected `:` at line 1 column 6"),
+            (b"{\"a\":1} x", "trailing characters at line 1 column 9"),
+            (b"{\"a\":01}", "invalid number at line 1 column 7"),
+            (b"{\"a\":1", "EOF while parsing an object at line 1 column 6"),
+            (b"{\"\\ud800\":1}", "unexpected end of hex escape at line 1 column 9"),
+            (deep.as_bytes(), "expected at most 100 levels of nesting at line 2 column 100"),
+        ];
+        for (text, want) in table {
+            assert_eq!(Object::parse(text).unwrap_err().to_string(), *want);
+        }
+    }
+
+    #[test]
+    fn nesting_is_accepted_up_to_the_bound_and_brackets_in_strings_do_not_count() {
+        let nested = |levels| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Object::parse(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
+        assert!(Object::parse(nested(DEPTH_MAX).as_bytes()).is_err());
+        let string = format!("{{\"a\":\"\\\"{}\"}}", "[".repeat(1000));
+        assert!(Object::parse(string.as_bytes()).is_ok());
+    }
+}
