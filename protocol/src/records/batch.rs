@@ -11,7 +11,7 @@
 //! The CRC-32C covers byte 21 to the end, so that offset and epoch, which the broker assigns, can
 //! change without a second pass over the records.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use nom::number::complete::{be_i8, be_i16, be_i32, be_i64, be_u32};
 use nom::{IResult, Parser};
 
@@ -20,11 +20,9 @@ pub const HEADER_BYTES: usize = 61;
 /// Bytes that `batch_length` does not count: `base_offset` and itself.
 pub const LOG_OVERHEAD_BYTES: usize = 12;
 /// Where the checksum is.
-pub(super) const CRC_AT: usize = 17;
+const CRC_AT: usize = 17;
 /// Where the bytes covered by the checksum start.
-pub(super) const CHECKED_FROM: usize = 21;
-const ATTRIBUTES_AT: usize = 21;
-const MAX_TIMESTAMP_AT: usize = 35;
+const CHECKED_FROM: usize = 21;
 /// The only message format since Kafka 4.
 const MAGIC: i8 = 2;
 
@@ -171,6 +169,28 @@ impl Header {
             _ => Ok(()),
         }
     }
+
+    /// The header as it is written before `records`, the checksum made anew.
+    pub(super) fn seal(&self, records: &[u8]) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut rest = &mut bytes[..];
+        rest.put_i64(self.base_offset);
+        rest.put_i32(self.batch_length);
+        rest.put_i32(self.leader_epoch);
+        rest.put_i8(MAGIC);
+        rest.put_u32(0);
+        rest.put_i16(self.attributes.0);
+        rest.put_i32(self.last_offset_delta);
+        rest.put_i64(self.base_timestamp);
+        rest.put_i64(self.max_timestamp);
+        rest.put_i64(self.producer_id);
+        rest.put_i16(self.producer_epoch);
+        rest.put_i32(self.base_sequence);
+        rest.put_i32(self.record_count);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[CHECKED_FROM..]), records);
+        bytes[CRC_AT..CHECKED_FROM].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
 }
 
 fn fields(input: &[u8]) -> IResult<&[u8], (Header, i8)> {
@@ -264,16 +284,9 @@ impl Batch {
         leader_epoch: i32,
         append_time: i64,
     ) -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
-        header.copy_from_slice(&self.bytes[..HEADER_BYTES]);
-        let attributes = self.header.attributes.0 | Attributes::LOG_APPEND_TIME;
-        let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);
-        put(0, &self.assigned_prefix(base_offset, leader_epoch));
-        put(ATTRIBUTES_AT, &attributes.to_be_bytes());
-        put(MAX_TIMESTAMP_AT, &append_time.to_be_bytes());
-        let crc = crc32c::crc32c(&header[CHECKED_FROM..]);
-        let crc = crc32c::crc32c_append(crc, &self.bytes[HEADER_BYTES..]);
-        header[CRC_AT..CHECKED_FROM].copy_from_slice(&crc.to_be_bytes());
-        header
+        let attributes = Attributes(self.header.attributes.0 | Attributes::LOG_APPEND_TIME);
+        let max_timestamp = append_time;
+        Header { base_offset, leader_epoch, attributes, max_timestamp, ..self.header }
+            .seal(&self.bytes[HEADER_BYTES..])
     }
 }

@@ -6,7 +6,9 @@
 //! one. **A finished batch is never longer than [`BatchBuilder::size_bytes`] said**: records that
 //! do not shrink under compression are left as they are.
 
-use super::{Attributes, Batch, Compression, HEADER_BYTES, LOG_OVERHEAD_BYTES, RecordHeader};
+use super::{
+    Attributes, Batch, Compression, HEADER_BYTES, Header, LOG_OVERHEAD_BYTES, RecordHeader,
+};
 use bytes::Bytes;
 
 /// A batch under construction.
@@ -150,36 +152,28 @@ impl BatchBuilder {
                 self.attributes |= self.compression.codec();
             }
         }
-        self.put_header();
+        let header = self.header().seal(&self.buf[HEADER_BYTES..]);
+        self.buf[..HEADER_BYTES].copy_from_slice(&header);
         let mut bytes = Bytes::from(self.buf);
         Some(Batch::split_from(&mut bytes).expect("the header was just written"))
     }
 
-    fn put_header(&mut self) {
-        let batch_length = i32::try_from(self.buf.len() - LOG_OVERHEAD_BYTES)
-            .expect("bytes_max is at most what an i32 holds");
-        let mut out = &mut self.buf[..HEADER_BYTES];
-        let mut put = |bytes: &[u8]| {
-            let (field, rest) = std::mem::take(&mut out).split_at_mut(bytes.len());
-            field.copy_from_slice(bytes);
-            out = rest;
-        };
-        put(&0i64.to_be_bytes());
-        put(&batch_length.to_be_bytes());
-        put(&(-1i32).to_be_bytes());
-        put(&[2]);
-        put(&[0; 4]);
-        put(&self.attributes.to_be_bytes());
-        put(&(self.count - 1).to_be_bytes());
-        put(&self.base_timestamp.to_be_bytes());
-        put(&self.max_timestamp.to_be_bytes());
-        put(&self.producer_id.to_be_bytes());
-        put(&self.producer_epoch.to_be_bytes());
-        put(&self.base_sequence.to_be_bytes());
-        put(&self.count.to_be_bytes());
-        let crc = crc32c::crc32c(&self.buf[super::batch::CHECKED_FROM..]);
-        self.buf[super::batch::CRC_AT..super::batch::CHECKED_FROM]
-            .copy_from_slice(&crc.to_be_bytes());
+    fn header(&self) -> Header {
+        Header {
+            base_offset: 0,
+            batch_length: i32::try_from(self.buf.len() - LOG_OVERHEAD_BYTES)
+                .expect("bytes_max is at most what an i32 holds"),
+            leader_epoch: -1,
+            crc: 0,
+            attributes: Attributes(self.attributes),
+            last_offset_delta: self.count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: self.producer_id,
+            producer_epoch: self.producer_epoch,
+            base_sequence: self.base_sequence,
+            record_count: self.count,
+        }
     }
 }
 

@@ -319,6 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn lz4_frames_of_linked_blocks_are_read_and_survive_damage() {
+        let original = text(200_000);
+        let info = FrameInfo::new()
+            .block_size(BlockSize::Max64KB)
+            .block_mode(BlockMode::Linked)
+            .content_checksum(true);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&original).unwrap();
+        let frame = encoder.finish().unwrap();
+        let read = |bytes: Vec<u8>| Compression::Lz4.decompress(bytes.into(), LIMIT);
+        assert_eq!(read(frame.clone()).unwrap(), original);
+        let mut trailing = frame.clone();
+        trailing.push(0);
+        assert!(read(trailing).is_err());
+        for at in (0..frame.len()).step_by(frame.len().div_ceil(300)) {
+            let mut damaged = frame.clone();
+            damaged[at] ^= 0x55;
+            let wrong = read(damaged).is_ok_and(|bytes| !bytes.is_empty());
+            assert!(!wrong, "the frame has a checksum, byte {at}");
+        }
+    }
+
+    #[test]
     fn uncompressed_bytes_are_passed_on_without_a_copy() {
         let bytes = Bytes::from(text(100));
         let same = Compression::None.decompress(bytes.clone(), 100).unwrap();
