@@ -6,7 +6,7 @@ use crate::control::Control;
 use crate::group::Deadlines;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{clock, id};
+use crate::id;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl Broker {
                 failed.send_replace(Some(format!("the log cannot be synced: {error}")));
             });
             let options = storage::VolumeOptions::default();
-            storage::Volume::open(Arc::new(storage::RealFs), &dir, options, on_failure)?
+            storage::Volume::open(Arc::new(storage::fs::Disk), &dir, options, on_failure)?
         };
         let control = Control::open(&dir.join("control.db")).await.context("control.db")?;
         let state = State::open(
@@ -62,7 +62,7 @@ impl Broker {
             }),
         )
         .context("state")?;
-        let admin_token = admin_token(&control, &settings).await?;
+        let admin_token = admin_token(&settings)?;
         let deadlines = Deadlines::default();
         let broker = Arc::new(Self {
             shared: Shared { settings, control, volume, state, deadlines },
@@ -175,16 +175,27 @@ impl Broker {
     }
 }
 
-const ADMIN_TOKEN: &str = "admin_token";
+/// Holds the admin token, readable by its owner only.
+pub const ADMIN_TOKEN_FILE: &str = "admin-token";
 
-async fn admin_token(control: &Control, settings: &Settings) -> Result<String> {
+/// The operator's own, or the one made at the first start in this directory.
+fn admin_token(settings: &Settings) -> Result<String> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
     if let Some(token) = &settings.admin_token {
         return Ok(token.clone());
     }
-    if let Some(token) = control.setting(ADMIN_TOKEN).await? {
-        return Ok(token);
+    let path = settings.data_dir.join(ADMIN_TOKEN_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        _ => {}
     }
     let token = id::secret();
-    control.set_setting(ADMIN_TOKEN, &token).await?;
+    let options = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let written = options.and_then(|mut file| {
+        writeln!(file, "{token}")?;
+        file.sync_all()
+    });
+    written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(token)
 }

@@ -6,7 +6,7 @@ mod parts;
 mod sasl;
 mod session;
 
-pub use session::Session;
+pub use session::{DEV_ACCOUNT, Session};
 
 use crate::broker::Broker;
 use std::sync::Arc;

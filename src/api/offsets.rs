@@ -147,7 +147,7 @@ fn one_group(
     let by_id = version >= TOPIC_IDS_SINCE;
     let id_of = |name: &str| -> Uuid { cluster.topics.get(name).map(|it| it.id).unwrap_or_default() };
     let topics = match asked.topics {
-        None => offsets.all().map(|(name, partitions)| OffsetFetchResponseTopics {
+        None => offsets.all().map(|(name, partitions)| OffsetFetchResponseGroupTopic {
             name: name.clone(),
             topic_id: id_of(name),
             partitions: partitions.iter().map(|(index, it)| new_form(*index, Some(it))).collect(),
@@ -159,13 +159,13 @@ fn one_group(
                 _ => topic.name.clone(),
             };
             let answer = |index: &i32| match known {
-                Some(None) => OffsetFetchResponsePartitions {
+                Some(None) => OffsetFetchResponseGroupPartition {
                     error_code: ErrorCode::UNKNOWN_TOPIC_ID,
                     ..new_form(*index, None)
                 },
                 _ => new_form(*index, offsets.get(&name, *index)),
             };
-            OffsetFetchResponseTopics {
+            OffsetFetchResponseGroupTopic {
                 partitions: topic.partition_indexes.iter().map(answer).collect(),
                 topic_id: topic.topic_id,
                 name: topic.name,
@@ -210,8 +210,8 @@ fn old_form(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePar
     }
 }
 
-fn new_form(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {
-    OffsetFetchResponsePartitions {
+fn new_form(index: i32, committed: Option<&Committed>) -> OffsetFetchResponseGroupPartition {
+    OffsetFetchResponseGroupPartition {
         partition_index: index,
         committed_offset: committed.map_or(-1, |it| it.offset),
         committed_leader_epoch: committed.map_or(-1, |it| it.leader_epoch),

@@ -93,17 +93,17 @@ impl Groups {
 
     /// A member joins.
     pub fn join(&self, group: &str, join: Join) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| machine.join(now(), join, ticket, out))
+        wait(self.submit(group, |machine, ticket, out| machine.join(now(), join, ticket, out)))
     }
 
     /// A member asks for its assignment.
     pub fn sync(&self, group: &str, sync: Sync) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| machine.sync(now(), sync, ticket, out))
+        wait(self.submit(group, |machine, ticket, out| machine.sync(now(), sync, ticket, out)))
     }
 
     /// A member is alive.
     pub fn heartbeat(&self, group: &str, beat: Heartbeat) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| machine.heartbeat(now(), beat, ticket, out))
+        wait(self.submit(group, |machine, ticket, out| machine.heartbeat(now(), beat, ticket, out)))
     }
 
     /// Members leave.
@@ -112,19 +112,19 @@ impl Groups {
         group: &str,
         members: Vec<LeavingMember>,
     ) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| machine.leave(now(), members, ticket, out))
+        wait(self.submit(group, |machine, ticket, out| machine.leave(now(), members, ticket, out)))
     }
 
     /// Offsets are committed.
     pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| {
+        wait(self.submit(group, |machine, ticket, out| {
             machine.commit_offsets(now(), commit, ticket, out);
-        })
+        }))
     }
 
     /// Deletes a group without members, and its offsets.
     pub fn delete(&self, group: &str) -> impl Future<Output = Reply> + use<> {
-        self.submit(group, |machine, ticket, out| machine.delete(ticket, out))
+        wait(self.submit(group, |machine, ticket, out| machine.delete(ticket, out)))
     }
 
     /// Whether there is such a group.
@@ -178,7 +178,7 @@ impl Groups {
         &self,
         group: &str,
         input: impl FnOnce(&mut Group<Ticket>, Ticket, &mut Vec<Effect<Ticket>>),
-    ) -> impl Future<Output = Reply> + use<> {
+    ) -> oneshot::Receiver<Reply> {
         let (ticket, reply) = oneshot::channel();
         match self.slot_or_new(group) {
             Err(error) => drop(ticket.send(Reply::Failed(error))),
@@ -194,7 +194,7 @@ impl Groups {
                 }
             }
         }
-        wait(reply)
+        reply
     }
 
     fn slot_or_new(&self, name: &str) -> Result<Arc<Slot>, Error> {

@@ -1,0 +1,90 @@
+//! The command line: noun, then verb.
+
+mod account;
+mod dev;
+mod serve;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Record mutations in, change events out, through Kafka, REST and webhooks
+#[derive(Debug, Parser)]
+#[command(name = "tidelog", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker for development: everything on, credentials printed
+    Dev(dev::Dev),
+    /// Run a broker
+    Serve(serve::Serve),
+    /// Accounts of a running broker
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// Credentials of an account
+    #[command(subcommand)]
+    Credential(account::CredentialCommand),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object a line
+    Json,
+}
+
+/// What every command has.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// Whatever ended it, with what to do about it.
+    pub fn run(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Dev(dev) => dev.run().await,
+                Command::Serve(serve) => serve.run().await,
+                Command::Account(command) => command.run().await,
+                Command::Credential(command) => command.run().await,
+            }
+        })
+    }
+}
+
+/// Log lines go to stderr; `TIDELOG_LOG` filters them.
+fn start_logging(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
+
+/// Resolves at SIGINT or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

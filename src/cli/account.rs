@@ -1,0 +1,103 @@
+//! `tidelog account` and `tidelog credential`, over the management API.
+
+use super::{Common, Output};
+use crate::broker::ADMIN_TOKEN_FILE;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Create an account with a first credential
+    Create {
+        /// 1 to 64 letters, digits, '-' or '_'
+        name: String,
+        #[command(flatten)]
+        api: Api,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CredentialCommand {
+    /// Create a further credential for an account
+    Create {
+        /// The account's name
+        account: String,
+        #[command(flatten)]
+        api: Api,
+    },
+}
+
+/// How the management API is reached.
+#[derive(Debug, Args)]
+pub(super) struct Api {
+    /// The broker's HTTP address
+    #[arg(long, env = "TIDELOG_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    url: String,
+    /// The admin token [default: the one in the data directory]
+    #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+    /// The data directory to take the admin token from
+    #[arg(long, env = "TIDELOG_DATA_DIR", default_value = "./tidelog-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl AccountCommand {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self::Create { name, api } = self;
+        let created = api.post("/v1/accounts", &json!({ "name": name })).await?;
+        api.print(&created)
+    }
+}
+
+impl CredentialCommand {
+    pub(super) async fn run(self) -> Result<()> {
+        let Self::Create { account, api } = self;
+        let created = api.post(&format!("/v1/accounts/{account}/credentials"), &json!({})).await?;
+        api.print(&created)
+    }
+}
+
+impl Api {
+    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let token = match &self.admin_token {
+            Some(token) => token.clone(),
+            None => token_in(&self.data_dir)?,
+        };
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let client = crate::http_client::new()?;
+        let sent = client.post(&url).bearer_auth(token).json(body).send().await;
+        let response = sent.with_context(|| {
+            format!("no broker answers at {}; is it running, and is --url right?", self.url)
+        })?;
+        let status = response.status();
+        let answer: Value = response.json().await.context("the answer is not JSON")?;
+        if !status.is_success() {
+            bail!("{}", answer["error"].as_str().unwrap_or("the broker refused"));
+        }
+        Ok(answer)
+    }
+
+    fn print(&self, created: &Value) -> Result<()> {
+        if self.common.output == Output::Json {
+            println!("{created}");
+            return Ok(());
+        }
+        for field in ["account", "username", "password"] {
+            println!("{field:<10}{}", created[field].as_str().unwrap_or_default());
+        }
+        println!("The password is shown this once.");
+        Ok(())
+    }
+}
+
+fn token_in(data_dir: &Path) -> Result<String> {
+    let path = data_dir.join(ADMIN_TOKEN_FILE);
+    let token = std::fs::read_to_string(&path).with_context(|| {
+        format!("no --admin-token given, and none to read in {}", path.display())
+    })?;
+    Ok(token.trim().to_owned())
+}

@@ -1,0 +1,50 @@
+//! `tidelog serve`: a broker for production.
+
+use super::{Common, Output};
+use crate::broker::ADMIN_TOKEN_FILE;
+use crate::serve::{Ready, run};
+use crate::settings::Layer;
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Run a broker
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    layer: Layer,
+    /// Settings file [default: tidelog.toml, if it is there]
+    #[arg(long, env = "TIDELOG_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<()> {
+        super::start_logging("tidelog=info,warn");
+        let settings = self.layer.over(Layer::from_file(self.config.as_deref())?).settings(false)?;
+        let token_file = settings.data_dir.join(ADMIN_TOKEN_FILE);
+        let own_token = settings.admin_token.is_some();
+        let advertised = settings.kafka_advertise.clone();
+        let ready = async |ready: Ready| {
+            if self.common.output == Output::Json {
+                println!("{}", json!({ "kafka": ready.kafka, "http": ready.http }));
+                return Ok(());
+            }
+            println!("Kafka     {}", ready.kafka);
+            match advertised {
+                Some((host, port)) => println!("          clients are told {host}:{port}"),
+                None => println!("          clients are told the address they reached"),
+            }
+            println!("HTTP      {}", ready.http);
+            if !own_token {
+                println!("Admin     token in {}", token_file.display());
+            }
+            println!("Accounts  tidelog account create NAME --url {}", ready.http);
+            Ok(())
+        };
+        run(settings, ready, super::stop_signal()).await
+    }
+}

@@ -1,0 +1,98 @@
+//! Errors over HTTP: a status, a stable code for programs, and a sentence for people.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A refusal or failure as a client sees it:
+/// `{"error": "<sentence>", "code": "<stable code>", "status": <number>}`.
+#[derive(Debug)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// Stable; what programs compare.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl ApiError {
+    /// Any error.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// The request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+    }
+
+    /// No or wrong credentials.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// There is no such thing, for this account.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// It is there already.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// More bytes than are taken.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// Our own failure; the cause goes to the log, not to the client.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!("request failed: {cause}");
+        let text = "the broker failed; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", text)
+    }
+}
+
+impl From<crate::topic::Error> for ApiError {
+    fn from(error: crate::topic::Error) -> Self {
+        use crate::topic::Error;
+        match error {
+            Error::InvalidName(_) | Error::InvalidPartitions(_) | Error::InvalidConfig(_) => {
+                Self::bad_request(error.to_string())
+            }
+            Error::Exists(_) => Self::conflict(error.to_string()),
+            Error::Unknown(_) => Self::not_found(error.to_string()),
+            Error::Control(_) | Error::Storage(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<tidelog_storage::Error> for ApiError {
+    fn from(error: tidelog_storage::Error) -> Self {
+        if error.is_disk_full() {
+            tracing::error!("{error}");
+            let text = "the disk is full; nothing was stored";
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text);
+        }
+        match error {
+            tidelog_storage::Error::OffsetOutOfRange { .. } => Self::bad_request(error.to_string()),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status.as_u16();
+        let body = json!({ "error": self.message, "code": self.code, "status": status });
+        let mut response = (self.status, axum::Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = axum::http::HeaderValue::from_static("Basic realm=\"tidelog\"");
+            // The console asks for the password itself; only others want the browser's dialog.
+            response.headers_mut().insert(axum::http::header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}

@@ -1,0 +1,48 @@
+//! The HTTP listener: HTTP/1.1 and HTTP/2 on one port, with deadlines that `axum::serve` lacks.
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Connections at a time; beyond it, new ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 10_000;
+/// A request's headers are complete within this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves requests until the task is dropped, which closes the connections.
+pub async fn serve(listener: TcpListener, router: Router) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut tasks = JoinSet::new();
+    loop {
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: let the connections that close make room.
+                tracing::warn!("cannot accept an HTTP connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        let service = TowerToHyperService::new(router.clone());
+        tasks.spawn(async move {
+            // Without it answers may wait for the client's acknowledgement; a socket that refuses
+            // it still works.
+            let _ = stream.set_nodelay(true);
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!("an HTTP connection ended: {error}");
+            }
+            drop(permit);
+        });
+    }
+}

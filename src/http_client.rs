@@ -1,0 +1,33 @@
+//! The HTTP client of webhooks and the command line.
+
+use std::sync::Arc;
+
+/// A client that follows no redirects and uses no proxy of the environment.
+///
+/// # Errors
+/// When the system's certificates cannot be read.
+pub fn builder() -> reqwest::ClientBuilder {
+    // Installed once a process; a second time changes nothing.
+    let _ = rustls::crypto::CryptoProvider::install_default(rustls::crypto::ring::default_provider());
+    let agent = concat!("tidelog/", env!("CARGO_PKG_VERSION"));
+    reqwest::Client::builder()
+        .user_agent(agent)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+}
+
+/// A client with nothing more to it.
+///
+/// # Errors
+/// When the system's certificates cannot be read.
+pub fn new() -> reqwest::Result<reqwest::Client> {
+    builder().build()
+}
+
+/// A client that resolves names through `resolver` only.
+///
+/// # Errors
+/// When the system's certificates cannot be read.
+pub fn with_resolver(resolver: impl reqwest::dns::Resolve + 'static) -> reqwest::Result<reqwest::Client> {
+    builder().dns_resolver(Arc::new(resolver)).build()
+}

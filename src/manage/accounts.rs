@@ -1,0 +1,60 @@
+//! Accounts and credentials, for the operator.
+
+use crate::account::{Secret, is_valid_name};
+use crate::http::{Admin, ApiError, Context, Json};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    name: String,
+}
+
+/// The only time the password is told.
+#[derive(Serialize)]
+pub(super) struct Created {
+    account: String,
+    username: String,
+    password: String,
+}
+
+impl Created {
+    fn new(account: &str, secret: Secret) -> Self {
+        let Secret { username, password } = secret;
+        Self { account: account.to_owned(), username, password }
+    }
+}
+
+/// `POST /v1/accounts {"name":"acme"}`
+pub(super) async fn create(
+    _: Admin,
+    State(context): State<Context>,
+    Json(new): Json<NewAccount>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    if !is_valid_name(&new.name) {
+        let text = format!("name '{}' is invalid: 1 to 64 letters, digits, '-' or '_'", new.name);
+        return Err(ApiError::bad_request(text));
+    }
+    if context.broker.cluster_by_name(&new.name).is_some() {
+        return Err(ApiError::conflict(format!("account '{}' already exists", new.name)));
+    }
+    let created = context.broker.create_account(&new.name).await;
+    let (_, secret) = created.map_err(ApiError::internal)?;
+    Ok((StatusCode::CREATED, Json(Created::new(&new.name, secret))))
+}
+
+/// `POST /v1/accounts/{account}/credentials`
+pub(super) async fn create_credential(
+    _: Admin,
+    State(context): State<Context>,
+    Path(account): Path<String>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let Some(cluster) = context.broker.cluster_by_name(&account) else {
+        return Err(ApiError::not_found(format!("account '{account}' does not exist")));
+    };
+    let created = context.broker.create_credential(&cluster).await;
+    let secret = created.map_err(ApiError::internal)?;
+    Ok((StatusCode::CREATED, Json(Created::new(&account, secret))))
+}

@@ -1,0 +1,127 @@
+//! A broker with all its doors open: binds, serves, and closes in order.
+
+use crate::broker::{Broker, Principal};
+use crate::cluster::Cluster;
+use crate::http::{self, ApiError, Context};
+use crate::ingest::Ingest;
+use crate::settings::Settings;
+use crate::webhook::Webhooks;
+use crate::{console, ingest, manage, net, rest, webhook};
+use anyhow::{Result, bail};
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What a caller may want to know or print once everything listens.
+pub struct Ready {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Where Kafka clients on this machine connect.
+    pub kafka: String,
+    /// Where HTTP clients on this machine connect, as a URL.
+    pub http: String,
+    /// The bearer token of the management API.
+    pub admin_token: String,
+}
+
+/// Runs until `shutdown` resolves or the disk fails. `ready` is called once everything listens.
+///
+/// # Errors
+/// When the data directory or an address cannot be had, `ready` fails, or a sync failed.
+pub async fn run<F: Future<Output = Result<()>>>(
+    settings: Settings,
+    ready: impl FnOnce(Ready) -> F,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
+    let http = bind(settings.http_listen, "--http-listen").await?;
+    let (broker, admin_token) = Broker::open(settings).await?;
+    let kafka_address = reachable(kafka.local_addr()?);
+    let url = format!("http://{}", reachable(http.local_addr()?));
+    let context = Context {
+        broker: broker.clone(),
+        url: url.as_str().into(),
+        kafka: kafka_address.as_str().into(),
+    };
+    let ingest = Ingest::open(&broker).await?;
+    let webhooks = Webhooks::open(&broker).await?;
+    let router = router(&context, &ingest, &webhooks);
+    let deadlines = broker.shared.deadlines.clone();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { deadlines.run().await });
+    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
+    tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
+    tasks.spawn(http::serve(http, router));
+    ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token }).await?;
+    tokio::select! {
+        () = shutdown => tracing::info!("shutting down"),
+        reason = broker.failed() => bail!("{reason}; restart to recover what the disk holds"),
+        ended = tasks.join_next() => if let Some(Err(error)) = ended { bail!("a listener failed: {error}") },
+    }
+    // Nobody may append while the logs close.
+    tasks.shutdown().await;
+    webhooks.close().await;
+    broker.close().await
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => bail!("cannot listen on {address}: {error}; {flag} chooses another address, and port 0 a free one"),
+    }
+}
+
+/// Where a client on this machine finds a listener.
+fn reachable(address: SocketAddr) -> String {
+    match (address.ip().is_unspecified(), address) {
+        (true, _) => format!("127.0.0.1:{}", address.port()),
+        (false, address) => address.to_string(),
+    }
+}
+
+fn router(context: &Context, ingest: &Arc<Ingest>, webhooks: &Arc<Webhooks>) -> Router {
+    Router::new()
+        .merge(manage::router(context.clone()))
+        .merge(ingest::router(context.clone(), ingest.clone()))
+        .merge(webhook::router(context.clone(), webhooks.clone()))
+        .merge(rest::router(context.clone()))
+        .merge(console::router())
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    ApiError::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    let text = format!("{method} is not possible at {}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
+}
+
+/// The account of `tidelog dev`, and its credential: made at the first start in a directory, and
+/// the same ever after.
+pub async fn dev_account(broker: &Broker) -> Result<(Principal, String)> {
+    const PASSWORD: &str = "dev_password";
+    const USERNAME: &str = "dev_username";
+    let control = &broker.shared.control;
+    let stored = (control.setting(USERNAME).await?, control.setting(PASSWORD).await?);
+    if let (Some(username), Some(password)) = stored
+        && let Some(principal) = broker.authenticate(&username, password.as_bytes())
+    {
+        return Ok((principal, password));
+    }
+    let (cluster, secret): (Arc<Cluster>, _) = match broker.cluster_by_name(net::DEV_ACCOUNT) {
+        Some(cluster) => {
+            let secret = broker.create_credential(&cluster).await?;
+            (cluster, secret)
+        }
+        None => broker.create_account(net::DEV_ACCOUNT).await?,
+    };
+    control.set_setting(USERNAME, &secret.username).await?;
+    control.set_setting(PASSWORD, &secret.password).await?;
+    Ok((Principal { username: secret.username, cluster }, secret.password))
+}
