@@ -24,15 +24,16 @@ export function connectPage({ connection, credential, args }) {
   const languages = current();
   const first = languages.find(({ id }) => id === args[0]) ?? languages[0];
   const reader = tabs("Client", languages, first.id, (id) => {
-    if (id !== first.id || args.length > 0) note("connect", id);
+    note("connect", id);
     return readBlocks(current().find((snippet) => snippet.id === id));
   });
   const write = el("div", {}, ...writeBlock(connection, password.value()));
 
   const page = el("div", { class: "page" },
-    el("h1", { tabindex: "-1" }, "Connect"),
-    el("p", { class: "lead" }, "What a client needs to read this account’s events, ",
-      "over Kafka or plain HTTP, with one username and password."),
+    el("header", { class: "masthead" },
+      el("h1", { tabindex: "-1" }, "Connect"),
+      el("p", { class: "lead" }, "What a client needs to read this account’s events, ",
+        "over Kafka or plain HTTP, with one username and password.")),
     facts(connection, password),
     section("read", "Read a topic", topic.element, reader.element),
     section("write", "Write a record",
@@ -50,7 +51,7 @@ function facts(connection, password) {
       fact("Bootstrap servers", kafka.bootstrap),
       fact("Security protocol", kafka.security_protocol),
       fact("SASL mechanism", kafka.sasl_mechanism)),
-    card("HTTP", fact("URL", http.url), fact("Authentication", "Basic")),
+    card("HTTP", fact("URL", http.url), row("Authentication", null, "Basic, with the credential")),
     card("Credential",
       fact("Username", connection.username),
       row("Password", connection.password === null && "password", ...password.nodes)));

@@ -3,24 +3,42 @@
 
 import { el } from "./dom.js";
 
-/** The nodes of `code`, whose text content is `code`. */
+/** The nodes of `code`, whose text content is `code`. Every part of the secret is masked. */
 export function highlight(code, language, secret) {
-  const nodes = [];
-  let end = 0;
-  for (const token of code.matchAll(TOKENS[language] ?? TOKENS.java)) {
-    const kind = Object.keys(token.groups).find((name) => token.groups[name] !== undefined);
-    nodes.push(...masked(code.slice(end, token.index), secret));
-    nodes.push(el("span", { class: `code-${kind}` }, ...masked(token[0], secret)));
-    end = token.index + token[0].length;
+  const secrets = [];
+  for (let at = secret ? code.indexOf(secret) : -1; at >= 0; at = code.indexOf(secret, at + 1)) {
+    secrets.push({ start: at, end: at + secret.length });
   }
-  nodes.push(...masked(code.slice(end), secret));
-  return nodes;
+  return segments(code, TOKENS[language]).flatMap(({ start, end, kind }) => {
+    const parts = masked(code, start, end, secrets);
+    return kind ? [el("span", { class: `code-${kind}` }, ...parts)] : parts;
+  });
 }
 
-function masked(text, secret) {
-  if (!secret) return [text];
-  return text.split(secret).flatMap((part, i) =>
-    i === 0 ? [part] : [el("span", { class: "secret" }, secret), part]);
+/** The tokens and what is between them, as {start, end, kind}, without gaps. */
+function segments(code, tokens) {
+  const found = [];
+  let start = 0;
+  for (const token of code.matchAll(tokens)) {
+    const kind = Object.keys(token.groups).find((name) => token.groups[name] !== undefined);
+    const end = token.index + token[0].length;
+    found.push({ start, end: token.index }, { start: token.index, end, kind });
+    start = end;
+  }
+  return [...found, { start, end: code.length }];
+}
+
+/** `code` from `start` to `end`; what lies within a secret, even in part, is an element. */
+function masked(code, start, end, secrets) {
+  const nodes = [];
+  let at = start;
+  for (const secret of secrets) {
+    const [from, to] = [Math.max(secret.start, at), Math.min(secret.end, end)];
+    if (from >= to) continue;
+    nodes.push(code.slice(at, from), el("span", { class: "secret" }, code.slice(from, to)));
+    at = to;
+  }
+  return [...nodes, code.slice(at, end)];
 }
 
 const DOUBLE = String.raw`"(?:[^"\\\n]|\\.)*"`;
@@ -31,7 +49,7 @@ const tokens = (comment, string) => new RegExp(
   `(?<comment>(?<![^\\s])(?:${comment}).*)|(?<string>${string})|(?<word>\\b(?:${WORDS})\\b)`, "g");
 
 const TOKENS = {
-  shell: /(?<comment>(?<=^|\s)#.*)|(?<string>'[^']*')|(?<word>(?<=^|\n)[a-z]+(?= ))/g,
+  shell: /(?<comment>(?<=^|\s)#.*)|(?<string>'[^']*'(?:\\''[^']*')*)|(?<word>(?<=^|\n)[a-z][a-z0-9]*(?= ))/g,
   python: tokens("#", DOUBLE),
   java: tokens("//", DOUBLE),
   javascript: tokens("//", `${DOUBLE}|\`[^\`]*\``),

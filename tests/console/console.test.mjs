@@ -161,6 +161,15 @@ test("a password the server does not tell is asked for, and fills the snippets",
   await page.getByLabel("Password", { exact: true }).fill("o'clock");
   const block = page.getByRole("region", { name: "Paste into a shell", exact: true });
   assert.match(await block.textContent(), /sasl\.password='o'\\''clock'/);
+  for (const name of await page.getByRole("tab").allTextContents()) {
+    await page.getByRole("tab", { name, exact: true }).click();
+    const seen = await page.locator("pre code").evaluateAll((blocks) => blocks.map((code) => {
+      const copy = code.cloneNode(true);
+      copy.querySelectorAll(".secret").forEach((secret) => secret.remove());
+      return copy.textContent;
+    }).join());
+    assert.ok(!/o'|clock/.test(seen), `${name} shows the password`);
+  }
   await audit(page);
   await shoot(page, "typed-password");
   assert.deepEqual(faults, []);
