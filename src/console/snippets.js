@@ -252,12 +252,14 @@ function go(c) {
   const q = quote.go;
   const mechanism = c.scram ? `AsSha${c.sasl_mechanism.slice(-3)}Mechanism` : "AsMechanism";
   const sasl = c.scram ? "scram" : "plain";
+  const get = ["kgo", `sasl/${sasl}`].map((name) =>
+    `go get github.com/twmb/franz-go/pkg/${name}@${VERSIONS["franz-go"]}\n`);
   return {
     id: "go",
     label: "Go",
     language: "go",
     needs: ["go"],
-    install: `go mod init events\ngo get github.com/twmb/franz-go@${VERSIONS["franz-go"]}\n`,
+    install: `go mod init events\n${get.join("")}`,
     file: "main.go",
     code: `package main
 

@@ -24,7 +24,11 @@ export async function open(browser, options = {}) {
     if (["error", "warning"].includes(message.type())) faults.push(message.text());
   });
   page.on("pageerror", (error) => faults.push(String(error)));
-  page.on("requestfailed", (request) => faults.push(`${request.url()} failed`));
+  page.on("requestfailed", (request) => {
+    // Leaving a page aborts what it still loads.
+    const { errorText } = request.failure();
+    if (errorText !== "net::ERR_ABORTED") faults.push(`${request.url()}: ${errorText}`);
+  });
   return { context, page, faults };
 }
 
