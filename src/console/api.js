@@ -1,5 +1,8 @@
 // The client of the public HTTP API, the only thing the console talks to.
 
+// Above `console/`, wherever a proxy may have put the whole.
+const BASE = new URL("..", import.meta.url);
+
 /** An answer that is not a success; `status` is 0 when there was no answer. */
 export class ApiError extends Error {
   constructor(status, message) {
@@ -9,13 +12,13 @@ export class ApiError extends Error {
 }
 
 /**
- * The JSON that `path` answers to the credential {username, password}.
+ * The JSON that `path`, such as `v1/connection`, answers to the credential {username, password}.
  * Throws an ApiError with the API's own error text.
  */
 export async function get(path, credential) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(new URL(path, BASE), {
       headers: { Accept: "application/json", Authorization: basic(credential) },
       // Else the browser answers a 401 with a password prompt of its own.
       credentials: "omit",

@@ -20,7 +20,7 @@ async function start() {
   const credential = session();
   if (!credential) return signedOut();
   try {
-    signedIn(await get("/v1/connection", credential));
+    signedIn(await get("v1/connection", credential));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) endSession();
@@ -32,7 +32,7 @@ function signedOut(error) {
   leave();
   document.title = "Sign in · Tidelog";
   const enter = async (credential) => {
-    const connection = await get("/v1/connection", credential);
+    const connection = await get("v1/connection", credential);
     startSession(credential);
     signedIn(connection);
     app.querySelector("h1").focus();

@@ -42,14 +42,17 @@ function masked(code, start, end, secrets) {
 }
 
 const DOUBLE = String.raw`"(?:[^"\\\n]|\\.)*"`;
-const WORDS = "import|from|package|public|static|class|void|new|var|try|catch|finally|while|for|if" +
-  "|else|return|def|const|await|async|func|defer|use|fn|let|in|is|not|raise|except|continue|pass";
+const WORDS = "import|from|package|public|static|class|void|new|var|try|catch|finally|while|for" +
+  "|if|else|return|def|const|await|async|func|defer|use|fn|let|in|is|raise|except|continue|pass";
+// The first word of a line is the command; `'\\''` is a quote within a word.
+const SHELL = String.raw`(?<comment>(?<=^|\s)#.*)|(?<string>'[^']*'(?:\\''[^']*')*)` +
+  String.raw`|(?<word>(?<=^|\n)[a-z][a-z0-9]*(?= ))`;
 
 const tokens = (comment, string) => new RegExp(
   `(?<comment>(?<![^\\s])(?:${comment}).*)|(?<string>${string})|(?<word>\\b(?:${WORDS})\\b)`, "g");
 
 const TOKENS = {
-  shell: /(?<comment>(?<=^|\s)#.*)|(?<string>'[^']*'(?:\\''[^']*')*)|(?<word>(?<=^|\n)[a-z][a-z0-9]*(?= ))/g,
+  shell: new RegExp(SHELL, "g"),
   python: tokens("#", DOUBLE),
   java: tokens("//", DOUBLE),
   javascript: tokens("//", `${DOUBLE}|\`[^\`]*\``),

@@ -79,16 +79,7 @@ function kcat(c) {
   };
 }
 
-function java(c) {
-  const q = quote.java;
-  const login = c.scram ? "scram.ScramLoginModule" : "plain.PlainLoginModule";
-  const option = (name, value) => inside(q(` ${name}=${quote.jaas(value)}`));
-  return {
-    id: "java",
-    label: "Java",
-    language: "java",
-    needs: ["java", "mvn"],
-    install: `cat > pom.xml <<'POM'
+const MAVEN = `cat > pom.xml <<'POM'
 <project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>example</groupId>
@@ -104,7 +95,18 @@ function java(c) {
 </project>
 POM
 mvn -q dependency:copy-dependencies
-`,
+`;
+
+function java(c) {
+  const q = quote.java;
+  const login = c.scram ? "scram.ScramLoginModule" : "plain.PlainLoginModule";
+  const option = (name, value) => inside(q(` ${name}=${quote.jaas(value)}`));
+  return {
+    id: "java",
+    label: "Java",
+    language: "java",
+    needs: ["java", "mvn"],
+    install: MAVEN,
     file: "Consume.java",
     code: `// Java 17 or later; org.apache.kafka:kafka-clients:${VERSIONS["kafka-clients"]}
 import java.time.Duration;
@@ -373,7 +375,7 @@ function curl(c, url) {
     needs: ["curl"],
     install: "sudo apt-get install curl    # macOS has it\n",
     file: null,
-    code: `# Consume: every partition, in a consumer group. Run it again for the records that came since.
+    code: `# Consume: every partition, in a consumer group. Run it again for what came since.
 curl -sS -w '\\n' ${user} \\
   -H 'Kafka-Auto-Offset-Reset: earliest' \\
   ${q(`${url}/consume/try-curl/one/${topic}?timeout=5000`)}
