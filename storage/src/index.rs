@@ -84,7 +84,7 @@ impl Index {
     }
 
     /// The contents of both files. The largest timestamp gets the last time entry, as in Kafka.
-    pub(crate) fn to_files(&mut self) -> (&[u8], &[u8]) {
+    pub(crate) fn complete(&mut self) -> (&[u8], &[u8]) {
         self.note_latest();
         (&self.offsets, &self.times)
     }

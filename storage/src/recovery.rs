@@ -90,7 +90,7 @@ impl Tail<'_> {
     /// Walks the segment, repairs it and makes it durable.
     pub(crate) fn recover(&self, files: &Files, file: &Arc<dyn File>) -> Result<Outcome> {
         file.drop_cache().context("read", self.path)?;
-        let len = file.len().context("read", self.path)?;
+        let len = file.size().context("read", self.path)?;
         let mut window = Window::new(file.clone(), len);
         let mut outcome = Outcome {
             index: Index::new(self.base_offset, self.interval),

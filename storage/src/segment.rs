@@ -184,7 +184,7 @@ impl Segment {
     pub(crate) fn store_index(&self, files: &Files) -> Result<()> {
         let mut index = self.index.write();
         let Some(memory) = &mut *index else { return Ok(()) };
-        let (offsets, times) = memory.to_files();
+        let (offsets, times) = memory.complete();
         let (offsets_path, times_path) = self.index_paths();
         files.forget_indexes(self.key);
         let stored = replace(&*files.fs, &offsets_path, offsets)

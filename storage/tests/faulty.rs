@@ -378,7 +378,7 @@ impl File for Opened {
         buf[..len].copy_from_slice(&live[from..from + len]);
         Ok(len)
     }
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.fs.state().file(self.node).0.len() as u64)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
