@@ -71,7 +71,7 @@ impl Files {
     pub(crate) fn map_index(&self, key: Key, kind: Kind, path: &Path) -> io::Result<Map> {
         let open = || {
             let file = self.fs.open(path)?;
-            file.map(file.len()?)
+            file.map(file.size()?)
         };
         self.maps.get(key.of(kind), |_| true, open)
     }

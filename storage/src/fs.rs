@@ -49,7 +49,7 @@ pub trait File: Send + Sync {
     /// Reads from `position` on; 0 at the end of the file, may read less than asked.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
     /// Bytes in the file.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves space and extends the file with zeros up to `end`.
@@ -113,7 +113,7 @@ pub(crate) fn read_full_at(file: &dyn File, buf: &mut [u8], position: u64) -> io
 /// All bytes of a small file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open(path)?;
-    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let len = usize::try_from(file.size()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
     let read = read_full_at(&*file, &mut bytes, 0)?;
     bytes.truncate(read);
@@ -219,7 +219,7 @@ impl File for DiskFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         self.0.read_at(buf, position)
     }
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -84,7 +84,7 @@ impl Index {
     }
 
     /// The contents of both files. The largest timestamp gets the last time entry, as in Kafka.
-    pub(crate) fn to_files(&mut self) -> (&[u8], &[u8]) {
+    pub(crate) fn complete(&mut self) -> (&[u8], &[u8]) {
         self.note_latest();
         (&self.offsets, &self.times)
     }
@@ -110,14 +110,21 @@ impl Index {
     }
 }
 
-/// Whether index files can be those of a segment of `size` bytes.
-pub(crate) fn plausible(offsets: &[u8], times: &[u8], base_offset: i64, size: u64) -> bool {
+/// Whether index files can be those of a segment of `size` bytes: whole entries in order, inside of
+/// the segment.
+pub(crate) fn plausible(offsets: &[u8], times: &[u8], base: i64, size: u64) -> bool {
     let whole = offsets.len().is_multiple_of(OFFSET_ENTRY_BYTES)
         && times.len().is_multiple_of(TIME_ENTRY_BYTES);
     let covers = times.is_empty() == (size == 0);
-    let inside = last_offset_entry(offsets, base_offset)
-        .is_none_or(|last| last.position < size && last.last_offset >= base_offset);
-    whole && covers && inside
+    let entries =
+        || offsets.chunks_exact(OFFSET_ENTRY_BYTES).map(|entry| offset_entry(entry, base));
+    let in_order =
+        entries().is_sorted_by(|a, b| a.last_offset < b.last_offset && a.position < b.position);
+    let inside = entries().all(|entry| entry.last_offset >= base && entry.position < size);
+    let times = times.chunks_exact(TIME_ENTRY_BYTES).map(|entry| time_entry(entry, base));
+    let times_in_order =
+        times.is_sorted_by(|a, b| a.timestamp < b.timestamp && a.last_offset < b.last_offset);
+    whole && covers && in_order && inside && times_in_order
 }
 
 /// The last entry whose offset is at or below `offset`.
@@ -142,7 +149,7 @@ pub(crate) fn last_time_entry(times: &[u8], base: i64) -> Option<TimeEntry> {
     times.rchunks_exact(TIME_ENTRY_BYTES).next().map(|entry| time_entry(entry, base))
 }
 
-fn last_offset_entry(offsets: &[u8], base: i64) -> Option<OffsetEntry> {
+pub(crate) fn last_offset_entry(offsets: &[u8], base: i64) -> Option<OffsetEntry> {
     offsets.rchunks_exact(OFFSET_ENTRY_BYTES).next().map(|entry| offset_entry(entry, base))
 }
 

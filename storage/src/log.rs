@@ -26,6 +26,9 @@ pub(crate) struct Log {
     /// Whether the index files lack something, or the active file has a tail to trim.
     pub untidy: bool,
     pub closed: bool,
+    /// Whether the active segment takes no more batches. Should starting the next one fail, its
+    /// file may be there, and stays right as long as the log does not grow.
+    sealed: bool,
     /// Read at the first append.
     epochs: Option<LeaderEpochs>,
     /// Where the preallocated part of the active file ends.
@@ -49,6 +52,7 @@ impl Log {
             unsynced: None,
             untidy: false,
             closed: false,
+            sealed: false,
             epochs: None,
             allocated: end.position,
             step: ALLOCATE_FIRST_BYTES,
@@ -59,7 +63,7 @@ impl Log {
     pub(crate) fn append(&mut self, home: &Inner, batch: &Batch, leader_epoch: i32) -> Result<()> {
         let header = self.assigned(batch, leader_epoch)?;
         let bytes = header.total_bytes() as u64;
-        if self.is_full(home, &header, bytes) {
+        if self.sealed || self.is_full(home, &header, bytes) {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
@@ -73,7 +77,7 @@ impl Log {
         let prefix = batch.assigned_prefix(header.base_offset, leader_epoch);
         let mut parts = [IoSlice::new(&prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
         if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
-            self.take_back(&*file);
+            self.take_back(home, &*file)?;
             return Err(Error::Io { operation: "write", path, source });
         }
         self.active.publish(&header, self.end.position);
@@ -90,6 +94,7 @@ impl Log {
     /// the last.
     fn roll(&mut self, home: &Inner) -> Result<()> {
         self.seal(home)?;
+        self.sealed = true;
         let shared = &home.shared;
         let path = home.dir.join(file_name(self.end.offset, "log"));
         let fs = &shared.files.fs;
@@ -102,6 +107,7 @@ impl Log {
         let segment = Arc::new(Segment::new(&shared.files, &home.dir, setup));
         home.push_segment(segment.clone());
         self.active = segment;
+        self.sealed = false;
         self.end = End { segment: base_offset, position: 0, offset: base_offset };
         self.durable = self.end;
         (self.allocated, self.step) = (0, ALLOCATE_FIRST_BYTES);
@@ -180,12 +186,16 @@ impl Log {
         }
     }
 
-    /// Cuts off what a failed write may have left, so that it is not taken for damage later. The
-    /// next append overwrites it in any case.
-    fn take_back(&mut self, file: &dyn File) {
-        if file.set_len(self.end.position).is_ok() {
-            self.allocated = self.end.position;
-        }
+    /// Cuts off what a failed write may have left, durably, so that a crash cannot bring it back
+    /// under the next batch.
+    fn take_back(&mut self, home: &Inner, file: &dyn File) -> Result<()> {
+        let path = self.active.path();
+        home.shared.sync(|| {
+            file.set_len(self.end.position).context("cut", &path)?;
+            file.sync_data().context("sync", &path)
+        })?;
+        self.allocated = self.end.position;
+        Ok(())
     }
 }
 

@@ -90,7 +90,7 @@ impl Tail<'_> {
     /// Walks the segment, repairs it and makes it durable.
     pub(crate) fn recover(&self, files: &Files, file: &Arc<dyn File>) -> Result<Outcome> {
         file.drop_cache().context("read", self.path)?;
-        let len = file.len().context("read", self.path)?;
+        let len = file.size().context("read", self.path)?;
         let mut window = Window::new(file.clone(), len);
         let mut outcome = Outcome {
             index: Index::new(self.base_offset, self.interval),
@@ -117,6 +117,13 @@ impl Tail<'_> {
     fn step(&self, files: &Files, window: &mut Window, outcome: &mut Outcome) -> Result<bool> {
         let Outcome { position, next_offset, .. } = *outcome;
         let reason = match window.header(position, next_offset).context("read", self.path)? {
+            // The last batch of all has none after it that would vouch for a gap before it.
+            Ok(header)
+                if header.base_offset > next_offset
+                    && position + header.total_bytes() as u64 == window.end() =>
+            {
+                format!("batch of offset {} where {next_offset} follows", header.base_offset)
+            }
             Ok(header) if position < self.trusted.0 => return Ok(outcome.take(&header)),
             Ok(header) => {
                 let holds = window.checksum_holds(&header, position);
@@ -138,7 +145,9 @@ impl Tail<'_> {
                 let known = self.trusted.0.min(window.end());
                 Some(found.filter(|(found, _)| *found < known).unwrap_or((known, self.trusted.1)))
             }
-            Some((found, _)) if window.has_hole(position, found).context("read", self.path)? => {
+            Some((found, _))
+                if window.has_hole(position, found, next_offset).context("read", self.path)? =>
+            {
                 None
             }
             found => found,

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tidelog_protocol::records::{HEADER_BYTES, Header};
+use tidelog_protocol::records::{HEADER_BYTES, Header, LOG_OVERHEAD_BYTES};
 
 use crate::fs::{File, read_full_at};
 
@@ -59,25 +59,20 @@ impl Window {
         Ok(&self.buf[from..to])
     }
 
-    /// The header at `position`, if a batch that holds `next_offset` or a later one can be there
-    /// in whole; else what is wrong.
-    pub(crate) fn header(
-        &mut self,
-        position: u64,
-        next_offset: i64,
-    ) -> io::Result<Result<Header, String>> {
+    /// The header at `position`, if a whole batch can be there that follows on `next_offset`; else
+    /// what is wrong.
+    pub(crate) fn header(&mut self, position: u64, next_offset: i64) -> io::Result<Checked> {
         let left = self.end - position;
         let header = match Header::parse(self.bytes(position, HEADER_BYTES as u64)?) {
             Ok(header) => header,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        Ok(match plausible(&header, next_offset) {
-            Err(reason) => Err(reason),
-            Ok(()) if header.total_bytes() as u64 > left => {
-                Err(format!("batch of {} bytes, but {left} are left", header.total_bytes()))
-            }
-            Ok(()) => Ok(header),
-        })
+        let bytes = header.total_bytes() as u64;
+        if bytes > left {
+            return Ok(Err(format!("batch of {bytes} bytes, but {left} are left")));
+        }
+        let after = self.bytes(position + bytes, HEADER_BYTES as u64)?;
+        Ok(follows(&header, next_offset, after).map(|()| header))
     }
 
     /// Whether the batch at `position` has the checksum its header says.
@@ -105,10 +100,10 @@ impl Window {
         position: u64,
         next_offset: i64,
     ) -> io::Result<Option<(u64, Header)>> {
-        if let Ok(header) = self.header(position, next_offset)? {
-            let next = position + header.total_bytes() as u64;
+        if let Ok(header) = Header::parse(self.bytes(position, HEADER_BYTES as u64)?) {
+            let next = position.saturating_add(header.total_bytes() as u64);
             if next < self.end
-                && let Ok(found) = self.header(next, header.last_offset().saturating_add(1))?
+                && let Ok(found) = self.header(next, next_offset)?
                 && self.checksum_holds(&found, next)?
             {
                 return Ok(Some((next, found)));
@@ -156,13 +151,21 @@ impl Window {
         Ok(end)
     }
 
-    /// Whether a block between `from` and `to` was never written: all of its bytes in the range
-    /// are zeros. The rest of a first or last block counts as a block.
-    pub(crate) fn has_hole(&mut self, from: u64, to: u64) -> io::Result<bool> {
+    /// Whether a block between `from`, where the batch of `next_offset` should start, and `to`,
+    /// where a good batch does, was never written.
+    ///
+    /// A block reaches the disk as it was at some time, so an unwritten one is zeros to its end,
+    /// even where the good batch starts in it. Of the first block only what is in the range counts,
+    /// and only if a batch there would not be zeros too: it starts with its offset and its length.
+    pub(crate) fn has_hole(&mut self, from: u64, to: u64, next_offset: i64) -> io::Result<bool> {
         let mut at = from;
         while at < to {
-            let block_end = ((at / BLOCK_BYTES + 1) * BLOCK_BYTES).min(to);
-            if self.bytes(at, block_end - at)?.iter().all(|byte| *byte == 0) {
+            let block_end = (at / BLOCK_BYTES + 1) * BLOCK_BYTES;
+            let part = self.bytes(at, block_end - at)?;
+            let not_zeros =
+                next_offset.to_be_bytes().iter().take(part.len()).any(|byte| *byte != 0)
+                    || part.len() >= LOG_OVERHEAD_BYTES;
+            if not_zeros && part.iter().all(|byte| *byte == 0) {
                 return Ok(true);
             }
             at = block_end;
@@ -171,9 +174,15 @@ impl Window {
     }
 }
 
-/// Whether the header's fields fit together and follow on `next_offset`. Compaction leaves gaps
-/// between batches, and batches with fewer records than offsets.
-pub(crate) fn plausible(header: &Header, next_offset: i64) -> Result<(), String> {
+/// A header, or what is wrong with it.
+pub(crate) type Checked = Result<Header, String>;
+
+/// Whether the batch of `header` follows on `next_offset`, and the bytes `after` it on the batch.
+///
+/// Offsets are not under the checksum, so a flipped bit shows only in what comes next. Compaction
+/// leaves gaps between batches and batches with fewer records than offsets, so a batch that starts
+/// later than `next_offset` is believed if the one after it starts later still, or there is none.
+pub(crate) fn follows(header: &Header, next_offset: i64, after: &[u8]) -> Result<(), String> {
     let Header { base_offset, last_offset_delta, record_count, .. } = *header;
     if base_offset < next_offset {
         return Err(format!("batch of offset {base_offset} where {next_offset} or more follows"));
@@ -184,5 +193,10 @@ pub(crate) fn plausible(header: &Header, next_offset: i64) -> Result<(), String>
     if record_count < 0 || i64::from(record_count) > i64::from(last_offset_delta) + 1 {
         return Err(format!("{record_count} records in {last_offset_delta} + 1 offsets"));
     }
-    Ok(())
+    match Header::parse(after) {
+        Ok(after) if base_offset > next_offset && after.base_offset <= header.last_offset() => {
+            Err(format!("batch of offset {base_offset} before one of {}", after.base_offset))
+        }
+        _ => Ok(()),
+    }
 }

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
 use crate::fs::{File, read_all, remove_if_there, replace};
 use crate::index::{self, Index, TimeEntry};
-use crate::scan::{Window, plausible};
+use crate::scan::{Checked, Window, follows};
 
 pub(crate) struct Segment {
     pub base_offset: i64,
@@ -31,6 +31,8 @@ pub(crate) struct Segment {
     /// `None` while the index files hold all there is to know.
     index: RwLock<Option<Index>>,
     interval: u32,
+    /// Whether the index files were found to be this segment's.
+    index_checked: AtomicBool,
 }
 
 /// A batch and where it is.
@@ -59,6 +61,7 @@ impl Segment {
             checked_from: setup.checked_from,
             index: RwLock::new(setup.index),
             interval: setup.interval,
+            index_checked: AtomicBool::new(false),
         }
     }
 
@@ -168,7 +171,7 @@ impl Segment {
         let (offsets, times) = self.index_paths();
         let read = |path: &Path| read_all(&*files.fs, path).unwrap_or_default();
         let contents = (read(&offsets), read(&times));
-        let index = match index::plausible(&contents.0, &contents.1, self.base_offset, published) {
+        let index = match self.index_holds(files, &contents.0, &contents.1)? {
             true => Index::from_files(self.base_offset, self.interval, contents, published),
             false => self.rebuild(files)?,
         };
@@ -181,7 +184,7 @@ impl Segment {
     pub(crate) fn store_index(&self, files: &Files) -> Result<()> {
         let mut index = self.index.write();
         let Some(memory) = &mut *index else { return Ok(()) };
-        let (offsets, times) = memory.to_files();
+        let (offsets, times) = memory.complete();
         let (offsets_path, times_path) = self.index_paths();
         files.forget_indexes(self.key);
         let stored = replace(&*files.fs, &offsets_path, offsets)
@@ -211,12 +214,53 @@ impl Segment {
             let times = files.map_index(self.key, Kind::TimeIndex, &times);
             if let (Ok(offsets), Ok(times)) = (offsets, times) {
                 let (offsets, times) = (offsets.all(), times.all());
-                if index::plausible(&offsets, &times, self.base_offset, self.published()) {
+                if self.index_checked.load(Ordering::Acquire)
+                    || self.index_holds(files, &offsets, &times)?
+                {
+                    self.index_checked.store(true, Ordering::Release);
                     return Ok(look(&offsets, &times));
                 }
             }
             self.load_index(files)?;
         }
+    }
+
+    /// Whether index files belong to this segment. Their format has no checksum, so what they say
+    /// of the last batches is compared with these.
+    fn index_holds(&self, files: &Files, offsets: &[u8], times: &[u8]) -> Result<bool> {
+        let base = self.base_offset;
+        if !index::plausible(offsets, times, base, self.published()) {
+            return Ok(false);
+        }
+        let bytes = self.bytes(files)?;
+        let mut batches = Walk { bytes: &bytes, position: 0, next_offset: base };
+        if let Some(latest) = index::last_time_entry(times, base) {
+            let near = index::floor_of_offset(offsets, base, latest.last_offset);
+            batches.position = near.map_or(0, |entry| entry.position);
+            let found = batches.find(|header| header.last_offset() >= latest.last_offset);
+            let entry = |header: Header| (header.max_timestamp, header.last_offset());
+            if found.map(entry) != Some((latest.timestamp, latest.last_offset)) {
+                return Ok(false);
+            }
+        }
+        let last = index::last_offset_entry(offsets, base);
+        let start = last.map_or(0, |entry| entry.position);
+        batches = Walk { bytes: &bytes, position: start, next_offset: base };
+        if let Some(last) = last
+            && batches.next().is_none_or(|header| header.last_offset() != last.last_offset)
+        {
+            return Ok(false);
+        }
+        let latest = index::last_time_entry(times, base).map_or(i64::MIN, |entry| entry.timestamp);
+        while batches.position - start <= u64::from(self.interval) {
+            match batches.next() {
+                Some(header) if header.max_timestamp > latest => return Ok(false),
+                Some(_) => {}
+                None => return Ok(true),
+            }
+        }
+        // One more batch would have got an entry.
+        Ok(batches.next().is_none())
     }
 
     fn rebuild(&self, files: &Files) -> Result<Index> {
@@ -296,21 +340,33 @@ impl Segment {
     }
 }
 
-/// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
-fn whole_batch(
-    bytes: &[u8],
+/// The batches of a segment up to the first damage.
+struct Walk<'a> {
+    bytes: &'a [u8],
+    position: u64,
     next_offset: i64,
-    checked: bool,
-) -> std::result::Result<Header, String> {
-    let header = Header::parse(bytes).map_err(|error| error.to_string())?;
-    plausible(&header, next_offset)?;
-    if header.total_bytes() > bytes.len() {
-        return Err(format!(
-            "batch of {} bytes, but {} are left",
-            header.total_bytes(),
-            bytes.len()
-        ));
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Header;
+
+    fn next(&mut self) -> Option<Header> {
+        let bytes = self.bytes.get(usize_of(self.position)..)?;
+        let header = whole_batch(bytes, self.next_offset, true).ok()?;
+        self.position += header.total_bytes() as u64;
+        self.next_offset = header.last_offset() + 1;
+        Some(header)
     }
+}
+
+/// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
+fn whole_batch(bytes: &[u8], next_offset: i64, checked: bool) -> Checked {
+    let header = Header::parse(bytes).map_err(|error| error.to_string())?;
+    let Some(after) = bytes.get(header.total_bytes()..) else {
+        let (needed, left) = (header.total_bytes(), bytes.len());
+        return Err(format!("batch of {needed} bytes, but {left} are left"));
+    };
+    follows(&header, next_offset, after)?;
     if !checked {
         header.verify(bytes).map_err(|error| error.to_string())?;
     }

@@ -1,4 +1,11 @@
 //! The storage crate from outside: one binary for all of its tests.
 
+#![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
+
+mod corrupt;
+mod crash;
 mod disk;
+mod faulty;
+mod formats;
+mod model;
 mod support;

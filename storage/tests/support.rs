@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidelog_protocol::records::{Batch, HEADER_BYTES, Header};
+use tidelog_protocol::records::{Batch, HEADER_BYTES};
 use tidelog_storage::fs::{Disk, Fs};
 use tidelog_storage::{Flush, Partition, PartitionOptions, Recovered, Volume, VolumeOptions};
 
@@ -60,6 +60,7 @@ pub(crate) fn payloads(batches: &[Batch]) -> Vec<Bytes> {
     batches.iter().map(Batch::payload).collect()
 }
 
+pub(crate) const MANUAL: Flush = Flush::Manual;
 pub(crate) const TOPIC: [u8; 16] = [9; 16];
 pub(crate) const DIR: &str = "accounts/dev/topic-0";
 

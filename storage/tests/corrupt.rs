@@ -1,0 +1,238 @@
+//! Damage of every kind to the files of a log, and what is made of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidelog_protocol::records::Batch;
+use tidelog_storage::{Action, Error, Flush, Partition, PartitionOptions, Recovered, Volume};
+
+use crate::faulty::Faulty;
+use crate::support::{DIR, Random, SMALL, batch, batches, open, open_volume, payloads, read_all};
+
+const ONE_SEGMENT: PartitionOptions = PartitionOptions { segment_bytes: 1 << 20, ..SMALL };
+
+fn log_file(base_offset: i64) -> PathBuf {
+    Path::new("/data").join(DIR).join(format!("{base_offset:020}.log"))
+}
+
+fn start(fs: &Faulty, options: PartitionOptions) -> (Volume, Partition, Recovered) {
+    let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+    let (partition, recovered) = open(&volume, options);
+    (volume, partition, recovered)
+}
+
+/// A log of `count` batches of one record each, synced but not closed, and what is in its file.
+fn written(count: u64, checkpointed: u64, len: usize) -> (Faulty, Vec<Batch>, Vec<u8>) {
+    let fs = Faulty::new(1);
+    let (volume, partition, _) = start(&fs, ONE_SEGMENT);
+    let mut random = Random::new(1);
+    for n in 0..count {
+        partition.append(&batch(1, n as i64, &random.bytes(len)), 0).unwrap();
+        if n + 1 == checkpointed {
+            volume.sync().unwrap();
+            volume.checkpoint().unwrap();
+        }
+    }
+    volume.sync().unwrap();
+    let batches = read_all(&partition, 0);
+    let mut contents = fs.contents(&log_file(0));
+    contents.truncate(partition.size_bytes() as usize);
+    (fs, batches, contents)
+}
+
+/// Opens the damaged log twice: once to see what is made of it, and once more to see that nothing
+/// is left to do.
+fn open_twice(fs: &Faulty) -> (Partition, Recovered) {
+    let (_volume, first, recovered) = start(fs, ONE_SEGMENT);
+    let (end, contents) = (first.log_end_offset(), fs.contents(&log_file(0)));
+    drop((_volume, first));
+    let (_volume, second, again) = start(fs, ONE_SEGMENT);
+    assert_eq!((second.log_end_offset(), fs.contents(&log_file(0))), (end, contents));
+    let lasting = |repair: &&tidelog_storage::Repair| repair.action == Action::Quarantined;
+    let kept: Vec<_> = recovered.repairs.iter().filter(lasting).collect();
+    assert_eq!(again.repairs.iter().collect::<Vec<_>>(), kept);
+    (second, recovered)
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_the_last_whole_batch_wherever_it_is_torn() {
+    let (fs, all, contents) = written(6, 99, 40);
+    let last = all.last().unwrap().bytes().len();
+    for torn in 1..=last {
+        for zeros in [0, 5000] {
+            let mut damaged = contents[..contents.len() - torn].to_vec();
+            let left = last - torn;
+            damaged.resize(damaged.len() + zeros, 0);
+            fs.overwrite(&log_file(0), damaged);
+            let (partition, recovered) = open_twice(&fs);
+            assert_eq!(payloads(&read_all(&partition, 0)), payloads(&all[..5]), "torn {torn}");
+            assert_eq!(partition.log_end_offset(), 5);
+            // The first bytes of a batch are zeros, as preallocated space is.
+            assert_eq!(recovered.repairs.is_empty(), left <= 7, "torn {torn}");
+            if let [repair] = &recovered.repairs[..] {
+                assert_eq!((repair.action, repair.position), (Action::Cut, 505), "torn {torn}");
+                let saved = log_file(0).with_added_extension("torn-505");
+                assert_eq!(fs.contents(&saved), contents[505..505 + repair.bytes as usize]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_last_batch_is_found() {
+    let (fs, all, contents) = written(3, 99, 20);
+    let last = contents.len() - all.last().unwrap().bytes().len();
+    for bit in 0..(contents.len() - last) * 8 {
+        let mut damaged = contents.clone();
+        damaged[last + bit / 8] ^= 1 << (bit % 8);
+        fs.overwrite(&log_file(0), damaged);
+        let (partition, recovered) = open_twice(&fs);
+        // Offset and leader epoch are not under the checksum. An offset that is larger is legal,
+        // since compaction leaves gaps; the epoch may be any.
+        let in_offset = bit / 8 < 8;
+        let in_epoch = (12..16).contains(&(bit / 8));
+        if in_epoch || (in_offset && recovered.repairs.is_empty()) {
+            assert!(partition.log_end_offset() >= 3, "bit {bit}");
+            continue;
+        }
+        assert_eq!(payloads(&read_all(&partition, 0)), payloads(&all[..2]), "bit {bit}");
+        assert!(matches!(recovered.repairs[..], [_]), "bit {bit}: {recovered:?}");
+    }
+}
+
+/// Reads one batch at a time: its payload, or `None` inside of damage.
+fn each_offset(partition: &Partition) -> Vec<Option<bytes::Bytes>> {
+    let until = partition.high_watermark();
+    let read = |offset| match partition.read(offset, 1, until) {
+        Ok(bytes) => {
+            let batch = batches(bytes).remove(0);
+            assert_eq!(batch.header().base_offset, offset);
+            Some(batch.payload())
+        }
+        Err(Error::Corrupt { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    (0..until).map(read).collect()
+}
+
+#[test]
+fn damage_that_may_have_been_acknowledged_is_kept_and_served_around() {
+    let len = 200;
+    let whole = 61 + len;
+    for checkpointed in [0, 20, 40] {
+        let (fs, all, contents) = written(40, checkpointed, len);
+        for (bad, byte) in [(0, 16), (7, 100), (7, 8), (7, 3), (25, 70), (38, 20)] {
+            let mut damaged = contents.clone();
+            damaged[bad * whole + byte] ^= 0x40;
+            fs.overwrite(&log_file(0), damaged.clone());
+            let (partition, recovered) = open_twice(&fs);
+            let case = format!("checkpoint at {checkpointed}, byte {byte} of batch {bad}");
+            let found = each_offset(&partition);
+            let mut expected: Vec<_> = all.iter().map(|batch| Some(batch.payload())).collect();
+            expected[bad] = None;
+            assert!(found == expected, "{case}: {recovered:?}");
+            // Checksums are looked at after the checkpoint when opening, and before when reading.
+            let header = byte < 17;
+            let reported = header || bad as u64 >= checkpointed;
+            assert_eq!(recovered.repairs.len(), usize::from(reported), "{case}");
+            for repair in &recovered.repairs {
+                assert_eq!(repair.action, Action::Quarantined, "{case}");
+                assert_eq!(repair.position as usize, bad * whole, "{case}");
+                assert_eq!(repair.bytes as usize, whole, "{case}");
+            }
+            assert_eq!(fs.contents(&log_file(0)), damaged, "{case}");
+            let next = partition.append(&batch(1, 0, b"goes on"), 0);
+            assert!(matches!(next, Err(Error::Closed)), "the volume was dropped");
+        }
+    }
+}
+
+#[test]
+fn a_log_with_damage_inside_goes_on() {
+    let (fs, _, contents) = written(10, 10, 100);
+    let mut damaged = contents;
+    let last = damaged.len() - 161;
+    damaged[last + 16] = 7;
+    fs.overwrite(&log_file(0), damaged);
+    let (volume, partition, recovered) = start(&fs, ONE_SEGMENT);
+    assert_eq!(recovered.repairs[0].action, Action::Quarantined);
+    assert_eq!(partition.append(&batch(1, 0, b"goes on"), 0).unwrap().base_offset, 10);
+    volume.sync().unwrap();
+    let found = each_offset(&partition);
+    assert_eq!(found[9], None);
+    assert_eq!(found[10].as_ref().unwrap(), "goes on");
+}
+
+#[test]
+fn offsets_of_lost_acknowledged_batches_are_not_given_out_again() {
+    let (fs, all, contents) = written(10, 10, 100);
+    fs.overwrite(&log_file(0), contents[..5 * 161].to_vec());
+    let (volume, partition, recovered) = start(&fs, ONE_SEGMENT);
+    assert_eq!(recovered.repairs[0].action, Action::Missing);
+    assert_eq!(recovered.repairs[0].bytes, 5 * 161);
+    assert_eq!(partition.append(&batch(1, 0, b"next"), 0).unwrap().base_offset, 10);
+    volume.sync().unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0))[..5], payloads(&all[..5]));
+}
+
+#[test]
+fn a_payload_full_of_batches_is_not_taken_for_the_log() {
+    let fs = Faulty::new(1);
+    let (volume, partition, _) = start(&fs, ONE_SEGMENT);
+    partition.append(&batch(1, 0, b"before"), 0).unwrap();
+    let mut planted = Vec::new();
+    for offset in 1..20_i64 {
+        let inner = batch(1, 0, b"planted");
+        planted.extend_from_slice(&inner.assigned_prefix(offset, 0));
+        planted.extend_from_slice(&inner.bytes()[16..]);
+    }
+    partition.append(&batch(1, 0, &planted), 0).unwrap();
+    partition.append(&batch(1, 0, b"after"), 0).unwrap();
+    volume.sync().unwrap();
+    let mut damaged = fs.contents(&log_file(0));
+    damaged[67 + 40] ^= 1;
+    fs.overwrite(&log_file(0), damaged);
+    let (partition, _) = open_twice(&fs);
+    let found = each_offset(&partition);
+    assert_eq!(found[0].as_ref().unwrap(), "before");
+    assert_eq!(found[1], None);
+    assert_eq!(found[2].as_ref().unwrap(), "after");
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn indexes_that_are_missing_or_wrong_are_made_anew() {
+    let fs = Faulty::new(1);
+    let (volume, partition, _) = start(&fs, SMALL);
+    for n in 0..100 {
+        partition.append(&batch(1, n, &[n as u8; 100]), 0).unwrap();
+    }
+    volume.close().unwrap();
+    let all = payloads(&read_all(&partition, 0));
+    let segments = all.len() / 24;
+    let mut random = Random::new(3);
+    for round in 0..50 {
+        for segment in 0..segments as i64 {
+            for extension in ["index", "timeindex"] {
+                let path = log_file(segment * 24).with_extension(extension);
+                let mut contents = fs.contents(&path);
+                match random.below(4) {
+                    0 => contents.clear(),
+                    1 => contents = random.bytes(contents.len()),
+                    2 => contents.iter_mut().for_each(|byte| *byte = 0),
+                    _ => contents.truncate(contents.len() / 2),
+                }
+                fs.overwrite(&path, contents);
+            }
+        }
+        let (volume, partition, recovered) = start(&fs, SMALL);
+        assert_eq!(recovered.repairs, []);
+        assert_eq!(payloads(&read_all(&partition, 0)), all, "round {round}");
+        for offset in 0..100 {
+            let found = batches(partition.read(offset, 1, 100).unwrap()).remove(0);
+            assert_eq!(found.header().base_offset, offset, "round {round}");
+            assert_eq!(partition.offset_for_time(offset).unwrap(), Some((offset, offset)));
+        }
+        volume.close().unwrap();
+    }
+}

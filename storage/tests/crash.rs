@@ -1,0 +1,180 @@
+//! Power cuts and refusals at every step, on a file system that keeps as little as it may.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tidelog_storage::{
+    Action, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
+};
+
+use crate::faulty::{Fault, Faulty};
+use crate::support::{DIR, Random, SMALL, TOPIC, batch, iterations, payloads, read_all};
+
+/// What was appended, and how much of it was acknowledged.
+#[derive(Default)]
+struct History {
+    written: Vec<Bytes>,
+    acknowledged: usize,
+}
+
+impl History {
+    /// Checks a log that was recovered: all that was acknowledged, then a part of the rest.
+    fn check(&mut self, partition: &Partition, seed: u64) {
+        let found = payloads(&read_all(partition, 0));
+        assert!(
+            found.len() >= self.acknowledged,
+            "seed {seed}: {} of {} acknowledged batches are left",
+            found.len(),
+            self.acknowledged
+        );
+        assert!(found.len() <= self.written.len(), "seed {seed}: batches from nowhere");
+        let differs = found.iter().zip(&self.written).position(|(found, sent)| found != sent);
+        assert_eq!(differs, None, "seed {seed}: first of {} batches that differs", found.len());
+        assert_eq!(partition.log_end_offset(), found.len() as i64, "seed {seed}");
+        self.acknowledged = found.len();
+        self.written = found;
+    }
+}
+
+fn open(fs: &Faulty, failures: Arc<AtomicU64>) -> Result<Volume> {
+    let options = VolumeOptions { flush: Flush::Manual };
+    let on_failure = Box::new(move |_: &Error| _ = failures.fetch_add(1, Ordering::SeqCst));
+    Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, on_failure)
+}
+
+/// One life of a process: opens, appends, syncs, until an error or the end.
+fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
+    let mut random = Random::new(seed);
+    let options = PartitionOptions { segment_bytes: 12_000, ..SMALL };
+    let failures = Arc::new(AtomicU64::new(0));
+    let volume = open(fs, failures.clone())?;
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, options, Box::new(|_| {}));
+    let (partition, recovered) = opened?;
+    let cut = |action| matches!(action, Action::Cut);
+    assert!(recovered.repairs.iter().all(|repair| cut(repair.action)), "{seed}: {recovered:?}");
+    history.check(&partition, seed);
+    for _ in 0..random.below(40) {
+        match random.below(10) {
+            0..6 => {
+                let longest = [40, 400, 9000][random.below(3) as usize];
+                let len = 1 + random.below(longest) as usize;
+                let sent = batch(1, 0, &random.bytes(len));
+                match partition.append(&sent, (seed % 3) as i32) {
+                    Ok(appended) => {
+                        assert_eq!(appended.base_offset, history.written.len() as i64);
+                        history.written.push(sent.payload());
+                    }
+                    // A log that had no room is as it was before.
+                    Err(error) if error.is_disk_full() && failures.load(Ordering::SeqCst) == 0 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            6..9 => {
+                volume.sync()?;
+                history.acknowledged = partition.high_watermark() as usize;
+                assert_eq!(history.acknowledged, history.written.len(), "seed {seed}");
+            }
+            _ => volume.checkpoint()?,
+        }
+        assert_eq!(partition.high_watermark() as usize, history.acknowledged, "seed {seed}");
+        assert_eq!(failures.load(Ordering::SeqCst), 0);
+    }
+    if random.below(3) == 0 {
+        volume.close()?;
+        history.acknowledged = history.written.len();
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_power_cut() {
+    for seed in 0..iterations(2000) {
+        let mut random = Random::new(seed);
+        let mut history = History::default();
+        let mut fs = Faulty::new(seed);
+        for life in 0..1 + random.below(5) {
+            if random.below(2) == 0 {
+                fs.fault_after(random.below(120), Fault::Dies);
+            }
+            let lived = live(&fs, &mut history, seed * 8 + life);
+            assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
+            fs = fs.crash(random.next());
+        }
+        live(&fs, &mut history, seed * 8 + 7).unwrap();
+    }
+}
+
+#[test]
+fn any_call_may_fail_once_and_nothing_acknowledged_is_lost() {
+    for seed in 0..iterations(8) {
+        let fs = Faulty::new(seed);
+        live(&fs, &mut History::default(), seed).unwrap();
+        for call in 0..fs.calls() {
+            for kind in [ErrorKind::StorageFull, ErrorKind::Interrupted, ErrorKind::Other] {
+                let mut history = History::default();
+                let fs = Faulty::new(seed);
+                fs.fault_after(call, Fault::Fails(kind));
+                let lived = live(&fs, &mut history, seed);
+                assert!(lived.is_ok() || fs.faulted(), "seed {seed}, call {call}: {lived:?}");
+                let fs = fs.crash(seed ^ call);
+                live(&fs, &mut history, seed + 1).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_told_once_and_nothing_is_acknowledged_after_it() {
+    let fs = Faulty::new(1);
+    let failures = Arc::new(AtomicU64::new(0));
+    let volume = open(&fs, failures.clone()).unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"safe"), 0).unwrap();
+    volume.sync().unwrap();
+    partition.append(&batch(1, 0, b"in danger"), 0).unwrap();
+    fs.fault_after(0, Fault::Fails(ErrorKind::Other));
+    assert!(matches!(volume.sync(), Err(Error::Io { operation: "sync", .. })));
+    for _ in 0..2 {
+        assert!(matches!(partition.append(&batch(1, 0, b"x"), 0), Err(Error::Poisoned)));
+        assert!(matches!(volume.sync(), Err(Error::Poisoned)));
+        assert!(matches!(volume.checkpoint(), Err(Error::Poisoned)));
+        assert!(matches!(volume.close(), Err(Error::Poisoned)));
+    }
+    assert_eq!(partition.high_watermark(), 1);
+    assert_eq!(failures.load(Ordering::SeqCst), 1);
+    assert_eq!(payloads(&read_all(&partition, 0)), ["safe"]);
+}
+
+#[test]
+fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs, Arc::default()).unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"first"), 0).unwrap();
+    fs.fault_after(0, Fault::Fails(ErrorKind::StorageFull));
+    let refused = partition.append(&batch(1, 0, &[7; 100]), 0).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
+    assert_eq!(partition.log_end_offset(), 1);
+    assert_eq!(partition.append(&batch(1, 0, b"second"), 0).unwrap().base_offset, 1);
+    volume.sync().unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0)), ["first", "second"]);
+}
+
+#[test]
+fn a_partition_is_durable_when_it_is_open() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs, Arc::default()).unwrap();
+    volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {})).unwrap();
+    for seed in 0..50 {
+        let image = fs.crash(seed);
+        let log = PathBuf::from("/data").join(DIR).join("00000000000000000000.log");
+        assert_eq!(image.contents(&log), []);
+        let metadata = PathBuf::from("/data").join(DIR).join("partition.metadata");
+        assert_eq!(image.contents(&metadata), b"version: 0\ntopic_id: CQkJCQkJCQkJCQkJCQkJCQ\n");
+    }
+}

@@ -1,0 +1,430 @@
+//! A file system in memory that can lose, reorder and refuse.
+//!
+//! It keeps what programs see (live) apart from what a crash leaves (durable). Until a sync, each
+//! write waits in pieces of one block, and each changed entry of a directory waits too. A crash
+//! keeps any version of each block and each entry: later blocks without earlier ones, too. A failed sync drops what it should have written and, as Linux does,
+//! reports success the next time.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::{Component, Path};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tidelog_storage::Map;
+use tidelog_storage::fs::{Entry, File, Fs};
+
+use crate::support::Random;
+
+#[derive(Clone)]
+pub(crate) struct Faulty(Arc<Mutex<State>>);
+
+struct State {
+    nodes: Vec<Node>,
+    /// Calls that change something, so far.
+    calls: u64,
+    fault: Option<(u64, Fault)>,
+    random: Random,
+    /// Where the last write was cut short.
+    short: Option<(usize, usize)>,
+}
+
+/// What happens at a certain call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It fails once, and a write or sync may have done a part.
+    Fails(ErrorKind),
+    /// It and all after it fail: the process is dead.
+    Dies,
+}
+
+enum Node {
+    Dir { live: Entries, durable: Entries },
+    File { live: Vec<u8>, durable: Vec<u8>, pending: Vec<Change> },
+}
+
+type Entries = BTreeMap<String, usize>;
+
+#[derive(Clone)]
+enum Change {
+    Write { position: usize, bytes: Vec<u8> },
+    SetLen(usize),
+}
+
+const BLOCK: usize = 4096;
+const ROOT: usize = 0;
+
+impl Faulty {
+    pub(crate) fn new(seed: u64) -> Self {
+        let root = Node::Dir { live: Entries::new(), durable: Entries::new() };
+        let random = Random::new(seed);
+        let state = State { nodes: vec![root], calls: 0, fault: None, random, short: None };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Has the call after the next `calls` ones fail.
+    pub(crate) fn fault_after(&self, calls: u64, fault: Fault) {
+        let mut state = self.state();
+        state.fault = Some((state.calls + calls + 1, fault));
+    }
+
+    /// Calls so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Whether the fault was met.
+    pub(crate) fn faulted(&self) -> bool {
+        let state = self.state();
+        state.fault.is_some_and(|(at, _)| state.calls >= at)
+    }
+
+    /// What the disk may hold after a power cut now.
+    pub(crate) fn crash(&self, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        // Some crashes keep nearly all, some nearly nothing, so that both ends are met.
+        let keep_of_8 = random.below(9);
+        let mut kept = || random.below(8) < keep_of_8;
+        let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
+        let random = Random::new(seed.wrapping_add(1));
+        let state = State { nodes, calls: 0, fault: None, random, short: None };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The live bytes of a file.
+    pub(crate) fn contents(&self, path: &Path) -> Vec<u8> {
+        let mut state = self.state();
+        let node = state.find(path).unwrap();
+        state.file(node).0.clone()
+    }
+
+    /// Changes a file behind everyone's back, durably.
+    pub(crate) fn overwrite(&self, path: &Path, contents: Vec<u8>) {
+        let mut state = self.state();
+        let node = state.find(path).unwrap();
+        let durable = contents.clone();
+        state.nodes[node] = Node::File { live: contents, durable, pending: Vec::new() };
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn open(&self, node: usize) -> Arc<dyn File> {
+        Arc::new(Opened { fs: self.clone(), node })
+    }
+}
+
+impl Node {
+    fn crash(&self, kept: &mut impl FnMut() -> bool) -> Self {
+        match self {
+            Self::Dir { live, durable } => {
+                let mut entries = durable.clone();
+                for name in live.keys().chain(durable.keys()) {
+                    if live.get(name) != durable.get(name) && kept() {
+                        match live.get(name) {
+                            Some(node) => entries.insert(name.clone(), *node),
+                            None => entries.remove(name),
+                        };
+                    }
+                }
+                Self::Dir { live: entries.clone(), durable: entries }
+            }
+            Self::File { durable, pending, .. } => {
+                let mut bytes = durable.clone();
+                let mut lost = BTreeSet::new();
+                for change in pending {
+                    if lost.contains(&change.block()) || !kept() {
+                        lost.insert(change.block());
+                    } else {
+                        change.apply(&mut bytes);
+                    }
+                }
+                Self::File { live: bytes.clone(), durable: bytes, pending: Vec::new() }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// The block it is in. A block reaches the disk as it was at some time: with one change, all
+    /// earlier ones. Lengths are in the journal.
+    fn block(&self) -> Option<usize> {
+        match self {
+            Self::SetLen(_) => None,
+            Self::Write { position, .. } => Some(position / BLOCK),
+        }
+    }
+
+    fn apply(&self, file: &mut Vec<u8>) {
+        match self {
+            Self::SetLen(len) => file.resize(*len, 0),
+            Self::Write { position, bytes } => {
+                let end = position + bytes.len();
+                if file.len() < end {
+                    file.resize(end, 0);
+                }
+                file[*position..end].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Counts a call; the fault if it is this one's.
+    fn call(&mut self) -> io::Result<()> {
+        self.calls += 1;
+        match self.fault {
+            Some((at, Fault::Dies)) if self.calls >= at => Err(io::Error::other("dead")),
+            Some((at, Fault::Fails(kind))) if self.calls == at => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<usize> {
+        let mut node = ROOT;
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            let Node::Dir { live, .. } = &self.nodes[node] else {
+                return Err(ErrorKind::NotADirectory.into());
+            };
+            node = *live.get(name.to_str().unwrap()).ok_or(ErrorKind::NotFound)?;
+        }
+        Ok(node)
+    }
+
+    /// The entries of the directory that holds `path`, and the name there.
+    fn parent(&mut self, path: &Path) -> io::Result<(&mut Entries, &mut Entries, String)> {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let node = self.find(path.parent().unwrap())?;
+        match &mut self.nodes[node] {
+            Node::Dir { live, durable } => Ok((live, durable, name)),
+            Node::File { .. } => Err(ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn add(&mut self, path: &Path, node: Node) -> io::Result<usize> {
+        let number = self.nodes.len();
+        let (live, _, name) = self.parent(path)?;
+        live.insert(name, number);
+        self.nodes.push(node);
+        Ok(number)
+    }
+
+    fn file(&mut self, node: usize) -> (&mut Vec<u8>, &mut Vec<u8>, &mut Vec<Change>) {
+        match &mut self.nodes[node] {
+            Node::File { live, durable, pending } => (live, durable, pending),
+            Node::Dir { .. } => panic!("not a file"),
+        }
+    }
+
+    fn change(&mut self, node: usize, change: Change) {
+        let short = self.short.take();
+        let (live, _, pending) = self.file(node);
+        change.apply(live);
+        // The rest of a short write follows at once: no version of the block lies in between.
+        if let (Some(last), Change::Write { position, bytes }) = (pending.last_mut(), &change)
+            && short == Some((node, *position))
+            && last.block() == change.block()
+            && let Change::Write { bytes: start, .. } = last
+        {
+            start.extend_from_slice(bytes);
+            return;
+        }
+        pending.push(change);
+    }
+
+    fn sync(&mut self, node: usize) {
+        match &mut self.nodes[node] {
+            Node::Dir { live, durable } => *durable = live.clone(),
+            Node::File { live, durable, pending } => {
+                *durable = live.clone();
+                pending.clear();
+            }
+        }
+    }
+
+    /// A failed sync: some of it reached the disk, and the rest never will.
+    fn drop_pending(&mut self, node: usize) {
+        let mut random = Random::new(self.random.next());
+        let mut kept = || random.below(2) == 0;
+        if let Node::File { live, .. } = &self.nodes[node] {
+            let live = live.clone();
+            let mut crashed = self.nodes[node].crash(&mut kept);
+            if let Node::File { live: seen, .. } = &mut crashed {
+                *seen = live;
+            }
+            self.nodes[node] = crashed;
+        }
+    }
+}
+
+impl Fs for Faulty {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        state.call()?;
+        let node = match state.find(path) {
+            Ok(node) => node,
+            Err(_) => {
+                let (live, durable, pending) = (Vec::new(), Vec::new(), Vec::new());
+                state.add(path, Node::File { live, durable, pending })?
+            }
+        };
+        Ok(self.open(node))
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let node = self.state().find(path)?;
+        Ok(self.open(node))
+    }
+    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Fs::open(self, path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.find(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        state.parent(path)?;
+        state.call()?;
+        let (live, durable) = (Entries::new(), Entries::new());
+        state.add(path, Node::Dir { live, durable }).map(|_| ())
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call()?;
+        let node = state.find(from)?;
+        // Moving a directory to another is one step of the journal.
+        let journaled = matches!(state.nodes[node], Node::Dir { .. });
+        let (live, durable, name) = state.parent(from)?;
+        live.remove(&name);
+        if journaled {
+            durable.remove(&name);
+        }
+        let (live, durable, name) = state.parent(to)?;
+        live.insert(name.clone(), node);
+        if journaled {
+            durable.insert(name, node);
+        }
+        Ok(())
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.call()?;
+        let (live, _, name) = state.parent(path)?;
+        live.remove(&name).map(|_| ()).ok_or(ErrorKind::NotFound.into())
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.remove_file(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let state = self.state();
+        let node = state.find(dir)?;
+        let Node::Dir { live, .. } = &state.nodes[node] else {
+            return Err(ErrorKind::NotADirectory.into());
+        };
+        let entry = |(name, node): (&String, &usize)| match &state.nodes[*node] {
+            Node::Dir { .. } => Entry { name: name.clone(), len: 0, is_dir: true },
+            Node::File { live, .. } => {
+                Entry { name: name.clone(), len: live.len() as u64, is_dir: false }
+            }
+        };
+        Ok(live.iter().map(entry).collect())
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let node = state.find(dir)?;
+        state.call()?;
+        state.sync(node);
+        Ok(())
+    }
+    fn lock(&self, _path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        Ok(Some(Box::new(())))
+    }
+}
+
+struct Opened {
+    fs: Faulty,
+    node: usize,
+}
+
+impl File for Opened {
+    fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let mut state = self.fs.state();
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let start = position as usize;
+        let failed = state.call();
+        // A write that fails or is cut short did some of its work.
+        let whole = failed.is_ok() && state.random.below(4) > 0;
+        let written = match (&failed, whole) {
+            (_, true) => bytes.len(),
+            (Err(_), _) => state.random.below(bytes.len() as u64) as usize,
+            (Ok(()), _) => 1 + state.random.below(bytes.len() as u64) as usize,
+        };
+        let mut at = 0;
+        while at < written {
+            let end = written.min(at + BLOCK - (start + at) % BLOCK);
+            let change = Change::Write { position: start + at, bytes: bytes[at..end].to_vec() };
+            state.change(self.node, change);
+            at = end;
+        }
+        state.short = (written < bytes.len()).then_some((self.node, start + written));
+        failed.map(|()| written)
+    }
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut state = self.fs.state();
+        let (live, ..) = state.file(self.node);
+        let from = live.len().min(position as usize);
+        let len = buf.len().min(live.len() - from);
+        buf[..len].copy_from_slice(&live[from..from + len]);
+        Ok(len)
+    }
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.fs.state().file(self.node).0.len() as u64)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.fs.state();
+        state.call()?;
+        state.change(self.node, Change::SetLen(len as usize));
+        Ok(())
+    }
+    fn allocate(&self, _from: u64, end: u64) -> io::Result<()> {
+        let mut state = self.fs.state();
+        state.call()?;
+        if state.file(self.node).0.len() < end as usize {
+            state.change(self.node, Change::SetLen(end as usize));
+        }
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.fs.state();
+        if let Err(error) = state.call() {
+            state.drop_pending(self.node);
+            return Err(error);
+        }
+        state.sync(self.node);
+        Ok(())
+    }
+    fn sync_filesystem(&self) -> io::Result<()> {
+        let mut state = self.fs.state();
+        let failed = state.call();
+        for node in 0..state.nodes.len() {
+            match &failed {
+                Ok(()) => state.sync(node),
+                Err(_) => state.drop_pending(node),
+            }
+        }
+        failed
+    }
+    fn drop_cache(&self) -> io::Result<()> {
+        let mut state = self.fs.state();
+        let (live, durable, pending) = state.file(self.node);
+        *live = durable.clone();
+        pending.iter().for_each(|change| change.apply(live));
+        Ok(())
+    }
+    fn map(&self, published: u64) -> io::Result<Map> {
+        let mut state = self.fs.state();
+        let (live, ..) = state.file(self.node);
+        Ok(Map::copied(live[..live.len().min(published as usize)].to_vec()))
+    }
+}
