@@ -4,7 +4,10 @@
 //! there is, for a long run.
 
 mod error_codes;
+mod hostile;
 mod oracle;
+mod values;
+mod vectors;
 
 use tidelog_protocol::{ApiKey, Reader, Request, Response, Version, Writer};
 
