@@ -72,7 +72,7 @@ impl<T> Group<T> {
             }
             let committed = Committed {
                 offset: partition.offset,
-                // The versions of the request that have an expiry have no epoch, nor has the record.
+                // Neither the requests nor the records that have an expiry have an epoch.
                 leader_epoch: if expire_ms.is_some() { -1 } else { partition.leader_epoch },
                 metadata: detach(&partition.metadata),
                 commit_ms: now.unix_ms,
