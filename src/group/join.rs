@@ -119,8 +119,10 @@ impl<T> Group<T> {
             }
             Ok(Verdict::Replace(old)) => self.replace(now, old, &join, ticket, out),
             Ok(Verdict::Rejoin) => {
-                self.members.insert(detach(&join.member_id), Member::new(&join));
-                self.rejoin(now, detach(&join.member_id), ticket, out);
+                let id = detach(&join.member_id);
+                let member = self.members.get(&id).map(|member| member.rejoin(&join));
+                self.members.insert(id.clone(), member.unwrap_or_else(|| Member::new(&join)));
+                self.rejoin(now, id, ticket, out);
             }
             Ok(Verdict::Repeat) => {
                 let joined = self.joined(&join.member_id);

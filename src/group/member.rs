@@ -19,8 +19,8 @@ pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 pub const GROUP_METADATA_BYTES_MAX: usize = 64 << 20;
 /// All members' assignments together: they are one durable record.
 pub const ASSIGNMENT_BYTES_MAX: usize = 16 << 20;
-/// Ids and names: the longest string of a record.
-pub const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+/// A name: of a client, an instance, a protocol. A record could hold 32767 bytes.
+pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// A way to share work that a member supports, such as `range`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,11 @@ impl Member {
             protocol_type: detach(&join.protocol_type),
             protocols: protocols.collect(),
         }
+    }
+
+    /// The member as it rejoins. It stays the instance that it is, named again or not.
+    pub(super) fn rejoin(&self, join: &Join) -> Self {
+        Self { group_instance_id: self.group_instance_id.clone(), ..Self::new(join) }
     }
 
     fn restore(metadata: &Metadata, state: &MemberState) -> Self {

@@ -1,6 +1,6 @@
 //! Committed offsets: committing, deleting, and their expiry.
 
-use super::member::{TEXT_BYTES_MAX, detach};
+use super::member::detach;
 use super::{Committed, Effect, Error, Group, Now, Record, Reply, State, Timer};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,6 +39,12 @@ pub struct CommitPartition {
 /// A partition by name.
 pub type TopicPartition = (Str, i32);
 
+/// The protocol type whose metadata is a ConsumerProtocolSubscription.
+const CONSUMER: &str = "consumer";
+
+/// The longest note that a record can hold.
+const NOTE_BYTES_MAX: usize = i16::MAX as usize;
+
 /// A group without members and offsets is forgotten after this time
 /// (`offsets.retention.check.interval.ms`).
 const EMPTY_GROUP_RETENTION: Duration = Duration::from_secs(600);
@@ -58,7 +64,7 @@ impl<T> Group<T> {
         self.touch(now, &commit.member_id);
         let mut outcomes = Vec::with_capacity(commit.partitions.len());
         let expire_ms = commit.retention_ms.map(|ms| now.unix_ms.saturating_add(ms).max(0));
-        let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(TEXT_BYTES_MAX);
+        let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(NOTE_BYTES_MAX);
         for partition in &commit.partitions {
             if partition.metadata.len() > metadata_bytes_max {
                 outcomes.push(Err(Error::OffsetMetadataTooLarge));
@@ -66,7 +72,7 @@ impl<T> Group<T> {
             }
             let committed = Committed {
                 offset: partition.offset,
-                // The versions of the request that have an expiry have no epoch, nor has the record.
+                // Neither the requests nor the records that have an expiry have an epoch.
                 leader_epoch: if expire_ms.is_some() { -1 } else { partition.leader_epoch },
                 metadata: detach(&partition.metadata),
                 commit_ms: now.unix_ms,
@@ -122,19 +128,18 @@ impl<T> Group<T> {
         ticket: T,
         out: &mut Vec<Effect<T>>,
     ) {
-        let subscribed = match self.state {
-            State::Dead => {
-                return out.push(Effect::Reply(ticket, Reply::Failed(Error::GroupIdNotFound)));
-            }
-            State::Empty => Some(BTreeSet::new()),
-            _ => self.subscribed_topics(),
+        let refusal = match self.members.protocol_type() {
+            _ if matches!(self.state, State::Dead) => Some(Error::GroupIdNotFound),
+            Some(other) if other != CONSUMER => Some(Error::NonEmptyGroup),
+            _ => None,
         };
-        let Some(subscribed) = subscribed else {
-            return out.push(Effect::Reply(ticket, Reply::Failed(Error::NonEmptyGroup)));
-        };
+        if let Some(error) = refusal {
+            return out.push(Effect::Reply(ticket, Reply::Failed(error)));
+        }
+        let subscribed = self.subscribed_topics();
         let mut outcomes = Vec::with_capacity(partitions.len());
         for (topic, partition) in partitions {
-            if subscribed.contains(topic) {
+            if subscribed.as_ref().is_none_or(|topics| topics.contains(topic)) {
                 outcomes.push(Err(Error::GroupSubscribedToTopic));
                 continue;
             }
@@ -214,10 +219,10 @@ impl<T> Group<T> {
         self.durable.metadata.as_ref().map_or(i64::MIN, |metadata| metadata.since_ms)
     }
 
-    /// The topics that members of a consumer group subscribe to; none if the group is of another
-    /// kind or a subscription cannot be read.
+    /// The topics that members subscribe to; none if that cannot be known: the group is not one
+    /// of consumers, or a subscription cannot be read.
     fn subscribed_topics(&self) -> Option<BTreeSet<Str>> {
-        if self.members.protocol_type()? != "consumer" {
+        if self.members.protocol_type().is_some_and(|other| other != CONSUMER) {
             return None;
         }
         let mut topics = BTreeSet::new();

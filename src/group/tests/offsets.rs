@@ -237,6 +237,15 @@ fn offsets_of_consumed_topics_cannot_be_deleted() {
           > admin: NonEmptyGroup
     ",
     );
+    check(
+        "
+        0s join a range:unreadable
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:unreadable]
+        1s delete-offsets x-0
+          > admin: [GroupSubscribedToTopic]
+    ",
+    );
 }
 
 #[test]
@@ -269,4 +278,27 @@ fn epoch_and_note_come_back_and_a_long_note_is_refused_alone() {
     let refused = Err(Error::OffsetMetadataTooLarge);
     assert_eq!(out, [Effect::Reply("-".into(), Reply::Each(vec![refused; 2]))]);
     assert_eq!(script.group.durable().offset("t", 0).unwrap().offset, 5);
+}
+
+#[test]
+fn a_group_that_somebody_is_about_to_join_does_not_go() {
+    check(
+        "
+        0s join a
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s leave a
+          > a: [ok]
+          > append gen=2 none leader=none []
+        598s join b v4
+          > b: is to join as b
+        601s describe
+          > Empty type=consumer protocol= []
+        1207s describe
+          > Empty type=consumer protocol= []
+        1208s describe
+          > append group gone
+          > Dead type= protocol= []
+    ",
+    );
 }

@@ -353,3 +353,82 @@ fn an_emptied_group_counts_on() {
     ",
     );
 }
+
+#[test]
+fn a_member_that_waits_in_a_rebalance_needs_no_heartbeat() {
+    check(
+        "
+        0s join a
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s join b
+        1s rejoin a
+          > append gen=2 range leader=a [a b]
+          > a: joined as a gen=2 range leader=a [a:m b:m]
+          > b: joined as b gen=2 range leader=a []
+        2s sync b 2
+        2s sync a 2 a:p0 b:p1
+          > append gen=2 range leader=a [a=p0 b=p1]
+          > a: synced p0
+          > b: synced p1
+        3s rejoin a
+        8s heartbeat b 2
+          > b: RebalanceInProgress
+        16s heartbeat b 2
+          > b: RebalanceInProgress
+        20s rejoin b
+          > append gen=3 range leader=a [a b]
+          > a: joined as a gen=3 range leader=a [a:m b:m]
+          > b: joined as b gen=3 range leader=a []
+    ",
+    );
+}
+
+#[test]
+fn a_member_that_waits_for_its_assignment_needs_no_heartbeat_either() {
+    check(
+        "
+        0s join a
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s join b
+        1s rejoin a
+          > append gen=2 range leader=a [a b]
+          > a: joined as a gen=2 range leader=a [a:m b:m]
+          > b: joined as b gen=2 range leader=a []
+        2s sync b 2
+        3s heartbeat b 2
+          > b: ok
+        10s heartbeat a 2
+          > a: ok
+        15s sync a 2 a:p0 b:p1
+          > append gen=2 range leader=a [a=p0 b=p1]
+          > a: synced p0
+          > b: synced p1
+    ",
+    );
+}
+
+#[test]
+fn a_member_sent_back_from_its_sync_must_be_heard_of_again() {
+    check(
+        "
+        0s join a
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s join b
+        1s rejoin a
+          > append gen=2 range leader=a [a b]
+          > a: joined as a gen=2 range leader=a [a:m b:m]
+          > b: joined as b gen=2 range leader=a []
+        2s sync b 2
+        3s join c
+          > b: RebalanceInProgress
+        4s rejoin a
+        13s tick
+          > append gen=3 range leader=a [a c]
+          > a: joined as a gen=3 range leader=a [a:m c:m]
+          > c: joined as c gen=3 range leader=a []
+    ",
+    );
+}

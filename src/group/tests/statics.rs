@@ -166,6 +166,22 @@ fn static_members_that_all_stay_away_are_waited_for_until_their_sessions_end() {
 }
 
 #[test]
+fn a_static_member_that_rejoins_by_its_id_alone_stays_static() {
+    check(
+        "
+        0s join a instance=i
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s rejoin a range:new
+          > append gen=2 range leader=a [a]
+          > a: joined as a gen=2 range leader=a [a:new]
+        2s heartbeat a 2 instance=i
+          > a: ok
+    ",
+    );
+}
+
+#[test]
 fn a_static_member_restarts_with_the_broker() {
     check(
         "
@@ -186,6 +202,30 @@ fn a_static_member_restarts_with_the_broker() {
           > b: ok
         5s heartbeat a 1 instance=i
           > a: FencedInstanceId
+    ",
+    );
+}
+
+#[test]
+fn a_static_member_that_comes_back_before_it_synced_still_has_to() {
+    check(
+        "
+        0s join a session=60s rebalance=10s
+          > append gen=1 range leader=a [a]
+          > a: joined as a gen=1 range leader=a [a:m]
+        1s join b instance=i session=60s rebalance=10s
+        1s rejoin a session=60s rebalance=10s
+          > append gen=2 range leader=a [a b]
+          > a: joined as a gen=2 range leader=a [a:m b:m]
+          > b: joined as b gen=2 range leader=a []
+        2s sync a 2 a:p0 b:p1
+          > append gen=2 range leader=a [a=p0 b=p1]
+          > a: synced p0
+        3s join c instance=i session=60s rebalance=10s
+          > append gen=2 range leader=a [a=p0 c=p1]
+          > c: joined as c gen=2 range leader=a []
+        11s describe
+          > PreparingRebalance type=consumer protocol= [a=]
     ",
     );
 }
