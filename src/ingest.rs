@@ -18,3 +18,23 @@ mod number;
 pub mod partition;
 pub mod patch;
 pub mod value;
+
+use crate::broker::Broker;
+use crate::http::Context;
+use axum::Router;
+use std::sync::Arc;
+
+/// Syncs.
+pub struct Ingest;
+
+impl Ingest {
+    /// Opens.
+    pub async fn open(_broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self))
+    }
+}
+
+/// The routes of `/v1/syncs`.
+pub fn router(context: Context, _ingest: Arc<Ingest>) -> Router {
+    Router::new().with_state(context)
+}

@@ -9,3 +9,26 @@ pub mod delivery;
 pub mod retry;
 pub mod signature;
 pub mod target;
+
+use crate::broker::Broker;
+use crate::http::Context;
+use axum::Router;
+use std::sync::Arc;
+
+/// The webhooks of every account, delivering.
+pub struct Webhooks;
+
+impl Webhooks {
+    /// Starts every stored webhook.
+    pub async fn open(_broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self))
+    }
+
+    /// Stops delivering.
+    pub async fn close(&self) {}
+}
+
+/// The routes of `/v1/webhooks`.
+pub fn router(context: Context, _webhooks: Arc<Webhooks>) -> Router {
+    Router::new().with_state(context)
+}
