@@ -48,12 +48,9 @@ pub fn dispatch(
         R::Produce(it) => produce::produce(cluster, it),
         R::Fetch(it) => later(fetch::fetch(cluster.clone(), it, version)),
         R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
-        R::Metadata(it) => later(cluster::metadata(
-            cluster.clone(),
-            session.advertised.clone(),
-            it,
-            version,
-        )),
+        R::Metadata(it) => {
+            later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
+        }
         R::DescribeCluster(_) => now(cluster::describe_cluster(cluster, session)),
         R::FindCoordinator(it) => now(cluster::find_coordinator(session, it, version)),
         R::CreateTopics(it) => later(topics::create(cluster.clone(), it)),

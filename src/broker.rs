@@ -4,9 +4,9 @@ use crate::account::{self, Account, Credentials, Secret};
 use crate::cluster::{Cluster, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
+use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::id;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -191,7 +191,8 @@ fn admin_token(settings: &Settings) -> Result<String> {
         _ => {}
     }
     let token = id::secret();
-    let options = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let options =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
     let written = options.and_then(|mut file| {
         writeln!(file, "{token}")?;
         file.sync_all()

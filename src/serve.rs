@@ -70,7 +70,9 @@ pub async fn run<F: Future<Output = Result<()>>>(
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
-        Err(error) => bail!("cannot listen on {address}: {error}; {flag} chooses another address, and port 0 a free one"),
+        Err(error) => bail!(
+            "cannot listen on {address}: {error}; {flag} chooses another address, and port 0 a free one"
+        ),
     }
 }
 

@@ -37,7 +37,7 @@ impl Refusal {
 }
 
 /// Appends before it returns; the future waits for the syncs.
-pub fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
+pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
     let acks = request.acks;
     let transactional = request.transactional_id.is_some();
     let mut durable = Vec::new();
@@ -113,8 +113,7 @@ fn append(
     topic: &Topic,
     data: PartitionProduceData,
 ) -> Result<(Partition, tidelog_storage::Appended), Refusal> {
-    let partition =
-        topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
     let appended = partition.append(&batch);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
@@ -124,7 +123,8 @@ fn append(
 /// Takes exactly one sound batch of data.
 fn check(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
     if records.len() > bytes_max {
-        let text = format!("a batch of {} bytes is over max.message.bytes, {bytes_max}", records.len());
+        let text =
+            format!("a batch of {} bytes is over max.message.bytes, {bytes_max}", records.len());
         return Err(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE, text));
     }
     let refuse = |error: BatchError| {

@@ -127,6 +127,7 @@ fn parse(text: &[u8], idempotency_key: Option<String>) -> Result<Mutation<'_>, A
         .map_err(|error| ApiError::bad_request(format!("invalid item: id: {error}")))?;
     let data = item.data.filter(|_| item.op != Operation::Delete);
     let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
-    let data = data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
+    let data =
+        data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
     Ok(Mutation { id, operation: item.op, data, idempotency_key })
 }

@@ -12,7 +12,7 @@ const BYTES_MAX: usize = 8 << 20;
 const RECORDS_MAX: usize = 10_000;
 
 /// Applies every event that is in the log and not in the store yet.
-pub fn replay(broker: &Broker) -> Result<()> {
+pub(super) fn replay(broker: &Broker) -> Result<()> {
     for cluster in broker.clusters() {
         for topic in cluster.topics.all() {
             if topic.sync.is_none() {

@@ -154,12 +154,13 @@ async fn write(
     let idempotency_key = idempotency_key(headers)?;
     let work = target.clone();
     let outcome = blocking(move || {
-        let data = match operation {
-            Operation::Delete => None,
-            _ => Some(Object::parse(&body.0).map_err(|error| {
-                ApiError::bad_request(format!("invalid JSON body: {error}"))
-            })?),
-        };
+        let data =
+            match operation {
+                Operation::Delete => None,
+                _ => Some(Object::parse(&body.0).map_err(|error| {
+                    ApiError::bad_request(format!("invalid JSON body: {error}"))
+                })?),
+            };
         let mutation = Mutation { id, operation, data, idempotency_key };
         work.mutate(vec![mutation]).pop().map(|it| it.map_err(ApiError::from)).transpose()
     });

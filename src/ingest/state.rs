@@ -17,7 +17,7 @@ const LAYOUT: u8 = 1;
 
 /// The rows of one topic.
 #[derive(Clone)]
-pub struct Rows {
+pub(super) struct Rows {
     state: State,
     topic_id: Uuid,
 }
@@ -35,23 +35,23 @@ pub enum Error {
 
 impl Rows {
     /// The rows of a topic.
-    pub fn new(state: State, topic_id: Uuid) -> Self {
+    pub(super) fn new(state: State, topic_id: Uuid) -> Self {
         Self { state, topic_id }
     }
 
     /// A record's JSON, if there is such a record.
-    pub fn get(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn get(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
         self.read(self.record_key(id))
     }
 
     /// The next offset of a partition to apply, if any was.
-    pub fn applied(&self, partition: i32) -> Result<Option<i64>, Error> {
+    pub(super) fn applied(&self, partition: i32) -> Result<Option<i64>, Error> {
         let value = self.read(self.applied_key(partition))?;
         Ok(value.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes))
     }
 
     /// Writes records (none: deleted) and the next offset of their partition to apply, at once.
-    pub fn apply<'a>(
+    pub(super) fn apply<'a>(
         &self,
         partition: i32,
         next: i64,

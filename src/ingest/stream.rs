@@ -26,7 +26,7 @@ use tidelog_protocol::records::{BatchBuilder, Compression, RecordHeader};
 use tidelog_storage as storage;
 
 /// A collection's topic, and what of it is not in the store yet.
-pub struct Stream {
+pub(super) struct Stream {
     /// The collection's topic.
     pub topic: Arc<Topic>,
     rows: Rows,
@@ -36,7 +36,7 @@ pub struct Stream {
 /// What a mutation does to its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Operation {
+pub(super) enum Operation {
     /// The whole record.
     Upsert,
     /// Some columns of it (RFC 7396).
@@ -46,7 +46,7 @@ pub enum Operation {
 }
 
 /// A mutation of one record.
-pub struct Mutation<'a> {
+pub(super) struct Mutation<'a> {
     /// The record.
     pub id: RecordId,
     /// What is done to it.
@@ -59,7 +59,7 @@ pub struct Mutation<'a> {
 
 /// What a mutation published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
+pub(super) struct Published {
     /// What happened to the record.
     pub kind: Kind,
     /// Where its event is.
@@ -67,7 +67,7 @@ pub struct Published {
 }
 
 /// What became of a mutation.
-pub struct Done {
+pub(super) struct Done {
     /// Nothing, if nothing changed.
     pub published: Option<Published>,
     /// The partition of the record.
@@ -127,20 +127,20 @@ struct Event {
 
 impl Stream {
     /// A stream of a topic; nothing is in its tails.
-    pub fn new(topic: Arc<Topic>, state: State) -> Self {
+    pub(super) fn new(topic: Arc<Topic>, state: State) -> Self {
         let rows = Rows::new(state, topic.id);
         let tails = topic.partitions.iter().map(|_| Mutex::default()).collect();
         Self { topic, rows, tails }
     }
 
     /// The partition of a record.
-    pub fn partition_of(&self, id: &RecordId) -> i32 {
+    pub(super) fn partition_of(&self, id: &RecordId) -> i32 {
         let count = i32::try_from(self.topic.partitions.len()).unwrap_or(i32::MAX);
         partition_for(id.as_str().as_bytes(), count)
     }
 
     /// The record as it is now, and the last offset that rests on.
-    pub fn get(&self, id: &RecordId) -> Result<(Option<Vec<u8>>, Option<i64>), Error> {
+    pub(super) fn get(&self, id: &RecordId) -> Result<(Option<Vec<u8>>, Option<i64>), Error> {
         let index = usize::try_from(self.partition_of(id)).unwrap_or(0);
         let tail = self.tails[index].lock();
         match tail.records.get(id.as_str()) {
@@ -151,7 +151,7 @@ impl Stream {
 
     /// Carries out mutations in their order; each has its own outcome. Reads the store and writes
     /// the log: not for an async worker.
-    pub fn mutate(
+    pub(super) fn mutate(
         &self,
         sync: &Sync,
         defined: &Defined,
@@ -192,7 +192,7 @@ impl Stream {
     }
 
     /// Waits until a partition is durable up to what an answer rests on.
-    pub async fn durable(&self, partition: i32, rests_on: Option<i64>) {
+    pub(super) async fn durable(&self, partition: i32, rests_on: Option<i64>) {
         if let (Some(partition), Some(offset)) = (self.topic.partition(partition), rests_on) {
             partition.durable(offset).await;
         }
@@ -203,12 +203,12 @@ impl Stream {
     }
 
     /// Whether anything is in memory only.
-    pub fn is_unsettled(&self) -> bool {
+    pub(super) fn is_unsettled(&self) -> bool {
         self.tails.iter().any(|tail| !tail.lock().events.is_empty())
     }
 
     /// Moves what has become durable into the store.
-    pub fn settle(&self) -> Result<(), state::Error> {
+    pub(super) fn settle(&self) -> Result<(), state::Error> {
         for ((index, partition), tail) in (0..).zip(&self.topic.partitions).zip(&self.tails) {
             self.settle_tail(index, partition, &mut tail.lock())?;
         }

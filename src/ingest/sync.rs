@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// A sync as its owner wrote it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Definition {
+pub(super) struct Definition {
     /// Where the records come from: `stripe`, `salesforce`, or any word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
@@ -22,7 +22,7 @@ pub struct Definition {
 /// A collection as its owner wrote it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CollectionDefinition {
+pub(super) struct CollectionDefinition {
     /// The destination table; the collection's slug when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
@@ -36,7 +36,7 @@ pub struct CollectionDefinition {
 
 /// A sync, checked.
 #[derive(Debug)]
-pub struct Sync {
+pub(super) struct Sync {
     /// `sync_` and hex digits, or what its owner chose.
     pub id: SyncId,
     /// Where the records come from.
@@ -47,7 +47,7 @@ pub struct Sync {
 
 /// A collection, checked.
 #[derive(Debug)]
-pub struct Defined {
+pub(super) struct Defined {
     /// Its slug.
     pub collection: Collection,
     /// The names its columns get.
@@ -58,7 +58,7 @@ pub struct Defined {
 
 impl Defined {
     /// The destination table.
-    pub fn table(&self) -> &str {
+    pub(super) fn table(&self) -> &str {
         self.definition.table.as_deref().unwrap_or(self.collection.as_str())
     }
 }
@@ -79,7 +79,9 @@ pub enum Error {
     #[error("{0} collections are more than {COLLECTIONS_MAX}")]
     Collections(usize),
     /// A topic of this name is there, and not this sync's.
-    #[error("topic '{0}' exists and is not this sync's; delete it, or name the collection otherwise")]
+    #[error(
+        "topic '{0}' exists and is not this sync's; delete it, or name the collection otherwise"
+    )]
     TopicTaken(String),
     /// The topic cannot be made.
     #[error(transparent)]
@@ -100,14 +102,14 @@ impl Sync {
     ///
     /// # Errors
     /// Names that cannot be part of a topic's, mappings that contradict themselves, too many.
-    pub fn new(id: SyncId, definition: Definition) -> Result<Self, Error> {
+    pub(super) fn new(id: SyncId, definition: Definition) -> Result<Self, Error> {
         if definition.collections.len() > COLLECTIONS_MAX {
             return Err(Error::Collections(definition.collections.len()));
         }
         let mut collections = BTreeMap::new();
         for (slug, definition) in definition.collections {
-            let collection = Collection::parse(&slug)
-                .map_err(|error| Error::Collection(slug.clone(), error))?;
+            let collection =
+                Collection::parse(&slug).map_err(|error| Error::Collection(slug.clone(), error))?;
             let topic = topic_name(&id, &collection);
             if topic.len() > name::TOPIC_BYTES_MAX {
                 return Err(Error::LongTopic(topic));
@@ -123,23 +125,23 @@ impl Sync {
     ///
     /// # Errors
     /// When it is not readable, naming it.
-    pub fn stored(row: &SyncRow) -> Result<Self, Error> {
+    pub(super) fn stored(row: &SyncRow) -> Result<Self, Error> {
         let unreadable = |reason: String| Error::Stored(row.id.clone(), reason);
         let id = SyncId::parse(&row.id).map_err(|error| unreadable(error.to_string()))?;
-        let definition = serde_json::from_str(&row.definition)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let definition =
+            serde_json::from_str(&row.definition).map_err(|error| unreadable(error.to_string()))?;
         Self::new(id, definition)
     }
 
     /// The sync as it was written.
-    pub fn definition(&self) -> Definition {
+    pub(super) fn definition(&self) -> Definition {
         let collections =
             self.collections.iter().map(|(slug, it)| (slug.clone(), it.definition.clone()));
         Definition { provider: self.provider.clone(), collections: collections.collect() }
     }
 
     /// The sync for the control database.
-    pub fn row(&self, account: &str) -> SyncRow {
+    pub(super) fn row(&self, account: &str) -> SyncRow {
         SyncRow {
             account: account.to_owned(),
             id: self.id.to_string(),
@@ -148,7 +150,7 @@ impl Sync {
     }
 
     /// The topic of a collection.
-    pub fn topic(&self, collection: &str) -> String {
+    pub(super) fn topic(&self, collection: &str) -> String {
         format!("sequin.{}.{collection}", self.id)
     }
 }

@@ -6,14 +6,14 @@ use std::io::IoSlice;
 
 /// Slices in order; each is dropped once it is written.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(super) struct Parts {
     queue: VecDeque<Bytes>,
     remaining: usize,
 }
 
 impl Parts {
     /// Appends slices; empty ones are left out.
-    pub fn extend(&mut self, parts: impl IntoIterator<Item = Bytes>) {
+    pub(super) fn extend(&mut self, parts: impl IntoIterator<Item = Bytes>) {
         for part in parts {
             if !part.is_empty() {
                 self.remaining += part.len();

@@ -51,7 +51,9 @@ pub struct NewTopic {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a name Kafka would accept.
-    #[error("topic name '{0}' is invalid: 1 to 249 letters, digits, '.', '_' or '-', and neither '.' nor '..'")]
+    #[error(
+        "topic name '{0}' is invalid: 1 to 249 letters, digits, '.', '_' or '-', and neither '.' nor '..'"
+    )]
     InvalidName(String),
     /// Too few or too many partitions.
     #[error("{0} partitions are not possible: 1 to {PARTITIONS_MAX} are")]
