@@ -79,29 +79,34 @@ pub(crate) struct Inner {
 
 impl Partition {
     /// Appends `batch`, which the caller has checked, with the next offsets; returns before the
-    /// batch is durable.
+    /// batch is durable. A batch that an idempotent producer sends again is not appended again: the
+    /// answer is the one it got the first time.
     ///
     /// # Errors
-    /// [`Error::Io`], and the log is as before; [`Error::Poisoned`] after a failed sync.
+    /// [`Error::Io`], and the log is as before; [`Error::OutOfOrderSequence`] and
+    /// [`Error::InvalidProducerEpoch`]; [`Error::Poisoned`] after a failed sync.
     pub fn append(&self, batch: &Batch, leader_epoch: i32) -> Result<Appended> {
         let inner = &self.0;
-        let appended = {
+        let (base_offset, last_offset) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
                 return Err(Error::Closed);
             }
-            let base_offset = log.end.offset;
-            log.append(inner, batch, leader_epoch)?;
+            let offsets = log.append(inner, batch, leader_epoch)?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
-            let last_offset = log.end.offset - 1;
-            Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() }
+            offsets
         };
         inner.shared.enqueue(inner);
         if !inner.shared.flush.waits_for_sync() {
-            inner.advance(appended.last_offset + 1);
+            inner.advance(last_offset + 1);
         }
-        Ok(appended)
+        Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// Forgets idempotent producers whose last batch is older than `before_ms`.
+    pub fn expire_producers(&self, before_ms: i64) {
+        self.0.log.lock().expire_producers(before_ms);
     }
 
     /// The end of what consumers may see: all records before it are durable.

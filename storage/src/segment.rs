@@ -154,6 +154,26 @@ impl Segment {
         self.find(files, &self.bytes(files)?, start, (i64::MIN, late))
     }
 
+    /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.
+    pub(crate) fn each_from(
+        &self,
+        files: &Files,
+        from: i64,
+        mut visit: impl FnMut(&Header),
+    ) -> Result<()> {
+        let start = self.with_index(files, |offsets, _| {
+            index::floor_of_offset(offsets, self.base_offset, from)
+        })?;
+        let start = start.map_or(0, |entry| entry.position);
+        let visit_and_go_on = |header: &Header| {
+            if header.last_offset() >= from {
+                visit(header);
+            }
+            false
+        };
+        self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
+    }
+
     /// The batch with the largest timestamp.
     pub(crate) fn latest(&self, files: &Files) -> Result<Option<TimeEntry>> {
         if let Some(index) = &*self.index.read() {
@@ -293,7 +313,7 @@ impl Segment {
         files: &Files,
         bytes: &[u8],
         mut position: u64,
-        (from, wanted): (i64, impl Fn(&Header) -> bool),
+        (from, mut wanted): (i64, impl FnMut(&Header) -> bool),
     ) -> Result<Option<Located>> {
         let mut next_offset = self.base_offset;
         while usize_of(position) < bytes.len() {

@@ -8,4 +8,5 @@ mod disk;
 mod faulty;
 mod formats;
 mod model;
+mod producers;
 mod support;
