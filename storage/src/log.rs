@@ -123,7 +123,7 @@ impl Log {
     ///
     /// **A segment is durable before there is one after it**, so that recovery need only look at
     /// the last.
-    fn roll(&mut self, home: &Inner) -> Result<()> {
+    pub(crate) fn roll(&mut self, home: &Inner) -> Result<()> {
         self.seal(home)?;
         self.sealed = true;
         let shared = &home.shared;

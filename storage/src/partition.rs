@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub log: Mutex<Log>,
     /// Oldest first, never empty while the log is open; the last one is the active one.
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Held while files are removed.
+    pub maintenance: Mutex<()>,
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
     pub high_watermark: AtomicI64,
@@ -145,8 +147,20 @@ impl Partition {
         let segments = self.0.segments();
         let first = segments.partition_point(|segment| segment.base_offset <= from);
         for segment in &segments[first.saturating_sub(1)..] {
-            if let Some(bytes) = segment.read(&self.0.shared.files, from, max_bytes, until)? {
-                return Ok(bytes);
+            match segment.read(&self.0.shared.files, from, max_bytes, until) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => {}
+                // The segment may have been removed since.
+                Err(Error::Io { .. }) if from < self.log_start_offset() => {
+                    let log_start_offset = self.log_start_offset();
+                    let offset = from;
+                    return Err(Error::OffsetOutOfRange {
+                        offset,
+                        log_start_offset,
+                        log_end_offset,
+                    });
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Bytes::new())
@@ -158,12 +172,12 @@ impl Partition {
     /// Unlike Kafka: of batches, not of records, until records are decoded here. A consumer that
     /// starts there may see records from before the time, and misses none after it.
     pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
-        let high_watermark = self.high_watermark();
+        let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
         for segment in self.0.segments().iter() {
-            if let Some(found) = segment.find_time(&self.0.shared.files, timestamp_ms)? {
-                let header = found.header;
+            if let Some(header) = segment.find_time(&self.0.shared.files, timestamp_ms, start)? {
                 let visible = header.base_offset < high_watermark;
-                return Ok(visible.then_some((header.base_offset, header.max_timestamp)));
+                let offset = header.base_offset.max(start);
+                return Ok(visible.then_some((offset, header.max_timestamp)));
             }
         }
         Ok(None)
@@ -192,6 +206,7 @@ impl Partition {
     /// The directory is first moved out of the way, durably, so that a crash leaves all of the log
     /// or none of it.
     pub fn delete(self) -> Result<()> {
+        let _alone = self.0.maintenance.lock();
         self.0.log.lock().closed = true;
         self.0.shared.delete(&self.0)
     }

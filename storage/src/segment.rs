@@ -140,8 +140,13 @@ impl Segment {
         })
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub(crate) fn find_time(&self, files: &Files, timestamp: i64) -> Result<Option<Located>> {
+    /// The first batch that ends at or after `from` with a timestamp at or after `timestamp`.
+    pub(crate) fn find_time(
+        &self,
+        files: &Files,
+        timestamp: i64,
+        from: i64,
+    ) -> Result<Option<Header>> {
         if self.latest(files)?.is_none_or(|latest| latest.timestamp < timestamp) {
             return Ok(None);
         }
@@ -150,8 +155,10 @@ impl Segment {
             index::floor_of_offset(offsets, self.base_offset, before.last_offset)
         })?;
         let start = start.map_or(0, |entry| entry.position);
-        let late = |header: &Header| header.max_timestamp >= timestamp;
-        self.find(files, &self.bytes(files)?, start, (i64::MIN, late))
+        let wanted =
+            |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
+        let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
+        Ok(found.map(|found| found.header))
     }
 
     /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.

@@ -125,6 +125,14 @@ impl Faulty {
         state.nodes[node] = Node::File { live: contents, durable, pending: Vec::new() };
     }
 
+    /// Removes a file behind everyone's back, durably.
+    pub(crate) fn remove(&self, path: &Path) {
+        let mut state = self.state();
+        let (live, durable, name) = state.parent(path).unwrap();
+        live.remove(&name);
+        durable.remove(&name);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

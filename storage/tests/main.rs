@@ -9,4 +9,5 @@ mod faulty;
 mod formats;
 mod model;
 mod producers;
+mod retention;
 mod support;
