@@ -93,7 +93,10 @@ impl Due {
             return Ok(());
         }
         self.checkpoint = None;
-        shared.write_checkpoint(false)
+        match shared.write_checkpoint(false) {
+            Err(error) if error.is_disk_full() => Ok(()),
+            written => written,
+        }
     }
 }
 

@@ -140,8 +140,13 @@ impl Segment {
         })
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub(crate) fn find_time(&self, files: &Files, timestamp: i64) -> Result<Option<Located>> {
+    /// The first batch that ends at or after `from` with a timestamp at or after `timestamp`.
+    pub(crate) fn find_time(
+        &self,
+        files: &Files,
+        timestamp: i64,
+        from: i64,
+    ) -> Result<Option<Header>> {
         if self.latest(files)?.is_none_or(|latest| latest.timestamp < timestamp) {
             return Ok(None);
         }
@@ -150,8 +155,30 @@ impl Segment {
             index::floor_of_offset(offsets, self.base_offset, before.last_offset)
         })?;
         let start = start.map_or(0, |entry| entry.position);
-        let late = |header: &Header| header.max_timestamp >= timestamp;
-        self.find(files, &self.bytes(files)?, start, (i64::MIN, late))
+        let wanted =
+            |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
+        let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
+        Ok(found.map(|found| found.header))
+    }
+
+    /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.
+    pub(crate) fn each_from(
+        &self,
+        files: &Files,
+        from: i64,
+        mut visit: impl FnMut(&Header),
+    ) -> Result<()> {
+        let start = self.with_index(files, |offsets, _| {
+            index::floor_of_offset(offsets, self.base_offset, from)
+        })?;
+        let start = start.map_or(0, |entry| entry.position);
+        let visit_and_go_on = |header: &Header| {
+            if header.last_offset() >= from {
+                visit(header);
+            }
+            false
+        };
+        self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
     }
 
     /// The batch with the largest timestamp.
@@ -293,7 +320,7 @@ impl Segment {
         files: &Files,
         bytes: &[u8],
         mut position: u64,
-        (from, wanted): (i64, impl Fn(&Header) -> bool),
+        (from, mut wanted): (i64, impl FnMut(&Header) -> bool),
     ) -> Result<Option<Located>> {
         let mut next_offset = self.base_offset;
         while usize_of(position) < bytes.len() {

@@ -73,6 +73,7 @@ pub(crate) struct Shared {
     pub wake: Condvar,
     /// Whether the checkpoint on disk is behind.
     pub changed: AtomicBool,
+    checkpointing: Mutex<()>,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -120,6 +121,7 @@ impl Volume {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             changed: AtomicBool::new(false),
+            checkpointing: Mutex::new(()),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions: AtomicU64::new(0),
         });
@@ -217,6 +219,7 @@ impl Drop for Handle {
 
 impl Shared {
     pub(crate) fn write_checkpoint(&self, clean: bool) -> Result<()> {
+        let _alone = self.checkpointing.lock();
         self.check_healthy()?;
         self.changed.store(false, Ordering::Release);
         let points = {
@@ -228,8 +231,11 @@ impl Shared {
         };
         let written = Checkpoint { clean, points }.write(&*self.files.fs, &self.root);
         match written {
-            // The old checkpoint stays good; the next one will find room or not.
-            Err(error) if error.is_disk_full() && !clean => Ok(()),
+            // The old checkpoint stays good, and the next one may find room.
+            Err(error) if error.is_disk_full() => {
+                self.changed.store(true, Ordering::Release);
+                Err(error)
+            }
             Err(error) => self.sync(|| Err(error)),
             Ok(()) => Ok(()),
         }

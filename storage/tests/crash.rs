@@ -101,10 +101,30 @@ fn what_was_acknowledged_survives_every_power_cut() {
             }
             let lived = live(&fs, &mut history, seed * 8 + life);
             assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
-            fs = fs.crash(random.next());
+            // Either the power is cut, or only the process is killed.
+            match random.below(3) {
+                0 => fs.revive(),
+                _ => fs = fs.crash(random.next()),
+            }
         }
         live(&fs, &mut history, seed * 8 + 7).unwrap();
     }
+}
+
+#[test]
+fn what_is_written_during_a_sync_waits_for_the_next() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs, Arc::default()).unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"before"), 0).unwrap();
+    let late = partition.clone();
+    fs.during_sync(move || _ = late.append(&batch(1, 0, b"during"), 0).unwrap());
+    volume.sync().unwrap();
+    assert_eq!((partition.high_watermark(), partition.log_end_offset()), (1, 2));
+    assert_eq!(payloads(&read_all(&partition, 0)), ["before"]);
+    volume.sync().unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0)), ["before", "during"]);
 }
 
 #[test]
