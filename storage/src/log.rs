@@ -11,7 +11,7 @@ use tidelog_protocol::records::{Batch, Header};
 
 use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
-use crate::fs::{File, write_all_at};
+use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
 use crate::partition::Inner;
 use crate::segment::{Segment, Setup, file_name};
@@ -124,7 +124,7 @@ impl Log {
     /// **A segment is durable before there is one after it**, so that recovery need only look at
     /// the last.
     pub(crate) fn roll(&mut self, home: &Inner) -> Result<()> {
-        self.seal(home)?;
+        self.seal(home, Durability::Now)?;
         self.sealed = true;
         let shared = &home.shared;
         let path = home.dir.join(file_name(self.end.offset, "log"));
@@ -147,24 +147,31 @@ impl Log {
 
     /// Trims, syncs and indexes the active segment. What is trimmed is past the published length,
     /// where no reader's slice reaches.
-    pub(crate) fn seal(&mut self, home: &Inner) -> Result<()> {
+    ///
+    /// With [`Durability::Later`] the caller syncs the file system, and only then notes it.
+    pub(crate) fn seal(&mut self, home: &Inner, durability: Durability) -> Result<()> {
         if !self.untidy {
             return Ok(());
         }
-        let file = self.active.file(&home.shared.files)?;
+        let (shared, now) = (&home.shared, durability == Durability::Now);
+        let file = self.active.file(&shared.files)?;
         let path = self.active.path();
         if self.allocated != self.end.position {
             file.set_len(self.end.position).context("trim", &path)?;
             self.allocated = self.end.position;
         }
-        home.shared.sync(|| file.sync_data().context("sync", &path))?;
-        self.durable = self.end;
-        self.unsynced = None;
-        self.active.store_index(&home.shared.files)?;
-        if let Some(snapshots) = &mut self.snapshots {
-            snapshots.store(home, self.end.offset)?;
+        if now {
+            shared.sync(|| file.sync_data().context("sync", &path))?;
+            self.durable = self.end;
+            self.unsynced = None;
         }
-        home.shared.sync(|| home.shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        self.active.store_index(&shared.files, durability)?;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.store(home, self.end.offset, durability)?;
+        }
+        if now {
+            shared.sync(|| shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        }
         self.untidy = false;
         Ok(())
     }

@@ -17,7 +17,7 @@ use tidelog_protocol::records::Header;
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
-use crate::fs::{File, read_all, remove_if_there, replace};
+use crate::fs::{Durability, File, read_all, remove_if_there, replace_with};
 use crate::index::{self, Index, TimeEntry};
 use crate::scan::{Checked, Window, follows};
 
@@ -208,15 +208,16 @@ impl Segment {
 
     /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
     /// no room for them it stays in memory, and older files are removed: they lack entries.
-    pub(crate) fn store_index(&self, files: &Files) -> Result<()> {
+    pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
         let mut index = self.index.write();
         let Some(memory) = &mut *index else { return Ok(()) };
         let (offsets, times) = memory.complete();
         let (offsets_path, times_path) = self.index_paths();
         files.forget_indexes(self.key);
-        let stored = replace(&*files.fs, &offsets_path, offsets)
-            .context("write", &offsets_path)
-            .and_then(|()| replace(&*files.fs, &times_path, times).context("write", &times_path));
+        let store = |path: &Path, contents| {
+            replace_with(&*files.fs, path, contents, durability).context("write", path)
+        };
+        let stored = store(&offsets_path, offsets).and_then(|()| store(&times_path, times));
         match stored {
             Ok(()) => *index = None,
             Err(error) if error.is_disk_full() => {

@@ -1,7 +1,7 @@
 //! The producer snapshots of a log: found at its first append, written when it is sealed.
 
 use crate::error::{Context, Error, Result};
-use crate::fs::{read_all, remove_if_there, replace};
+use crate::fs::{Durability, read_all, remove_if_there, replace_with};
 use crate::partition::Inner;
 use crate::producers::Producers;
 use crate::segment::file_name;
@@ -53,17 +53,20 @@ impl Snapshots {
     }
 
     /// Writes a snapshot at `end_offset`, durable once the directory is synced.
-    pub(crate) fn store(&mut self, home: &Inner, end_offset: i64) -> Result<()> {
+    pub(crate) fn store(
+        &mut self,
+        home: &Inner,
+        end_offset: i64,
+        durability: Durability,
+    ) -> Result<()> {
         let fs = &*home.shared.files.fs;
         let path = |offset| home.dir.join(file_name(offset, EXTENSION));
-        match replace(fs, &path(end_offset), &self.producers.encode()) {
-            Ok(()) => {}
-            Err(error) => {
-                let failed = Err(error).context("write", &path(end_offset));
-                // Without room for it, more batches are walked at the next start.
-                return failed
-                    .or_else(|error| if error.is_disk_full() { Ok(()) } else { Err(error) });
-            }
+        let contents = self.producers.encode();
+        let stored = replace_with(fs, &path(end_offset), &contents, durability);
+        match stored.context("write", &path(end_offset)) {
+            // Without room for it, more batches are walked at the next start.
+            Err(error) if error.is_disk_full() => return Ok(()),
+            stored => stored?,
         }
         self.stored.retain(|offset| *offset != end_offset);
         self.stored.push(end_offset);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
-use crate::commit::{self, Queue};
+use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
-use crate::fs::{File, Fs, create_dirs};
+use crate::fs::{Durability, File, Fs, create_dirs};
 use crate::open::Opening;
 use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
@@ -264,13 +264,21 @@ impl Shared {
         let dirty = std::mem::take(&mut self.queue.lock().dirty);
         self.commit(dirty)?;
         let open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
-        for inner in open {
-            let mut log = inner.log.lock();
-            log.closed = true;
-            log.seal(&inner)?;
-            let end = log.end.offset;
-            drop(log);
-            inner.advance(end);
+        for inner in &open {
+            inner.log.lock().closed = true;
+        }
+        let untidy = open.iter().filter(|inner| inner.log.lock().untidy).count();
+        let many = untidy > SINGLE_SYNCS_MAX && self.sync(|| self.sync_filesystem())?;
+        let durability = if many { Durability::Later } else { Durability::Now };
+        for inner in &open {
+            inner.log.lock().seal(inner, durability)?;
+        }
+        if many {
+            self.sync(|| self.sync_filesystem())?;
+        }
+        for inner in &open {
+            let end = inner.log.lock().end;
+            inner.synced(end);
         }
         self.write_checkpoint(true)
     }

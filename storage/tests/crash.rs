@@ -186,6 +186,37 @@ fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
 }
 
 #[test]
+fn a_power_cut_while_many_logs_are_closed_loses_nothing() {
+    let dir = |n: u64| PathBuf::from(format!("accounts/dev/topic-{n}"));
+    let mut call = 0;
+    loop {
+        let fs = Faulty::new(call);
+        let volume = open(&fs, Arc::default()).unwrap();
+        for n in 0..20 {
+            let opened = volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+            opened.unwrap().0.append(&batch(1, 0, b"kept"), 0).unwrap();
+        }
+        volume.sync().unwrap();
+        fs.fault_after(call, Fault::Dies);
+        let closed = volume.close();
+        let fs = fs.crash(call);
+        let volume = open(&fs, Arc::default()).unwrap();
+        for n in 0..20 {
+            let opened = volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+            let (partition, recovered) = opened.unwrap();
+            assert_eq!(recovered.repairs, [], "call {call}");
+            assert_eq!(recovered.clean, closed.is_ok(), "call {call}");
+            assert_eq!(payloads(&read_all(&partition, 0)), ["kept"], "call {call}");
+        }
+        if closed.is_ok() {
+            break;
+        }
+        call += 1;
+    }
+    assert!(call > 100, "the fault was met at only {call} calls");
+}
+
+#[test]
 fn a_partition_is_durable_when_it_is_open() {
     let fs = Faulty::new(1);
     let volume = open(&fs, Arc::default()).unwrap();
