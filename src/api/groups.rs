@@ -168,7 +168,7 @@ pub(super) fn leave(
             .iter()
             .map(|outcome| outcome.map_or_else(ErrorCode::from, |()| ErrorCode::NONE));
         if !batch {
-            let error_code = codes.last().unwrap_or_default();
+            let error_code = codes.into_iter().next().unwrap_or_default();
             return LeaveGroupResponse { error_code, ..Default::default() };
         }
         let members =

@@ -243,7 +243,7 @@ fn open_partitions(
     let options = new.config.partition_options();
     let open = |index: i32| {
         let dir = PathBuf::from("accounts").join(account).join(format!("{}-{index}", new.name));
-        Partition::open(volume, &dir, id, options.clone())
+        Partition::open(volume, &dir, id, options)
     };
     Ok(Topic {
         name: new.name.clone(),
