@@ -40,7 +40,7 @@ pub(crate) struct Log {
 
 /// Space is reserved in steps that double from the first to the last, so that small logs stay
 /// small and busy ones seldom wait for the file system's journal.
-const ALLOCATE_FIRST_BYTES: u64 = 64 << 10;
+const ALLOCATE_FIRST_BYTES: u64 = 16 << 10;
 const ALLOCATE_LAST_BYTES: u64 = 16 << 20;
 /// Positions in an index have 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;

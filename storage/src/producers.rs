@@ -11,8 +11,9 @@
 //! ```
 //!
 //! **A snapshot that does not hold counts as absent**; the batches since the one before are walked
-//! instead. A snapshot keeps only the last batch of each producer, as Kafka's does, so after a
-//! restart a retry of an earlier one is out of order.
+//! instead. A snapshot keeps only the last batch of each producer, as Kafka's does; unlike Kafka,
+//! the end of the log is walked for the ones before, since all five may be sent again after a
+//! restart.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -122,6 +123,18 @@ impl Producers {
         }
         state.batches.push_back(Kept::of(batch));
         self.forget_oldest();
+    }
+
+    /// Takes over the earlier batches of producers whose last one is the same.
+    pub(crate) fn adopt(&mut self, recent: Self) {
+        for (id, recent) in recent.states {
+            if let Some(state) = self.states.get_mut(&id)
+                && state.epoch == recent.epoch
+                && state.batches.back() == recent.batches.back()
+            {
+                state.batches = recent.batches;
+            }
+        }
     }
 
     /// Forgets producers whose last batch has a timestamp before `before_ms` and that have no open

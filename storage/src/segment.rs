@@ -161,6 +161,15 @@ impl Segment {
         Ok(found.map(|found| found.header))
     }
 
+    /// An offset in the segment that is before its last `bytes`.
+    pub(crate) fn offset_before(&self, files: &Files, bytes: u64) -> Result<i64> {
+        let position = self.published().saturating_sub(bytes);
+        let entry = self.with_index(files, |offsets, _| {
+            index::floor_of_position(offsets, self.base_offset, position)
+        })?;
+        Ok(entry.map_or(self.base_offset, |entry| entry.last_offset))
+    }
+
     /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.
     pub(crate) fn each_from(
         &self,

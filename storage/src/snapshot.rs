@@ -38,17 +38,11 @@ impl Snapshots {
         let newest = stored.iter().rev().find_map(read);
         let (from, mut producers) = newest.unwrap_or((0, Producers::default()));
         if from < end_offset {
-            let segments = home.segments();
-            let first = segments.partition_point(|segment| segment.base_offset <= from);
-            for segment in &segments[first.saturating_sub(1)..] {
-                let walked = segment.each_from(files, from, |batch| producers.note(batch));
-                match walked {
-                    // Damage is reported to who reads it; the log goes on.
-                    Err(Error::Corrupt { .. }) => {}
-                    walked => walked?,
-                }
-            }
+            note_from(home, from, &mut producers)?;
         }
+        let mut recent = Producers::default();
+        note_from(home, recent_offset(home)?, &mut recent)?;
+        producers.adopt(recent);
         Ok(Self { producers, stored })
     }
 
@@ -79,6 +73,35 @@ impl Snapshots {
 }
 
 const EXTENSION: &str = "snapshot";
+/// Bytes at the end of the log whose batches are all remembered at start, to answer the retries of
+/// producers that had several batches on their way when the process ended.
+const RECENT_BYTES: u64 = 1 << 20;
+
+/// An offset before the last [`RECENT_BYTES`], or the first one.
+fn recent_offset(home: &Inner) -> Result<i64> {
+    let segments = home.segments();
+    let mut left = RECENT_BYTES;
+    for segment in segments.iter().rev() {
+        match left.checked_sub(segment.published()) {
+            Some(rest) => left = rest,
+            None => return segment.offset_before(&home.shared.files, left),
+        }
+    }
+    Ok(segments[0].base_offset)
+}
+
+fn note_from(home: &Inner, from: i64, producers: &mut Producers) -> Result<()> {
+    let segments = home.segments();
+    let first = segments.partition_point(|segment| segment.base_offset <= from);
+    for segment in &segments[first.saturating_sub(1)..] {
+        match segment.each_from(&home.shared.files, from, |batch| producers.note(batch)) {
+            // Damage is reported to who reads it; the log goes on.
+            Err(Error::Corrupt { .. }) => {}
+            walked => walked?,
+        }
+    }
+    Ok(())
+}
 
 fn offset_of(name: &str) -> Option<i64> {
     let digits = name.strip_suffix(".snapshot")?;

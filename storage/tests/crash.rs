@@ -170,6 +170,28 @@ fn a_failed_sync_is_told_once_and_nothing_is_acknowledged_after_it() {
 }
 
 #[test]
+fn the_commit_thread_tells_of_a_failed_sync() {
+    let fs = Faulty::new(1);
+    let (told, failures) = std::sync::mpsc::channel();
+    let on_failure = Box::new(move |error: &Error| told.send(error.to_string()).unwrap());
+    let (advanced, advances) = std::sync::mpsc::channel();
+    let on_advance = Box::new(move |high_watermark| advanced.send(high_watermark).unwrap());
+    let options = VolumeOptions { flush: Flush::Commit };
+    let volume = Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, on_failure);
+    let volume = volume.unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, on_advance);
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"safe"), 0).unwrap();
+    assert_eq!(advances.recv().unwrap(), 1);
+    fs.fail_next_sync();
+    // Refused if the thread happens to write its checkpoint, and fails, before.
+    let _either = partition.append(&batch(1, 0, b"lost"), 0);
+    assert!(failures.recv().unwrap().starts_with("cannot "));
+    assert!(matches!(partition.append(&batch(1, 0, b"late"), 0), Err(Error::Poisoned)));
+    assert_eq!(partition.high_watermark(), 1);
+}
+
+#[test]
 fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
     let fs = Faulty::new(1);
     let volume = open(&fs, Arc::default()).unwrap();

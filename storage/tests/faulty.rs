@@ -27,6 +27,7 @@ struct State {
     random: Random,
     /// Where the last write was cut short.
     short: Option<(usize, usize)>,
+    sync_fails: bool,
     /// Done while the next file is synced.
     during_sync: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -67,6 +68,7 @@ impl Faulty {
             random,
             short: None,
             during_sync: None,
+            sync_fails: false,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -80,6 +82,11 @@ impl Faulty {
     /// Calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// Has the next sync of a file fail.
+    pub(crate) fn fail_next_sync(&self) {
+        self.state().sync_fails = true;
     }
 
     /// Does something else while the next file is synced.
@@ -106,7 +113,15 @@ impl Faulty {
         let mut kept = || random.below(8) < keep_of_8;
         let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
         let random = Random::new(seed.wrapping_add(1));
-        let state = State { nodes, calls: 0, fault: None, random, short: None, during_sync: None };
+        let state = State {
+            nodes,
+            calls: 0,
+            fault: None,
+            random,
+            short: None,
+            during_sync: None,
+            sync_fails: false,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -430,7 +445,8 @@ impl File for Opened {
             what();
         }
         let mut state = self.fs.state();
-        if let Err(error) = state.call() {
+        let refused = std::mem::take(&mut state.sync_fails).then(|| io::Error::other("refused"));
+        if let Some(error) = state.call().err().or(refused) {
             state.drop_pending(self.node);
             return Err(error);
         }
