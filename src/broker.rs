@@ -7,6 +7,7 @@ use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
+use crate::txn::ProducerIds;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -64,8 +65,9 @@ impl Broker {
         .context("state")?;
         let admin_token = admin_token(&settings)?;
         let deadlines = Deadlines::default();
+        let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
-            shared: Shared { settings, control, volume, state, deadlines },
+            shared: Shared { settings, control, volume, producer_ids, state, deadlines },
             credentials: Credentials::default(),
             clusters: RwLock::default(),
             admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),
