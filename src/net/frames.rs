@@ -124,7 +124,7 @@ mod tests {
     async fn frames_come_out_whole_however_the_bytes_arrive() {
         let sent = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01z";
         for cut in 0..sent.len() {
-            let mut input = (&sent[..cut]).chain(&sent[cut..]);
+            let mut input = AsyncReadExt::chain(&sent[..cut], &sent[cut..]);
             let mut frames = frames();
             for expected in ["abc", "", "z"] {
                 assert_eq!(frames.next(&mut input, 10).await.unwrap().bytes, expected);

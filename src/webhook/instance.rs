@@ -101,6 +101,22 @@ impl Webhook {
         }
     }
 
+    /// Breaks everything off, the last commit too.
+    pub(super) fn abort(&self) {
+        if let Some(Running { task, .. }) = self.running.lock().take() {
+            task.abort();
+        }
+    }
+
+    /// Waits until the webhook has ended by itself.
+    #[cfg(test)]
+    pub(super) async fn ended(&self) {
+        let running = self.running.lock().take();
+        let Some(Running { stop, task }) = running else { return };
+        task.await.unwrap();
+        drop(stop);
+    }
+
     /// Stores that the webhook does not deliver any more, and why.
     pub(super) async fn disable(&self, reason: String) {
         let (account, id) = (&self.cluster.account.id, &self.id);

@@ -141,6 +141,12 @@ impl Webhooks {
     }
 }
 
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        self.by_id.get_mut().values().for_each(|webhook| webhook.abort());
+    }
+}
+
 /// Sets the cursor after everything there is.
 async fn start_at_end(webhook: &Webhook) -> Result<()> {
     let mut topics = webhook.cluster.topics.all();
