@@ -78,7 +78,9 @@ impl Definition {
 
 /// Why a text names no topics.
 #[derive(Debug, thiserror::Error)]
-#[error("topics: expected a topic's name, or the start of names and '*' (\"sequin.*\"), found {0:?}")]
+#[error(
+    "topics: expected a topic's name, or the start of names and '*' (\"sequin.*\"), found {0:?}"
+)]
 pub(super) struct PatternError(String);
 
 impl TryFrom<String> for Pattern {

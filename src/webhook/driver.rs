@@ -56,6 +56,9 @@ enum Event {
     Other,
 }
 
+/// How long a webhook that is stopped waits for its attempts.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
 impl Driver {
     /// A driver that has read nothing yet.
     pub(super) fn new(webhook: Arc<Webhook>, sender: Arc<Sender>) -> Self {
@@ -91,7 +94,11 @@ impl Driver {
                 () = until(self.delivery.deadline()) => Event::Other,
             };
             match event {
-                Event::Stop => break,
+                Event::Stop => {
+                    // Time being up is no error: what has not ended is sent again.
+                    let _ = tokio::time::timeout(STOP_GRACE, self.finish_attempts()).await;
+                    break;
+                }
                 Event::Topics => self.look_at_topics().await,
                 Event::Attempt(attempt) => self.attempted(attempt),
                 Event::Fetched(Fetched { source, from, records, next }) => {
@@ -108,6 +115,18 @@ impl Driver {
         self.cursor.flush(&self.subscription).await;
         let mut status = self.webhook.status.lock();
         (status.in_flight, status.held, status.next_attempt_at) = (0, 0, None);
+    }
+
+    /// Lets attempts in flight end, so that they need not be repeated.
+    async fn finish_attempts(&mut self) {
+        while let Some(attempt) = self.attempts.next().await {
+            self.attempted(attempt);
+            for effect in self.effects.drain(..) {
+                if let Effect::Commit { source, offset } = effect {
+                    self.cursor.set(source, offset);
+                }
+            }
+        }
     }
 
     /// Reads what matches now, each partition from its cursor on.

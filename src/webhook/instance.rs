@@ -33,8 +33,8 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-/// How long a task has for its last commit.
-const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a task has for its last attempts and its last commit.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Webhook {
     /// A webhook that does not deliver yet.
@@ -89,7 +89,7 @@ impl Webhook {
         *self.running.lock() = Some(Running { stop, task });
     }
 
-    /// Stops delivering, and commits what was delivered. Attempts in flight are broken off.
+    /// Stops delivering, and commits what was delivered. Attempts have a moment to end.
     pub(super) async fn stop(&self) {
         let running = self.running.lock().take();
         let Some(Running { stop, mut task }) = running else { return };
@@ -121,7 +121,8 @@ impl Webhook {
     pub(super) async fn disable(&self, reason: String) {
         let (account, id) = (&self.cluster.account.id, &self.id);
         tracing::warn!("webhook {id}: disabled: {reason}");
-        if let Err(error) = self.cluster.shared.control.disable_webhook(account, id, &reason).await {
+        if let Err(error) = self.cluster.shared.control.disable_webhook(account, id, &reason).await
+        {
             // It stays stopped; after a restart the endpoint is asked once more.
             tracing::error!("webhook {id}: that it is disabled cannot be stored: {error}");
         }

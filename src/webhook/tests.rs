@@ -14,6 +14,7 @@ use crate::settings::Layer;
 use crate::topic::{Config, NewTopic};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tidelog_protocol::records::{BatchBuilder, Compression};
 
 /// A broker with one account, and its webhooks.
@@ -26,8 +27,7 @@ struct Rig {
 impl Rig {
     /// Opens what is in `dir`, as after any end of the process.
     async fn open(dir: &Path) -> Self {
-        let layer = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() };
-        let (broker, _) = Broker::open(layer.settings(true).unwrap()).await.unwrap();
+        let broker = tokio::time::timeout(Duration::from_secs(10), open(dir)).await.unwrap();
         let cluster = match broker.cluster_by_name("acme") {
             Some(cluster) => cluster,
             None => broker.create_account("acme").await.unwrap().0,
@@ -75,6 +75,18 @@ impl Rig {
     async fn cursor(&self, webhook: &Webhook) -> Vec<i64> {
         let committed = super::cursor::committed(&self.cluster, &webhook.group()).await;
         committed.into_values().collect()
+    }
+}
+
+/// The store's thread lets go of the directory a moment after its last user has.
+async fn open(dir: &Path) -> Arc<Broker> {
+    loop {
+        let layer = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() };
+        match Broker::open(layer.settings(true).unwrap()).await {
+            Ok((broker, _)) => return broker,
+            Err(error) if format!("{error:?}").contains("Locked") => tokio::task::yield_now().await,
+            Err(error) => panic!("{error:?}"),
+        }
     }
 }
 

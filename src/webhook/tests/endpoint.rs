@@ -52,9 +52,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// Answers as `reply` says, from what the request's headers say.
-    pub(super) async fn start(
-        reply: impl Fn(&HeaderMap) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    pub(super) async fn start(reply: impl Fn(&HeaderMap) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=x", listener.local_addr().unwrap());
         let (sender, received) = unbounded_channel();

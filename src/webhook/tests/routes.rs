@@ -79,7 +79,8 @@ async fn a_webhook_is_created_shown_and_deleted_by_its_account_only() {
     assert!(!described.to_string().contains(secret.as_str().unwrap()));
 
     // Enabling is asking for the next attempt now.
-    let (status, _) = client.call(&acme, Method::POST, &format!("{path}/enable"), json!(null)).await;
+    let (status, _) =
+        client.call(&acme, Method::POST, &format!("{path}/enable"), json!(null)).await;
     assert_eq!((status, endpoint.next().await.body.as_str()), (200, "0"));
 
     assert_eq!(client.call(&other, Method::GET, "", json!(null)).await, (200, json!([])));
