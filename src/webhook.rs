@@ -24,6 +24,7 @@ pub mod signature;
 mod status;
 mod subscription;
 pub mod target;
+mod window;
 
 #[cfg(test)]
 mod tests;

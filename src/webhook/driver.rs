@@ -1,8 +1,9 @@
 //! Delivers one webhook: feeds [`Delivery`] and carries out what it decides.
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
-//! run: nothing is queued beside them. While an endpoint seems to be down, its attempts go one at
-//! a time, so that it takes no more than its share of the attempts of all webhooks.
+//! run: nothing is queued beside them. While an endpoint seems to be down, and until it has answered
+//! once, its attempts go one at a time and among those of others like it, so that they keep nobody
+//! else waiting.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};
@@ -11,6 +12,7 @@ use super::message::Message;
 use super::reader::{self, Fetch, Fetched};
 use super::sender::{Answer, Endpoint, Sender};
 use super::subscription::Subscription;
+use super::window::Window;
 use crate::clock;
 use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
@@ -32,6 +34,7 @@ pub(super) struct Driver {
     fetches: FuturesUnordered<Abortable<BoxFuture<'static, Fetched>>>,
     /// Ends the fetch of a source.
     fetching: HashMap<Source, AbortHandle>,
+    window: Arc<Window>,
     /// Taken by attempts at an endpoint that is down.
     turn: Arc<Semaphore>,
     /// Why the webhook ends, if it does.
@@ -72,13 +75,14 @@ impl Driver {
             attempts: FuturesUnordered::new(),
             fetches: FuturesUnordered::new(),
             fetching: HashMap::new(),
+            window: Window::new(),
             turn: Arc::new(Semaphore::new(1)),
             gone: None,
         }
     }
 
     /// Delivers until the other end of `stop` is dropped or the endpoint is gone.
-    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+    pub(super) async fn run(mut self, stop: &mut oneshot::Receiver<()>) {
         let mut topics = self.webhook.cluster.topics.watch();
         topics.mark_unchanged();
         self.look_at_topics().await;
@@ -86,7 +90,7 @@ impl Driver {
             self.carry_out();
             let event = tokio::select! {
                 biased;
-                _ = &mut stop => Event::Stop,
+                _ = &mut *stop => Event::Stop,
                 _ = topics.changed() => Event::Topics,
                 Some(attempt) = self.attempts.next() => Event::Attempt(attempt),
                 Some(fetched) = self.fetches.next() => fetched.map_or(Event::Other, Event::Fetched),
@@ -114,7 +118,7 @@ impl Driver {
         }
         self.cursor.flush(&self.subscription).await;
         let mut status = self.webhook.status.lock();
-        (status.in_flight, status.held, status.next_attempt_at) = (0, 0, None);
+        (status.in_flight, status.held, status.next_attempt) = (0, 0, None);
     }
 
     /// Lets attempts in flight end, so that they need not be repeated.
@@ -182,19 +186,23 @@ impl Driver {
         self.cursor.start(&self.subscription);
         let mut status = self.webhook.status.lock();
         status.in_flight = self.delivery.in_flight();
-        status.held = self.delivery.held();
-        status.set_next_attempt(self.delivery.deadline());
+        status.held = self.window.held().messages;
+        status.next_attempt = self.delivery.deadline();
     }
 
     fn send(&mut self, id: AttemptId, attempt: u32, message: Arc<Message>) {
         let down = self.webhook.status.lock().is_down();
-        let turn = down.then(|| self.turn.clone().acquire_owned());
+        let turn = self.turn.clone();
         let (webhook, sender) = (self.webhook.clone(), self.sender.clone());
         self.attempts.push(Box::pin(async move {
-            let _turn = match turn {
-                Some(turn) => Some(turn.await),
-                None => None,
-            };
+            let (_turn, _permit);
+            match down {
+                true => {
+                    _turn = turn.acquire_owned().await;
+                    _permit = sender.probe().await;
+                }
+                false => _permit = sender.permit().await,
+            }
             let endpoint = Endpoint {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,
@@ -208,7 +216,8 @@ impl Driver {
     fn fetch(&mut self, fetch: Fetch) {
         let source = fetch.source;
         let Some(at) = self.subscription.get(source) else { return };
-        let reading: BoxFuture<'static, _> = Box::pin(reader::fetch(at.clone(), fetch));
+        let reading: BoxFuture<'static, _> =
+            Box::pin(reader::fetch(at.clone(), fetch, self.window.clone()));
         let (handle, registration) = AbortHandle::new_pair();
         self.fetches.push(Abortable::new(reading, registration));
         self.fetching.insert(source, handle);
@@ -217,27 +226,17 @@ impl Driver {
     fn attempted(&mut self, Attempt { id, message, attempt, answer }: Attempt) {
         let mut status = self.webhook.status.lock();
         match answer.error {
-            None => match status.succeeded() {
-                0 => {}
-                failures => {
-                    let id = &self.webhook.id;
-                    tracing::info!("webhook {id}: delivers again after {failures} failed attempts");
-                }
-            },
+            None => status.succeeded(&self.webhook.id),
             Some(error) => {
-                let first = status.failed(&message, attempt, error.clone());
+                status.failed(&self.webhook.id, &message, attempt, &error);
                 if answer.outcome == Outcome::Gone {
                     self.gone = Some(format!("{error} at {}", clock::timestamp()));
-                } else if first {
-                    let id = &self.webhook.id;
-                    tracing::warn!("webhook {id}: an attempt failed, more will follow: {error}");
                 }
             }
         }
+        self.window.set_down(status.is_down());
         drop(status);
-        let jitter = jitter();
-        let now = clock::now();
-        self.delivery.outcome(now, id, answer.outcome, jitter, &mut self.effects);
+        self.delivery.outcome(clock::now(), id, answer.outcome, jitter(), &mut self.effects);
     }
 }
 

@@ -9,7 +9,9 @@ use super::status::Status;
 use crate::cluster::Cluster;
 use crate::control::WebhookRow;
 use anyhow::{Context, Result};
+use futures_util::FutureExt;
 use parking_lot::Mutex;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -31,6 +33,25 @@ struct Running {
     /// Dropped to have the task end.
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+}
+
+/// Between a failure of our own and the next try.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
+
+/// Runs the webhook until it is stopped or disabled. A defect of ours that one record brings out
+/// must not end it in silence.
+async fn keep_running(webhook: Arc<Webhook>, sender: Arc<Sender>, mut stop: oneshot::Receiver<()>) {
+    loop {
+        let driver = Driver::new(webhook.clone(), sender.clone());
+        if AssertUnwindSafe(driver.run(&mut stop)).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!("webhook {}: its task failed and will start again", webhook.id);
+        tokio::select! {
+            _ = &mut stop => return,
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
+    }
 }
 
 /// How long a task has for its last attempts and its last commit.
@@ -85,7 +106,7 @@ impl Webhook {
             return;
         }
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(Driver::new(self.clone(), sender.clone()).run(stopped));
+        let task = tokio::spawn(keep_running(self.clone(), sender.clone(), stopped));
         *self.running.lock() = Some(Running { stop, task });
     }
 

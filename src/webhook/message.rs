@@ -15,6 +15,8 @@
 //! ```
 
 use super::signature::Secret;
+use super::subscription::TopicPartition;
+use super::window::{Share, Window};
 use crate::id;
 use crate::topic::Topic;
 use bytes::Bytes;
@@ -32,6 +34,7 @@ pub(super) struct Message {
     value: Option<Bytes>,
     /// Those of the record's headers that are passed on.
     headers: Vec<(&'static str, HeaderValue)>,
+    share: Option<Share>,
 }
 
 /// The record headers that are passed on, and as what.
@@ -46,20 +49,27 @@ const HEADER_BYTES_MAX: usize = 1024;
 
 impl Message {
     /// Copies what is to be sent: a record as read holds on to all it was read with.
-    pub(super) fn new(topic: &Arc<Topic>, partition: i32, record: &Record) -> Self {
+    pub(super) fn new(at: &TopicPartition, record: &Record) -> Self {
         let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         let passed_on = PASSED_ON.iter().filter_map(|(name, header)| {
             let found = record.headers.iter().find(|it| *it.key == **name)?;
             Some((*header, header_value(found.value.as_ref()?)?))
         });
         Self {
-            topic: topic.clone(),
-            partition,
+            topic: at.topic.clone(),
+            partition: at.index,
             offset: record.offset,
             key: record.key.as_ref().map(copy),
             value: record.value.as_ref().map(copy),
             headers: passed_on.collect(),
+            share: None,
         }
+    }
+
+    /// Counts the message as held until it is dropped.
+    pub(super) fn held_in(mut self, window: &Arc<Window>) -> Self {
+        self.share = Some(window.take(self.size_bytes()));
+        self
     }
 
     /// What the message counts for in memory.
@@ -150,7 +160,7 @@ mod tests {
             value: value.map(|value| Bytes::from_static(value.as_bytes())),
             headers: vec![header("sync_id", "sync_1"), header("event", "a\r\nb"), header("x", "y")],
         };
-        Message::new(&topic(1), 2, &record)
+        Message::new(&TopicPartition { topic: topic(1), index: 2 }, &record)
     }
 
     fn lines(message: &Message) -> String {

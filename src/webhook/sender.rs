@@ -17,13 +17,14 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Sends the requests of all webhooks.
 pub(super) struct Sender {
     client: reqwest::Client,
     policy: Policy,
     attempts: Semaphore,
+    probes: Semaphore,
 }
 
 /// How an attempt ended, and what to tell the webhook's owner if it failed.
@@ -40,8 +41,10 @@ pub(super) struct Endpoint<'a> {
     pub(super) secret: &'a Secret,
 }
 
-/// Attempts of all webhooks that run at once.
-const ATTEMPTS_MAX: usize = 1024;
+/// Attempts that run at once at endpoints that answer.
+const ATTEMPTS_MAX: usize = 512;
+/// Attempts that run at once at endpoints that do not: they may take long and come to nothing.
+const PROBES_MAX: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte of the connection to the last of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,7 +62,18 @@ impl Sender {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()?;
-        Ok(Self { client, policy, attempts: Semaphore::new(ATTEMPTS_MAX) })
+        let (attempts, probes) = (Semaphore::new(ATTEMPTS_MAX), Semaphore::new(PROBES_MAX));
+        Ok(Self { client, policy, attempts, probes })
+    }
+
+    /// Room for an attempt, among those of all webhooks.
+    pub(super) async fn permit(&self) -> SemaphorePermit<'_> {
+        self.attempts.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Room for an attempt at an endpoint that seems to be down.
+    pub(super) async fn probe(&self) -> SemaphorePermit<'_> {
+        self.probes.acquire().await.expect("the semaphore is never closed")
     }
 
     /// What may be called.
@@ -67,15 +81,13 @@ impl Sender {
         self.policy
     }
 
-    /// Sends a message once, when there is room for one more attempt.
+    /// Sends a message once. The caller holds a permit.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint<'_>,
         message: &Message,
         attempt: u32,
     ) -> Answer {
-        // Never closed; and if it were, an attempt too many is better than none.
-        let _permit = self.attempts.acquire().await;
         let url = match self.policy.check_url(endpoint.url) {
             Ok(url) => url,
             Err(error) => return Answer::failed(error.to_string(), None),

@@ -1,10 +1,11 @@
-//! What a webhook's owner is told of its deliveries. Kept in memory: it starts afresh with the
-//! process.
+//! What a webhook's owner is told of its deliveries, and the operator's log. Kept in memory: it
+//! starts afresh with the process.
 
 use super::delivery::IN_FLIGHT_MAX;
 use super::message::Message;
 use crate::clock;
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use std::time::Duration;
 
 /// How delivery goes.
@@ -16,59 +17,80 @@ pub(super) struct Status {
     pub(super) failed: u64,
     /// Attempts that failed since the last one that succeeded.
     pub(super) consecutive_failures: u64,
-    /// Attempts that run now.
+    /// Attempts that run now, or wait for others to end.
     pub(super) in_flight: usize,
     /// Records that are read and not delivered.
     pub(super) held: usize,
-    pub(super) last_delivered_at: Option<String>,
+    #[serde(serialize_with = "timestamp")]
+    pub(super) last_delivered_at: Option<Timestamp>,
     pub(super) last_error: Option<Failure>,
-    /// When the next record that failed is tried again.
-    pub(super) next_attempt_at: Option<String>,
+    /// When the next record that failed is tried again, in time since the process started.
+    #[serde(rename = "next_attempt_at", serialize_with = "deadline")]
+    pub(super) next_attempt: Option<Duration>,
+    /// When the log was last told of a failure, in time since the process started.
+    #[serde(skip)]
+    logged: Option<Duration>,
+    /// The log knows of the failure and not of its end.
+    #[serde(skip)]
+    open: bool,
 }
 
 /// An attempt that failed.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Failure {
-    pub(super) at: String,
-    pub(super) error: String,
-    pub(super) topic: String,
-    pub(super) partition: i32,
-    pub(super) offset: i64,
-    pub(super) attempt: u32,
+    #[serde(serialize_with = "timestamp")]
+    at: Option<Timestamp>,
+    error: String,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    attempt: u32,
 }
 
+/// Between two lines of the log about failures of one endpoint.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Status {
-    /// An attempt succeeded; how many had failed before it.
-    pub(super) fn succeeded(&mut self) -> u64 {
+    /// An attempt succeeded.
+    pub(super) fn succeeded(&mut self, webhook: &str) {
         self.delivered += 1;
-        self.last_delivered_at = Some(clock::timestamp().to_string());
-        std::mem::take(&mut self.consecutive_failures)
+        self.last_delivered_at = Some(clock::timestamp());
+        let failures = std::mem::take(&mut self.consecutive_failures);
+        if std::mem::take(&mut self.open) {
+            tracing::info!("webhook {webhook}: delivers again after {failures} failed attempts");
+        }
     }
 
-    /// An attempt failed; whether it is the first since one succeeded.
-    pub(super) fn failed(&mut self, message: &Message, attempt: u32, error: String) -> bool {
+    /// An attempt failed.
+    pub(super) fn failed(&mut self, webhook: &str, message: &Message, attempt: u32, error: &str) {
         self.failed += 1;
         self.consecutive_failures += 1;
+        let now = clock::now();
+        if !self.open && self.logged.is_none_or(|logged| now >= logged + LOG_INTERVAL) {
+            (self.open, self.logged) = (true, Some(now));
+            tracing::warn!("webhook {webhook}: an attempt failed, and will be repeated: {error}");
+        }
         self.last_error = Some(Failure {
-            at: clock::timestamp().to_string(),
-            error,
+            at: Some(clock::timestamp()),
+            error: error.to_owned(),
             topic: message.topic.name.clone(),
             partition: message.partition,
             offset: message.offset,
             attempt,
         });
-        self.consecutive_failures == 1
     }
 
-    /// Whether the endpoint as a whole seems to be down.
+    /// Whether the endpoint as a whole seems to be down, or has yet to show that it is not.
     pub(super) fn is_down(&self) -> bool {
-        self.consecutive_failures >= IN_FLIGHT_MAX as u64
+        self.delivered == 0 || self.consecutive_failures >= IN_FLIGHT_MAX as u64
     }
+}
 
-    /// Notes when the next attempt is, in time since the process started.
-    pub(super) fn set_next_attempt(&mut self, deadline: Option<Duration>) {
-        let wait = deadline.map(|deadline| deadline.saturating_sub(clock::now()));
-        let at = wait.and_then(|wait| clock::timestamp().checked_add(wait).ok());
-        self.next_attempt_at = at.map(|at| at.to_string());
-    }
+fn timestamp<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(|at| at.to_string()).serialize(serializer)
+}
+
+fn deadline<S: Serializer>(at: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let wait = at.map(|at| at.saturating_sub(clock::now()));
+    timestamp(&wait.and_then(|wait| clock::timestamp().checked_add(wait).ok()), serializer)
 }
