@@ -8,4 +8,3 @@ mod isolation;
 mod restart;
 mod support;
 mod tidy;
-mod zz;

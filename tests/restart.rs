@@ -83,8 +83,11 @@ fn every_acknowledged_record_survives_kills_under_load() {
     println!("{count} records acknowledged over {} kills", iterations(KILLS));
 }
 
-/// Writes numbered records to every partition, as fast as they are taken. Nothing is tried again:
-/// a record whose connection was cut may be there or not, but never twice.
+/// Between two records of a producer: a steady load, so that every check can read all of it.
+const PACE: Duration = Duration::from_micros(200);
+
+/// Writes numbered records to every partition. Nothing is tried again: a record whose connection
+/// was cut may be there or not, but never twice.
 fn write(producer: usize, address: &str, context: &Acknowledged, done: &AtomicBool) {
     let writer: ThreadedProducer<Acknowledged> = kafka::anonymous(address)
         .set("acks", "all")
@@ -111,6 +114,7 @@ fn write(producer: usize, address: &str, context: &Acknowledged, done: &AtomicBo
         if done.load(Ordering::SeqCst) {
             break;
         }
+        wait::run_for(PACE);
     }
     writer.flush(wait::DEADLINE).unwrap();
 }

@@ -4,10 +4,9 @@ use super::process::Ready;
 use super::wait;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long one call into librdkafka may take before the test looks at its own deadline again.
@@ -75,43 +74,37 @@ pub(crate) fn topics(config: &ClientConfig) -> Vec<(String, usize)> {
     topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
 }
 
-/// Everything in a topic, sorted by partition and offset. Checks that offsets are dense from 0.
+/// What is in a topic when this is called, sorted by partition and offset; checks that offsets are
+/// dense. Others may go on writing.
 pub(crate) fn read_all(config: &ClientConfig, topic: &str) -> Vec<Record> {
-    let consumer: BaseConsumer = config
-        .clone()
-        .set("group.id", "reads-all")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .create()
-        .unwrap();
+    let mut config = config.clone();
+    config.set("group.id", "reads-all").set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), wait::DEADLINE).unwrap();
-    let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|it| it.id()).collect();
-    assert!(!partitions.is_empty(), "{topic} has no partitions");
     let mut assignment = TopicPartitionList::new();
-    for partition in &partitions {
-        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    let mut ends = BTreeMap::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait::DEADLINE).unwrap();
+        assert_eq!(low, 0, "{topic}-{} starts at its first record", partition.id());
+        assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        ends.insert(partition.id(), high);
     }
+    assert!(!ends.is_empty(), "{topic} has no partitions");
     consumer.assign(&assignment).unwrap();
-    let (mut records, mut ended) = (Vec::new(), BTreeSet::new());
-    wait::until(&format!("the ends of {topic}"), || {
-        match consumer.poll(POLL) {
-            Some(Ok(message)) => records.push(Record::from(&message)),
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                ended.insert(partition);
+    let mut next: BTreeMap<i32, i64> = ends.keys().map(|partition| (*partition, 0)).collect();
+    let mut records = Vec::new();
+    wait::until(&format!("the ends of {topic}: {ends:?}"), || {
+        while next.iter().any(|(partition, next)| *next < ends[partition]) {
+            let record = Record::from(&consumer.poll(POLL)?.unwrap());
+            let next = next.get_mut(&record.partition).unwrap();
+            assert_eq!(record.offset, *next, "{topic}-{} is dense", record.partition);
+            *next += 1;
+            if record.offset < ends[&record.partition] {
+                records.push(record);
             }
-            Some(Err(error)) => panic!("{topic}: {error}"),
-            None => {}
         }
-        (ended.len() == partitions.len()).then_some(())
+        Some(())
     });
     records.sort_by_key(|record: &Record| (record.partition, record.offset));
-    for partition in partitions {
-        let of = records.iter().filter(|record| record.partition == partition);
-        assert!(of.map(|record| record.offset).eq(0..of_len(&records, partition)), "dense offsets");
-    }
     records
-}
-
-fn of_len(records: &[Record], partition: i32) -> i64 {
-    records.iter().filter(|record| record.partition == partition).count() as i64
 }
