@@ -10,6 +10,7 @@ mod groups;
 mod list_offsets;
 mod offsets;
 mod produce;
+mod producers;
 mod topics;
 
 pub use api_versions::{api_versions, serves, unsupported_version};
@@ -48,12 +49,9 @@ pub fn dispatch(
         R::Produce(it) => produce::produce(cluster, it),
         R::Fetch(it) => later(fetch::fetch(cluster.clone(), it, version)),
         R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
-        R::Metadata(it) => later(cluster::metadata(
-            cluster.clone(),
-            session.advertised.clone(),
-            it,
-            version,
-        )),
+        R::Metadata(it) => {
+            later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
+        }
         R::DescribeCluster(_) => now(cluster::describe_cluster(cluster, session)),
         R::FindCoordinator(it) => now(cluster::find_coordinator(session, it, version)),
         R::CreateTopics(it) => later(topics::create(cluster.clone(), it)),
@@ -63,6 +61,7 @@ pub fn dispatch(
         R::Heartbeat(it) => later(groups::heartbeat(cluster, it)),
         R::LeaveGroup(it) => later(groups::leave(cluster, it, version)),
         R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
+        R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
@@ -80,8 +79,11 @@ fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) 
 /// The code that tells a client about a failed log, and a line that tells the operator.
 fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> ErrorCode {
     let code = storage_error::code(error);
-    if code != ErrorCode::OFFSET_OUT_OF_RANGE {
-        tracing::error!("{topic}-{partition}: {error}");
+    match code {
+        ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::CORRUPT_MESSAGE => {
+            tracing::error!("{topic}-{partition}: {error}");
+        }
+        _ => tracing::debug!("{topic}-{partition}: {error}"),
     }
     code
 }

@@ -4,9 +4,10 @@ use crate::account::{self, Account, Credentials, Secret};
 use crate::cluster::{Cluster, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
+use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::id;
+use crate::txn::ProducerIds;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -64,8 +65,9 @@ impl Broker {
         .context("state")?;
         let admin_token = admin_token(&settings)?;
         let deadlines = Deadlines::default();
+        let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
-            shared: Shared { settings, control, volume, state, deadlines },
+            shared: Shared { settings, control, volume, producer_ids, state, deadlines },
             credentials: Credentials::default(),
             clusters: RwLock::default(),
             admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),
@@ -191,7 +193,8 @@ fn admin_token(settings: &Settings) -> Result<String> {
         _ => {}
     }
     let token = id::secret();
-    let options = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let options =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
     let written = options.and_then(|mut file| {
         writeln!(file, "{token}")?;
         file.sync_all()

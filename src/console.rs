@@ -2,8 +2,10 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::StatusCode;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
@@ -63,7 +65,6 @@ fn file(name: &str) -> Response {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // Asked for again each time, so that a new version shows at once.
         (CACHE_CONTROL, "no-cache"),
-
     ];
     (headers, *text).into_response()
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// When the system's certificates cannot be read.
 pub fn builder() -> reqwest::ClientBuilder {
     // Installed once a process; a second time changes nothing.
-    let _ = rustls::crypto::CryptoProvider::install_default(rustls::crypto::ring::default_provider());
+    let _ =
+        rustls::crypto::CryptoProvider::install_default(rustls::crypto::ring::default_provider());
     let agent = concat!("tidelog/", env!("CARGO_PKG_VERSION"));
     reqwest::Client::builder()
         .user_agent(agent)
@@ -28,6 +29,8 @@ pub fn new() -> reqwest::Result<reqwest::Client> {
 ///
 /// # Errors
 /// When the system's certificates cannot be read.
-pub fn with_resolver(resolver: impl reqwest::dns::Resolve + 'static) -> reqwest::Result<reqwest::Client> {
+pub fn with_resolver(
+    resolver: impl reqwest::dns::Resolve + 'static,
+) -> reqwest::Result<reqwest::Client> {
     builder().dns_resolver(Arc::new(resolver)).build()
 }

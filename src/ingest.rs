@@ -1,4 +1,9 @@
-//! Record mutations in, change events out: the parts that need no IO.
+//! Record mutations in, change events out.
+//!
+//! A [`sync`] says which collections there are and how their columns are named. A [`stream`] is
+//! one collection, live: it compares each mutation with the record's last state, appends what
+//! changed to the topic, and keeps the [`state`]. [`replay`] brings the state up to the log at
+//! start. The rest needs no IO:
 //!
 //! A mutation's JSON is read as an [`json::Object`], its columns are renamed by the collection's
 //! [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`], and
@@ -9,6 +14,7 @@
 //! the request, and its bytes reach the topic as they came. Only equality looks at what the text
 //! means ([`value::equal`]).
 
+mod batch;
 pub mod diff;
 pub mod event;
 pub mod json;
@@ -17,24 +23,132 @@ pub mod name;
 mod number;
 pub mod partition;
 pub mod patch;
+mod replay;
+mod routes;
+mod state;
+mod stream;
+mod sync;
 pub mod value;
 
+pub use routes::router;
+
 use crate::broker::Broker;
-use crate::http::Context;
-use axum::Router;
+use crate::cluster::Cluster;
+use crate::topic::{Config, NewTopic, Topic};
+use name::SyncId;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
+use stream::Stream;
+use sync::{Definition, Sync};
+use tidelog_protocol::Uuid;
 
-/// Syncs.
-pub struct Ingest;
-
-impl Ingest {
-    /// Opens.
-    pub async fn open(_broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self))
-    }
+/// The syncs of every account, and their collections' streams.
+pub struct Ingest {
+    broker: Arc<Broker>,
+    /// By account id and sync id.
+    syncs: RwLock<BTreeMap<(String, String), Arc<Sync>>>,
+    /// By topic id.
+    streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
 }
 
-/// The routes of `/v1/syncs`.
-pub fn router(context: Context, _ingest: Arc<Ingest>) -> Router {
-    Router::new().with_state(context)
+/// How often what has become durable moves from memory into the state store.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Ingest {
+    /// Reads the syncs, and brings the state of their records up to the log.
+    ///
+    /// # Errors
+    /// When the control database or the state store fails.
+    pub async fn open(broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
+        let mut syncs = BTreeMap::new();
+        for row in broker.shared.control.syncs().await? {
+            let sync = Sync::stored(&row)?;
+            syncs.insert((row.account, row.id), Arc::new(sync));
+        }
+        let ingest = Arc::new(Self {
+            broker: broker.clone(),
+            syncs: RwLock::new(syncs),
+            streams: Mutex::default(),
+        });
+        let replayed = broker.clone();
+        tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
+        Ok(ingest)
+    }
+
+    /// Moves what has become durable into the state store, for ever.
+    pub async fn settle(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(SETTLE_INTERVAL);
+        loop {
+            interval.tick().await;
+            let streams: Vec<_> = self.streams.lock().values().cloned().collect();
+            for stream in streams.into_iter().filter(|stream| stream.is_unsettled()) {
+                let settled = tokio::task::spawn_blocking(move || stream.settle()).await;
+                if let Ok(Err(error)) = settled {
+                    tracing::error!("record state stays in memory: {error}");
+                }
+            }
+        }
+    }
+
+    /// An account's syncs, by id.
+    fn syncs(&self, cluster: &Cluster) -> Vec<Arc<Sync>> {
+        let syncs = self.syncs.read();
+        let mine = syncs.iter().filter(|((account, _), _)| *account == cluster.account.id);
+        mine.map(|(_, sync)| sync.clone()).collect()
+    }
+
+    /// An account's sync.
+    fn sync(&self, cluster: &Cluster, id: &str) -> Option<Arc<Sync>> {
+        self.syncs.read().get(&(cluster.account.id.clone(), id.to_owned())).cloned()
+    }
+
+    /// Stores a sync, and makes its collections' topics, so that consumers find them at once.
+    async fn put_sync(
+        &self,
+        cluster: &Cluster,
+        id: SyncId,
+        definition: Definition,
+    ) -> Result<Arc<Sync>, sync::Error> {
+        let sync = Arc::new(Sync::new(id, definition)?);
+        for collection in sync.collections.keys() {
+            self.topic(cluster, &sync, collection).await?;
+        }
+        let row = sync.row(&cluster.account.id);
+        self.broker.shared.control.put_sync(&row).await?;
+        self.syncs.write().insert((row.account, row.id), sync.clone());
+        Ok(sync)
+    }
+
+    /// The topic of a collection, made if it is not there.
+    async fn topic(
+        &self,
+        cluster: &Cluster,
+        sync: &Sync,
+        collection: &str,
+    ) -> Result<Arc<Topic>, sync::Error> {
+        let name = sync.topic(collection);
+        let asked = sync.collections.get(collection).and_then(|it| it.definition.partitions);
+        let new = NewTopic {
+            name: name.clone(),
+            partitions: asked.unwrap_or(self.broker.shared.settings.default_partitions),
+            config: Config::default(),
+            sync: Some(sync.id.to_string()),
+        };
+        let topic = cluster.topics.get_or_create(new).await?;
+        match topic.sync.as_deref() == Some(sync.id.as_str()) {
+            true => Ok(topic),
+            false => Err(sync::Error::TopicTaken(name)),
+        }
+    }
+
+    /// The live stream of a collection.
+    fn stream(&self, topic: Arc<Topic>) -> Arc<Stream> {
+        let mut streams = self.streams.lock();
+        let state = &self.broker.shared.state;
+        let stream =
+            streams.entry(topic.id).or_insert_with(|| Arc::new(Stream::new(topic, state.clone())));
+        stream.clone()
+    }
 }

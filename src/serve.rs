@@ -52,6 +52,8 @@ pub async fn run<F: Future<Output = Result<()>>>(
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
+    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
+    tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));
     ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token }).await?;
@@ -69,7 +71,9 @@ pub async fn run<F: Future<Output = Result<()>>>(
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
-        Err(error) => bail!("cannot listen on {address}: {error}; {flag} chooses another address, and port 0 a free one"),
+        Err(error) => bail!(
+            "cannot listen on {address}: {error}; {flag} chooses another address, and port 0 a free one"
+        ),
     }
 }
 

@@ -17,14 +17,18 @@
 //!
 //! A field that a version does not carry is its default, so `Option` means nullable and nothing
 //! else. Where null came later than the field, it crosses earlier versions as the empty value, so
-//! that whoever fills a message need not know its version. The rustdoc of a message is its declaration's; fields carry the protocol's names.
+//! that whoever fills a message need not know its version. The rustdoc of a message is its
+//! declaration's; fields carry the protocol's names.
 
 /// Declares wire structs.
 macro_rules! messages {
     ($(
         $(#[$doc:meta])*
         $name:ident {
-            $($(#[$field_doc:meta])* $field:ident : $ty:ty $([$($when:tt)+])? $(= $default:expr)?),* $(,)?
+            $(
+                $(#[$field_doc:meta])*
+                $field:ident : $ty:ty $([$($when:tt)+])? $(= $default:expr)?
+            ),* $(,)?
         }
     )*) => {$(
         $(#[$doc])*
@@ -51,7 +55,9 @@ macro_rules! messages {
                 })*
                 if version.flexible {
                     $crate::wire::read_tags(input, |tag, input| {
-                        $(messages!(@read_tag [$($($when)+)?] $name message.$field, input, version, tag);)*
+                        $(messages!(
+                            @read_tag [$($($when)+)?] $name message.$field, input, version, tag
+                        );)*
                         Ok(())
                     })?;
                 }
@@ -116,7 +122,10 @@ macro_rules! messages {
     (@present [$($range:tt)+], $version:ident) => { ($($range)+).contains(&$version.number) };
 
     (@read [tag $($_:tt)+] $($rest:tt)*) => {};
-    (@read [null $since:literal .. $($_:tt)*] $name:ident $m:ident.$f:ident, $input:ident, $version:ident) => {
+    (
+        @read [null $since:literal .. $($_:tt)*]
+        $name:ident $m:ident.$f:ident, $input:ident, $version:ident
+    ) => {
         messages!(@read [] $name $m.$f, $input, $version);
         if $version.number < $since {
             $m.$f.get_or_insert_default();
@@ -126,7 +135,10 @@ macro_rules! messages {
         $m.$f = messages!(@field $input, $version, $name.$f);
     };
 
-    (@sample [null $since:literal .. $($_:tt)*] $m:ident.$f:ident, $source:ident, $version:ident) => {
+    (
+        @sample [null $since:literal .. $($_:tt)*]
+        $m:ident.$f:ident, $source:ident, $version:ident
+    ) => {
         messages!(@sample [] $m.$f, $source, $version);
         if $version.number < $since {
             $m.$f.get_or_insert_default();
@@ -136,7 +148,10 @@ macro_rules! messages {
         $m.$f = $crate::sample::Sample::sample($source, $version);
     };
 
-    (@read_tag [tag $tag:literal, $($range:tt)+] $name:ident $m:ident.$f:ident, $input:ident, $version:ident, $seen:ident) => {
+    (
+        @read_tag [tag $tag:literal, $($range:tt)+]
+        $name:ident $m:ident.$f:ident, $input:ident, $version:ident, $seen:ident
+    ) => {
         if $seen == $tag && ($($range)+).contains(&$version.number) {
             $m.$f = messages!(@field $input, $version, $name.$f);
         }
@@ -156,7 +171,10 @@ macro_rules! messages {
         $crate::wire::Wire::write(&$m.$f, $out, $version);
     };
 
-    (@write_tag [tag $tag:literal, $($range:tt)+] $m:ident.$f:ident, $absent:ident, $tags:ident, $version:ident) => {
+    (
+        @write_tag [tag $tag:literal, $($range:tt)+]
+        $m:ident.$f:ident, $absent:ident, $tags:ident, $version:ident
+    ) => {
         if ($($range)+).contains(&$version.number) && $m.$f != $absent.$f {
             $tags.push($tag, |out| $crate::wire::Wire::write(&$m.$f, out, $version));
         }
@@ -223,7 +241,9 @@ macro_rules! apis {
                 input: &mut $crate::wire::Reader,
             ) -> $crate::wire::Result<Self> {
                 use $crate::wire::Wire;
-                Ok(match key { $(ApiKey::$name => Self::$name($request::read(input, version)?),)* })
+                Ok(match key {
+                    $(ApiKey::$name => Self::$name($request::read(input, version)?),)*
+                })
             }
 
             /// Appends the body.
@@ -246,7 +266,9 @@ macro_rules! apis {
                 input: &mut $crate::wire::Reader,
             ) -> $crate::wire::Result<Self> {
                 use $crate::wire::Wire;
-                Ok(match key { $(ApiKey::$name => Self::$name($response::read(input, version)?),)* })
+                Ok(match key {
+                    $(ApiKey::$name => Self::$name($response::read(input, version)?),)*
+                })
             }
 
             /// Appends the body.
@@ -283,8 +305,13 @@ macro_rules! apis {
         }
 
         $(
-            impl From<$request> for Request { fn from(body: $request) -> Self { Self::$name(body) } }
-            impl From<$response> for Response { fn from(body: $response) -> Self { Self::$name(body) } }
+            impl From<$request> for Request {
+                fn from(body: $request) -> Self { Self::$name(body) }
+            }
+
+            impl From<$response> for Response {
+                fn from(body: $response) -> Self { Self::$name(body) }
+            }
         )*
     };
 

@@ -2,11 +2,11 @@
 //!
 //! Memory is counted per thread, as the peak of what reading one frame holds at once.
 
-use crate::{iterations, request_bytes, versions};
+use crate::{iterations, request_bytes, response_bytes, versions};
 use bytes::{Bytes, BytesMut};
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::sample::Source;
-use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Version, Writer};
+use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Version, Writer};
 
 /// What a peer may make us hold while its frame is read: 64 KiB, and 16 bytes for each byte sent.
 /// The slack is the reference counts of the frame itself.
@@ -56,6 +56,27 @@ fn random_bodies_are_survived_by_every_request() {
             let bound = [256, 8, 2][source.below(3)];
             let body: Vec<_> = (0..source.below(300)).map(|_| source.below(bound) as u8).collect();
             survives(&frame(key, version, &body));
+        }
+    }
+}
+
+/// Our own clients read responses, perhaps of a broker that is not ours.
+#[test]
+fn random_and_flipped_responses_are_survived() {
+    let mut source = Source::new(6);
+    for (key, version) in versions() {
+        for round in 0..iterations(40) {
+            let valid = response_bytes(&Response::sample(key, version, &mut source), version);
+            let mut bytes = BytesMut::from(&valid[..]);
+            for _ in 0..(round % 2) * bytes.len() + source.below(3) {
+                let at = source.below(bytes.len());
+                bytes[at] ^= 1 << source.below(8);
+            }
+            let (bytes, peak) = (bytes.freeze(), peak_bytes_max(valid.len()));
+            let memory = allocation_counter::measure(|| {
+                drop(Response::read(key, version, &mut Reader::new(bytes.clone())));
+            });
+            assert!(memory.bytes_max <= peak, "{} held by {key:?} {bytes:02x?}", memory.bytes_max);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Nulls, defaults, and the formats nested in messages.
 
-use crate::response_bytes;
+use crate::{read_request, read_response, request_bytes, response_bytes};
 use bytes::Bytes;
 use kafka_protocol::messages::{
     ConsumerProtocolAssignment as TheirAssignment,
@@ -10,29 +10,57 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use tidelog_protocol::messages::*;
 use tidelog_protocol::sample::{Sample, Source};
 use tidelog_protocol::wire::Reason;
-use tidelog_protocol::{ApiKey, Reader, Request, Version};
+use tidelog_protocol::{ApiKey, Request, Response, Version};
 
 #[test]
 fn a_null_crosses_versions_before_it_as_the_empty_value() {
-    let join = JoinGroupResponse { generation_id: 1, ..Default::default() };
-    let before = response_bytes(&join.clone().into(), ApiKey::JoinGroup.version(4));
-    assert_eq!(before, b"\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0"[..]);
-    let after = response_bytes(&join.into(), ApiKey::JoinGroup.version(7));
-    assert_eq!(after, b"\0\0\0\0\0\0\0\0\0\x01\0\0\x01\x01\x01\0"[..]);
+    let all = |topics| MetadataRequest { topics, ..Default::default() };
+    request_null_since(1, all(None), all(Some(vec![])));
+    let one = |name| all(Some(vec![MetadataRequestTopic { name, ..Default::default() }]));
+    request_null_since(10, one(None), one(Some("".into())));
+    let fetch = |topics| OffsetFetchRequest { topics, ..Default::default() };
+    request_null_since(2, fetch(None), fetch(Some(vec![])));
+
+    let join = |protocol_name| JoinGroupResponse { protocol_name, ..Default::default() };
+    response_null_since(7, join(None), join(Some("".into())));
+    let topic = |name| MetadataResponseTopic { name, ..Default::default() };
+    let topics = |name| MetadataResponse { topics: vec![topic(name)], ..Default::default() };
+    response_null_since(12, topics(None), topics(Some("".into())));
+    let result = |name| DeletableTopicResult { name, ..Default::default() };
+    let deleted =
+        |name| DeleteTopicsResponse { responses: vec![result(name)], ..Default::default() };
+    response_null_since(6, deleted(None), deleted(Some("".into())));
+}
+
+fn request_null_since(since: i16, null: impl Into<Request>, empty: impl Into<Request>) {
+    let (null, empty) = (null.into(), empty.into());
+    let key = null.api_key();
+    let crossed = |number| {
+        let version = key.version(number);
+        read_request(request_bytes(&null, version), key, version)
+    };
+    assert_eq!(crossed(since - 1), empty);
+    assert_eq!(crossed(since), null);
+}
+
+fn response_null_since(since: i16, null: impl Into<Response>, empty: impl Into<Response>) {
+    let (null, empty) = (null.into(), empty.into());
+    let key = null.api_key();
+    let crossed = |number| {
+        let version = key.version(number);
+        let bytes = response_bytes(&null, version);
+        assert_eq!(bytes == response_bytes(&empty, version), number < since, "{key:?} {number}");
+        read_response(bytes, key, version)
+    };
+    assert_eq!(crossed(since - 1), empty);
+    assert_eq!(crossed(since), null);
 }
 
 #[test]
-fn a_null_in_versions_before_it_reads_as_the_empty_value() {
-    let topics = |number| {
-        let mut input = Reader::new(Bytes::from_static(b"\xff\xff\xff\xff"));
-        let key = ApiKey::Metadata;
-        match Request::read(key, key.version(number), &mut input) {
-            Ok(Request::Metadata(request)) => request.topics,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(topics(0), Some(vec![]), "version 0 has no null");
-    assert_eq!(topics(1), None);
+fn a_null_from_a_client_whose_version_has_none_is_read_as_empty() {
+    let key = ApiKey::Metadata;
+    let read = read_request(Bytes::from_static(b"\xff\xff\xff\xff"), key, key.version(0));
+    assert_eq!(read, MetadataRequest { topics: Some(vec![]), ..Default::default() }.into());
 }
 
 #[test]

@@ -26,6 +26,7 @@ const SERVED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
     ApiKey::SaslAuthenticate,
     ApiKey::DescribeCluster,
 ];

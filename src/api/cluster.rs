@@ -16,7 +16,7 @@ use tidelog_protocol::messages::{
 use tidelog_protocol::{ErrorCode, Str};
 
 /// Answers Metadata; topics that do not exist are created if both sides want that.
-pub async fn metadata(
+pub(super) async fn metadata(
     cluster: Arc<Cluster>,
     advertised: (Str, u16),
     request: MetadataRequest,
@@ -48,7 +48,11 @@ pub async fn metadata(
     }
 }
 
-async fn find(cluster: &Cluster, asked: MetadataRequestTopic, create: bool) -> MetadataResponseTopic {
+async fn find(
+    cluster: &Cluster,
+    asked: MetadataRequestTopic,
+    create: bool,
+) -> MetadataResponseTopic {
     let Some(name) = &asked.name else {
         return match cluster.topics.by_id(&asked.topic_id) {
             Some(topic) => describe(&topic),
@@ -92,7 +96,7 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
 }
 
 /// Answers DescribeCluster.
-pub fn describe_cluster(cluster: &Cluster, session: &Session) -> DescribeClusterResponse {
+pub(super) fn describe_cluster(cluster: &Cluster, session: &Session) -> DescribeClusterResponse {
     let (host, port) = session.advertised.clone();
     DescribeClusterResponse {
         cluster_id: cluster.account.cluster_id.as_str().into(),
@@ -111,7 +115,7 @@ pub fn describe_cluster(cluster: &Cluster, session: &Session) -> DescribeCluster
 const GROUP: i8 = 0;
 
 /// Answers FindCoordinator: this broker coordinates every group.
-pub fn find_coordinator(
+pub(super) fn find_coordinator(
     session: &Session,
     request: FindCoordinatorRequest,
     version: i16,
@@ -125,9 +129,13 @@ pub fn find_coordinator(
     };
     if version >= 4 {
         let found = |key: Str| match find(&key) {
-            Ok(()) => {
-                FoundCoordinator { key, node_id: NODE_ID, host: host.clone(), port, ..Default::default() }
-            }
+            Ok(()) => FoundCoordinator {
+                key,
+                node_id: NODE_ID,
+                host: host.clone(),
+                port,
+                ..Default::default()
+            },
             Err((error_code, text)) => FoundCoordinator {
                 key,
                 node_id: -1,

@@ -32,7 +32,11 @@ struct Asked {
 }
 
 /// Reads, and reads again when records came, until there is enough or time is up.
-pub async fn fetch(cluster: Arc<Cluster>, request: FetchRequest, version: i16) -> FetchResponse {
+pub(super) async fn fetch(
+    cluster: Arc<Cluster>,
+    request: FetchRequest,
+    version: i16,
+) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = clock::now() + wait;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);

@@ -23,7 +23,7 @@ const LEAVE_BATCH_SINCE: i16 = 3;
 const REBALANCE_TIMEOUT_SINCE: i16 = 1;
 
 /// Joins; the future ends with the rebalance.
-pub fn join(
+pub(super) fn join(
     cluster: &Cluster,
     session: &Session,
     header: &RequestHeader,
@@ -96,7 +96,7 @@ pub fn join(
 }
 
 /// Asks for the assignment; a follower's future ends when the leader has handed it in.
-pub fn sync(
+pub(super) fn sync(
     cluster: &Cluster,
     request: SyncGroupRequest,
 ) -> impl Future<Output = SyncGroupResponse> + use<> {
@@ -127,7 +127,7 @@ pub fn sync(
 }
 
 /// Stays alive, and learns whether to rejoin.
-pub fn heartbeat(
+pub(super) fn heartbeat(
     cluster: &Cluster,
     request: HeartbeatRequest,
 ) -> impl Future<Output = HeartbeatResponse> + use<> {
@@ -141,7 +141,7 @@ pub fn heartbeat(
 }
 
 /// Leaves; older versions name one member, newer ones several.
-pub fn leave(
+pub(super) fn leave(
     cluster: &Cluster,
     request: LeaveGroupRequest,
     version: i16,
@@ -164,18 +164,19 @@ pub fn leave(
         let Reply::Each(outcomes) = &reply else {
             return LeaveGroupResponse { error_code: code(&reply), ..Default::default() };
         };
-        let codes = outcomes.iter().map(|outcome| outcome.map_or_else(ErrorCode::from, |()| ErrorCode::NONE));
+        let codes = outcomes
+            .iter()
+            .map(|outcome| outcome.map_or_else(ErrorCode::from, |()| ErrorCode::NONE));
         if !batch {
-            let error_code = codes.last().unwrap_or_default();
+            let error_code = codes.into_iter().next().unwrap_or_default();
             return LeaveGroupResponse { error_code, ..Default::default() };
         }
-        let members = members.into_iter().zip(codes).map(|(member, error_code)| {
-            LeaveGroupMemberResponse {
+        let members =
+            members.into_iter().zip(codes).map(|(member, error_code)| LeaveGroupMemberResponse {
                 member_id: member.member_id,
                 group_instance_id: member.group_instance_id,
                 error_code,
-            }
-        });
+            });
         LeaveGroupResponse { members: members.collect(), ..Default::default() }
     }
 }

@@ -22,7 +22,10 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 
 /// Answers ListOffsets; lookups by time read the log, so they run off the async workers.
-pub async fn list_offsets(cluster: Arc<Cluster>, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(super) async fn list_offsets(
+    cluster: Arc<Cluster>,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
     let work = move || {
         let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
             let topic = cluster.topics.get(&asked.name);

@@ -19,7 +19,7 @@ const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 const RETENTION: std::ops::RangeInclusive<i16> = 2..=4;
 
 /// Commits offsets; partitions that do not exist are refused one by one.
-pub async fn commit(
+pub(super) async fn commit(
     cluster: Arc<Cluster>,
     request: OffsetCommitRequest,
     version: i16,
@@ -36,7 +36,8 @@ pub async fn commit(
         };
         let answers = asked.partitions.iter().map(|it| {
             let exists = found.as_ref().map_err(|code| *code).and_then(|topic| {
-                let exists = topic.partition(it.partition_index).map(|_| topic.name.as_str().into());
+                let exists =
+                    topic.partition(it.partition_index).map(|_| topic.name.as_str().into());
                 exists.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
             });
             let error_code = match exists {
@@ -61,8 +62,8 @@ pub async fn commit(
             partitions,
         });
     }
-    let missing = request.generation_id_or_member_epoch >= 0
-        && !cluster.groups.exists(&request.group_id);
+    let missing =
+        request.generation_id_or_member_epoch >= 0 && !cluster.groups.exists(&request.group_id);
     let outcome = if request.group_id.is_empty() {
         Err(ErrorCode::INVALID_GROUP_ID)
     } else if missing && version >= GROUP_ID_NOT_FOUND_SINCE {
@@ -109,7 +110,7 @@ fn fill_in(
 }
 
 /// Answers OffsetFetch in its old form, one group, or its new one, several.
-pub async fn fetch(
+pub(super) async fn fetch(
     cluster: Arc<Cluster>,
     request: OffsetFetchRequest,
     version: i16,
@@ -117,16 +118,27 @@ pub async fn fetch(
     if version < FETCH_BATCH_SINCE {
         let offsets = Offsets::of(&cluster, &request.group_id).await;
         let topics = match request.topics {
-            None => offsets.all().map(|(topic, partitions)| OffsetFetchResponseTopic {
-                name: topic.clone(),
-                partitions: partitions.iter().map(|(index, it)| old_form(*index, Some(it))).collect(),
-            }).collect(),
-            Some(asked) => asked.into_iter().map(|topic| OffsetFetchResponseTopic {
-                partitions: topic.partition_indexes.iter()
-                    .map(|index| old_form(*index, offsets.get(&topic.name, *index)))
-                    .collect(),
-                name: topic.name,
-            }).collect(),
+            None => offsets
+                .all()
+                .map(|(topic, partitions)| OffsetFetchResponseTopic {
+                    name: topic.clone(),
+                    partitions: partitions
+                        .iter()
+                        .map(|(index, it)| old_form(*index, Some(it)))
+                        .collect(),
+                })
+                .collect(),
+            Some(asked) => asked
+                .into_iter()
+                .map(|topic| OffsetFetchResponseTopic {
+                    partitions: topic
+                        .partition_indexes
+                        .iter()
+                        .map(|index| old_form(*index, offsets.get(&topic.name, *index)))
+                        .collect(),
+                    name: topic.name,
+                })
+                .collect(),
         };
         return OffsetFetchResponse { topics, ..Default::default() };
     }
@@ -145,32 +157,42 @@ fn one_group(
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let by_id = version >= TOPIC_IDS_SINCE;
-    let id_of = |name: &str| -> Uuid { cluster.topics.get(name).map(|it| it.id).unwrap_or_default() };
+    let id_of =
+        |name: &str| -> Uuid { cluster.topics.get(name).map(|it| it.id).unwrap_or_default() };
     let topics = match asked.topics {
-        None => offsets.all().map(|(name, partitions)| OffsetFetchResponseGroupTopic {
-            name: name.clone(),
-            topic_id: id_of(name),
-            partitions: partitions.iter().map(|(index, it)| new_form(*index, Some(it))).collect(),
-        }).collect(),
-        Some(asked) => asked.into_iter().map(|topic| {
-            let known = by_id.then(|| cluster.topics.by_id(&topic.topic_id));
-            let name = match &known {
-                Some(Some(found)) => found.name.as_str().into(),
-                _ => topic.name.clone(),
-            };
-            let answer = |index: &i32| match known {
-                Some(None) => OffsetFetchResponseGroupPartition {
-                    error_code: ErrorCode::UNKNOWN_TOPIC_ID,
-                    ..new_form(*index, None)
-                },
-                _ => new_form(*index, offsets.get(&name, *index)),
-            };
-            OffsetFetchResponseGroupTopic {
-                partitions: topic.partition_indexes.iter().map(answer).collect(),
-                topic_id: topic.topic_id,
-                name: topic.name,
-            }
-        }).collect(),
+        None => offsets
+            .all()
+            .map(|(name, partitions)| OffsetFetchResponseGroupTopic {
+                name: name.clone(),
+                topic_id: id_of(name),
+                partitions: partitions
+                    .iter()
+                    .map(|(index, it)| new_form(*index, Some(it)))
+                    .collect(),
+            })
+            .collect(),
+        Some(asked) => asked
+            .into_iter()
+            .map(|topic| {
+                let known = by_id.then(|| cluster.topics.by_id(&topic.topic_id));
+                let name = match &known {
+                    Some(Some(found)) => found.name.as_str().into(),
+                    _ => topic.name.clone(),
+                };
+                let answer = |index: &i32| match known {
+                    Some(None) => OffsetFetchResponseGroupPartition {
+                        error_code: ErrorCode::UNKNOWN_TOPIC_ID,
+                        ..new_form(*index, None)
+                    },
+                    _ => new_form(*index, offsets.get(&name, *index)),
+                };
+                OffsetFetchResponseGroupTopic {
+                    partitions: topic.partition_indexes.iter().map(answer).collect(),
+                    topic_id: topic.topic_id,
+                    name: topic.name,
+                }
+            })
+            .collect(),
     };
     OffsetFetchResponseGroup { group_id: asked.group_id, topics, ..Default::default() }
 }

@@ -37,7 +37,7 @@ impl Refusal {
 }
 
 /// Appends before it returns; the future waits for the syncs.
-pub fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
+pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
     let acks = request.acks;
     let transactional = request.transactional_id.is_some();
     let mut durable = Vec::new();
@@ -113,8 +113,7 @@ fn append(
     topic: &Topic,
     data: PartitionProduceData,
 ) -> Result<(Partition, tidelog_storage::Appended), Refusal> {
-    let partition =
-        topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
     let appended = partition.append(&batch);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
@@ -124,7 +123,8 @@ fn append(
 /// Takes exactly one sound batch of data.
 fn check(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
     if records.len() > bytes_max {
-        let text = format!("a batch of {} bytes is over max.message.bytes, {bytes_max}", records.len());
+        let text =
+            format!("a batch of {} bytes is over max.message.bytes, {bytes_max}", records.len());
         return Err(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE, text));
     }
     let refuse = |error: BatchError| {
@@ -145,6 +145,14 @@ fn check(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
     let attributes = batch.header().attributes;
     if attributes.is_control() || attributes.is_log_append_time() {
         let text = "a producer may not send control batches or log append time";
+        return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
+    }
+    if attributes.is_transactional() {
+        let text = "a transactional batch outside of a transaction";
+        return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, text));
+    }
+    if batch.header().has_producer() && batch.header().base_sequence < 0 {
+        let text = "an idempotent producer's batch needs a sequence number";
         return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
     }
     Ok(batch)

@@ -18,14 +18,18 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_DEFAULT: i8 = 5;
 
 /// Creates topics; each is ready for records when it is answered.
-pub async fn create(cluster: Arc<Cluster>, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub(super) async fn create(
+    cluster: Arc<Cluster>,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
     let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
     for asked in &request.topics {
         let twice = request.topics.iter().filter(|other| other.name == asked.name).count() > 1;
         if twice {
             // Once, however often it was named, as Kafka answers.
             if topics.iter().all(|done| done.name != asked.name) {
-                let text = "Create topics request from client contains multiple entries for this topic.";
+                let text =
+                    "Create topics request from client contains multiple entries for this topic.";
                 topics.push(refused(asked, (ErrorCode::INVALID_REQUEST, text.to_owned())));
             }
             continue;
@@ -74,7 +78,10 @@ fn new_topic(cluster: &Cluster, asked: &CreatableTopic) -> Result<NewTopic, Refu
         return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text.to_owned()));
     }
     if asked.replication_factor > 1 {
-        let text = format!("replication factor {} needs more than this one broker", asked.replication_factor);
+        let text = format!(
+            "replication factor {} needs more than this one broker",
+            asked.replication_factor
+        );
         return Err((ErrorCode::INVALID_REPLICATION_FACTOR, text));
     }
     let partitions = match (assigned, asked.num_partitions) {
@@ -89,7 +96,12 @@ fn new_topic(cluster: &Cluster, asked: &CreatableTopic) -> Result<NewTopic, Refu
     Ok(NewTopic { name: asked.name.to_string(), partitions, config, sync: None })
 }
 
-fn result(name: &Str, topic_id: [u8; 16], partitions: i32, config: &Config) -> CreatableTopicResult {
+fn result(
+    name: &Str,
+    topic_id: [u8; 16],
+    partitions: i32,
+    config: &Config,
+) -> CreatableTopicResult {
     let configs = config.all().map(|(name, value, is_set)| CreatableTopicConfigs {
         name: Str::from_static(name),
         value: Some(value.into()),
@@ -107,7 +119,7 @@ fn result(name: &Str, topic_id: [u8; 16], partitions: i32, config: &Config) -> C
 }
 
 /// Deletes topics by name or, since version 6, by id.
-pub async fn delete(
+pub(super) async fn delete(
     cluster: Arc<Cluster>,
     request: DeleteTopicsRequest,
     version: i16,

@@ -24,7 +24,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<()> {
         super::start_logging("tidelog=info,warn");
-        let settings = self.layer.over(Layer::from_file(self.config.as_deref())?).settings(false)?;
+        let settings =
+            self.layer.over(Layer::from_file(self.config.as_deref())?).settings(false)?;
         let token_file = settings.data_dir.join(ADMIN_TOKEN_FILE);
         let own_token = settings.admin_token.is_some();
         let advertised = settings.kafka_advertise.clone();

@@ -13,7 +13,9 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
     let known = MIGRATIONS.len();
     let applied = usize::try_from(version).unwrap_or(usize::MAX);
     if applied > known {
-        let text = format!("the data directory is of a newer tidelog: its control database has version {version}, this one knows up to {known}");
+        let text = format!(
+            "the data directory is of a newer tidelog: its control database has version {version}, this one knows up to {known}"
+        );
         return Err(sqlx::Error::Configuration(text.into()));
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(applied) {

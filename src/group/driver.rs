@@ -6,8 +6,8 @@
 //! its group appended before it is durable.** No group has a task: their deadlines share one.
 
 use super::{
-    Commit, Committed, Description, Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing,
-    Deadlines, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX,
+    Commit, Committed, Deadlines, Description, Effect, Error, Group, Heartbeat, Join,
+    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX,
 };
 use crate::clock;
 use crate::cluster::Shared;
@@ -35,7 +35,7 @@ pub struct Groups {
 }
 
 /// A group and what the driver keeps beside it.
-pub struct Slot {
+pub(super) struct Slot {
     name: Str,
     account: String,
     state: State,
@@ -151,7 +151,8 @@ impl Groups {
         let (offsets, durable) = {
             let live = slot.live.lock();
             let offsets = live.group.durable().offsets();
-            let offsets = offsets.map(|(topic, partition, it)| (topic.clone(), partition, it.clone()));
+            let offsets =
+                offsets.map(|(topic, partition, it)| (topic.clone(), partition, it.clone()));
             (offsets.collect(), slot.barrier())
         };
         wait(durable).await;
@@ -248,7 +249,7 @@ fn store_key(account: &str, key: &[u8]) -> Vec<u8> {
 
 impl Slot {
     /// Fires what is due.
-    pub fn expire(self: &Arc<Self>) {
+    pub(super) fn expire(self: &Arc<Self>) {
         let mut live = self.live.lock();
         live.scheduled = None;
         let mut out = Vec::new();
@@ -296,8 +297,13 @@ impl Slot {
     fn barrier(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         match self.undurable.load(Ordering::Acquire) {
-            0 => drop(sender.send(())),
-            _ => self.commit(Vec::new(), || drop(sender.send(()))),
+            0 => {
+                let _ = sender.send(());
+            }
+            _ => self.commit(Vec::new(), || {
+                // Whoever waited may have gone.
+                let _ = sender.send(());
+            }),
         }
         receiver
     }

@@ -48,20 +48,20 @@ pub enum Error {
 
 impl From<Error> for ErrorCode {
     fn from(error: Error) -> Self {
-        ErrorCode(match error {
-            Error::OffsetMetadataTooLarge => 12,
-            Error::CoordinatorNotAvailable => 15,
-            Error::IllegalGeneration => 22,
-            Error::InconsistentGroupProtocol => 23,
-            Error::UnknownMemberId => 25,
-            Error::InvalidSessionTimeout => 26,
-            Error::RebalanceInProgress => 27,
-            Error::InvalidRequest => 42,
-            Error::NonEmptyGroup => 68,
-            Error::GroupIdNotFound => 69,
-            Error::GroupMaxSizeReached => 81,
-            Error::FencedInstanceId => 82,
-            Error::GroupSubscribedToTopic => 86,
-        })
+        match error {
+            Error::OffsetMetadataTooLarge => Self::OFFSET_METADATA_TOO_LARGE,
+            Error::CoordinatorNotAvailable => Self::COORDINATOR_NOT_AVAILABLE,
+            Error::IllegalGeneration => Self::ILLEGAL_GENERATION,
+            Error::InconsistentGroupProtocol => Self::INCONSISTENT_GROUP_PROTOCOL,
+            Error::UnknownMemberId => Self::UNKNOWN_MEMBER_ID,
+            Error::InvalidSessionTimeout => Self::INVALID_SESSION_TIMEOUT,
+            Error::RebalanceInProgress => Self::REBALANCE_IN_PROGRESS,
+            Error::InvalidRequest => Self::INVALID_REQUEST,
+            Error::NonEmptyGroup => Self::NON_EMPTY_GROUP,
+            Error::GroupIdNotFound => Self::GROUP_ID_NOT_FOUND,
+            Error::GroupMaxSizeReached => Self::GROUP_MAX_SIZE_REACHED,
+            Error::FencedInstanceId => Self::FENCED_INSTANCE_ID,
+            Error::GroupSubscribedToTopic => Self::GROUP_SUBSCRIBED_TO_TOPIC,
+        }
     }
 }

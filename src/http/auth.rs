@@ -34,7 +34,8 @@ where
         let Some(token) = credentials(parts, "basic") else {
             return Err(ApiError::unauthorized(missing));
         };
-        let malformed = || ApiError::unauthorized("the Basic credentials are not base64 of user:password");
+        let malformed =
+            || ApiError::unauthorized("the Basic credentials are not base64 of user:password");
         let decoded = STANDARD.decode(token).map_err(|_| malformed())?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or_else(malformed)?;
         let user = std::str::from_utf8(&decoded[..colon]).map_err(|_| malformed())?;

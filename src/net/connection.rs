@@ -15,8 +15,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_protocol::messages::SaslAuthenticateRequest;
 use tidelog_protocol::header::{RequestHeader, write_response_header};
+use tidelog_protocol::messages::SaslAuthenticateRequest;
 use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Writer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -74,7 +74,7 @@ struct Answer {
 type Pipeline = FuturesOrdered<BoxFuture<'static, Answer>>;
 
 /// Serves a connection until it ends.
-pub async fn serve(
+pub(super) async fn serve(
     mut stream: TcpStream,
     mut session: Session,
     budget: Arc<Semaphore>,
@@ -174,7 +174,8 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
         sasl::plain(session, &frame.bytes).map_err(Hangup::Refused)?;
         return Ok(ready(Answer { parts: Writer::default().into_frame(), then: None }));
     }
-    let word = |at: usize| frame.bytes.get(at..at + 2).map_or(-1, |it| i16::from_be_bytes([it[0], it[1]]));
+    let word =
+        |at: usize| frame.bytes.get(at..at + 2).map_or(-1, |it| i16::from_be_bytes([it[0], it[1]]));
     let (key, version) = (word(0), word(2));
     let malformed = |error| Hangup::Malformed { key, version, error };
     let mut input = Reader::new(frame.bytes.clone());

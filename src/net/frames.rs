@@ -10,15 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A frame of a client that has not said who it is.
-pub const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
+pub(super) const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
 /// A frame of any other client: Kafka's `socket.request.max.bytes`.
-pub const FRAME_BYTES_MAX: usize = 100 << 20;
+pub(super) const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Frames up to this size go without a permit: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
 
 /// One frame, and its share of the budget until it is answered.
-pub struct Frame {
+pub(super) struct Frame {
     /// The bytes after the length.
     pub bytes: Bytes,
     /// Returned to the budget when dropped.
@@ -27,7 +27,7 @@ pub struct Frame {
 
 /// Why there is no further frame.
 #[derive(Debug, thiserror::Error)]
-pub enum FrameError {
+pub(super) enum FrameError {
     /// The client hung up between two frames.
     #[error("closed")]
     Closed,
@@ -47,7 +47,7 @@ pub enum FrameError {
 }
 
 /// What has been read and not been taken yet.
-pub struct Frames {
+pub(super) struct Frames {
     buffer: BytesMut,
     budget: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
@@ -55,17 +55,17 @@ pub struct Frames {
 
 impl Frames {
     /// Nothing read yet.
-    pub fn new(budget: Arc<Semaphore>) -> Self {
+    pub(super) fn new(budget: Arc<Semaphore>) -> Self {
         Self { buffer: BytesMut::new(), budget, permit: None }
     }
 
     /// Whether part of a frame is here.
-    pub fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         !self.buffer.is_empty()
     }
 
     /// The next frame. Cancel safe: what was read stays.
-    pub async fn next(
+    pub(super) async fn next(
         &mut self,
         input: &mut (impl AsyncRead + Unpin),
         max: usize,
@@ -124,7 +124,7 @@ mod tests {
     async fn frames_come_out_whole_however_the_bytes_arrive() {
         let sent = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01z";
         for cut in 0..sent.len() {
-            let mut input = (&sent[..cut]).chain(&sent[cut..]);
+            let mut input = AsyncReadExt::chain(&sent[..cut], &sent[cut..]);
             let mut frames = frames();
             for expected in ["abc", "", "z"] {
                 assert_eq!(frames.next(&mut input, 10).await.unwrap().bytes, expected);

@@ -6,14 +6,14 @@ use std::io::IoSlice;
 
 /// Slices in order; each is dropped once it is written.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(super) struct Parts {
     queue: VecDeque<Bytes>,
     remaining: usize,
 }
 
 impl Parts {
     /// Appends slices; empty ones are left out.
-    pub fn extend(&mut self, parts: impl IntoIterator<Item = Bytes>) {
+    pub(super) fn extend(&mut self, parts: impl IntoIterator<Item = Bytes>) {
         for part in parts {
             if !part.is_empty() {
                 self.remaining += part.len();
@@ -57,12 +57,12 @@ mod tests {
     fn every_byte_goes_out_once_whatever_the_kernel_takes() {
         for step in 1..8 {
             let mut parts = Parts::default();
-            parts.extend(["ab", "", "cde", "f"].map(Bytes::from_static));
+            parts.extend(["ab", "", "cde", "f"].map(|part| Bytes::from_static(part.as_bytes())));
             let mut sent = Vec::new();
             while parts.has_remaining() {
                 let mut slices = [IoSlice::new(&[]); 4];
                 let count = parts.chunks_vectored(&mut slices);
-                let all = slices[..count].concat();
+                let all: Vec<u8> = slices[..count].iter().flat_map(|it| it.to_vec()).collect();
                 let taken = step.min(all.len());
                 sent.extend_from_slice(&all[..taken]);
                 parts.advance(taken);

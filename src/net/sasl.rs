@@ -25,7 +25,7 @@ pub enum Sasl {
 
 /// Why a token was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// SaslAuthenticate came before SaslHandshake.
     #[error("SaslAuthenticate before SaslHandshake")]
     OutOfOrder,
@@ -41,7 +41,7 @@ pub enum Refusal {
 }
 
 /// Answers SaslHandshake.
-pub fn handshake(
+pub(super) fn handshake(
     session: &mut Session,
     request: &SaslHandshakeRequest,
     version: i16,
@@ -62,7 +62,7 @@ pub fn handshake(
 }
 
 /// Answers SaslAuthenticate; a refusal closes the connection after its answer.
-pub fn authenticate(
+pub(super) fn authenticate(
     session: &mut Session,
     request: &SaslAuthenticateRequest,
 ) -> (SaslAuthenticateResponse, Option<Refusal>) {
@@ -80,7 +80,7 @@ pub fn authenticate(
 }
 
 /// Takes a PLAIN token (RFC 4616) and makes the session its user's.
-pub fn plain(session: &mut Session, token: &Bytes) -> Result<(), Refusal> {
+pub(super) fn plain(session: &mut Session, token: &Bytes) -> Result<(), Refusal> {
     session.sasl = Sasl::Idle;
     let (identity, user, password) = parse_plain(token)?;
     if !identity.is_empty() && identity != user {

@@ -51,7 +51,9 @@ pub struct NewTopic {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a name Kafka would accept.
-    #[error("topic name '{0}' is invalid: 1 to 249 letters, digits, '.', '_' or '-', and neither '.' nor '..'")]
+    #[error(
+        "topic name '{0}' is invalid: 1 to 249 letters, digits, '.', '_' or '-', and neither '.' nor '..'"
+    )]
     InvalidName(String),
     /// Too few or too many partitions.
     #[error("{0} partitions are not possible: 1 to {PARTITIONS_MAX} are")]
@@ -206,7 +208,8 @@ impl Catalog {
     }
 
     /// Deletes a topic and its records. Readers that hold some of them may finish.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+    /// Gives the topic's id.
+    pub async fn delete(&self, name: &str) -> Result<Uuid, Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         {
@@ -218,7 +221,7 @@ impl Catalog {
         blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
         self.control.remove_topic(&self.account, name).await?;
         self.changes.send_modify(|count| *count += 1);
-        Ok(())
+        Ok(topic.id)
     }
 
     fn publish(&self, topic: Topic) -> Arc<Topic> {
@@ -241,7 +244,7 @@ fn open_partitions(
     let options = new.config.partition_options();
     let open = |index: i32| {
         let dir = PathBuf::from("accounts").join(account).join(format!("{}-{index}", new.name));
-        Partition::open(volume, &dir, id, options.clone())
+        Partition::open(volume, &dir, id, options)
     };
     Ok(Topic {
         name: new.name.clone(),

@@ -24,7 +24,7 @@ pub struct ConfigDefinition {
 }
 
 /// Every config this broker honours.
-pub const DEFINITIONS: &[ConfigDefinition] = &[
+pub(super) const DEFINITIONS: &[ConfigDefinition] = &[
     define("cleanup.policy", "delete", Kind::List(&["delete"])),
     define("max.message.bytes", "1048588", Kind::Number(0, i32::MAX as i64)),
     define("retention.bytes", "-1", Kind::Number(-1, i64::MAX)),
@@ -84,9 +84,7 @@ pub struct Config {
 
 impl Config {
     /// Takes the configs as they were asked for.
-    pub fn new(
-        pairs: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let mut set = BTreeMap::new();
         for (name, value) in pairs {
             let Some(definition) = DEFINITIONS.iter().find(|known| known.name == name) else {

@@ -20,8 +20,8 @@ use crate::error::{Context, Error, Result};
 use crate::partition::{Inner, Pending};
 use crate::volume::{Flush, Shared};
 
-/// Files that are synced each by itself; more take one `syncfs`.
-const SINGLE_SYNCS_MAX: usize = 16;
+/// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
+pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
 /// Syncs at a time.
 const PARALLEL_SYNCS: usize = 4;
 /// How old the recovery checkpoint may get: what recovery has to check, and the time in which
@@ -93,7 +93,10 @@ impl Due {
             return Ok(());
         }
         self.checkpoint = None;
-        shared.write_checkpoint(false)
+        match shared.write_checkpoint(false) {
+            Err(error) if error.is_disk_full() => Ok(()),
+            written => written,
+        }
     }
 }
 
@@ -119,12 +122,12 @@ impl Shared {
     }
 
     /// Runs a sync of log data. After a failure no other one may run.
-    pub(crate) fn sync(&self, sync: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn sync<T>(&self, sync: impl FnOnce() -> Result<T>) -> Result<T> {
         let failure = {
             let _one_at_a_time = self.syncing.lock();
             self.check_healthy()?;
             match sync() {
-                Ok(()) => return Ok(()),
+                Ok(synced) => return Ok(synced),
                 Err(error) => {
                     self.poisoned.store(true, Ordering::SeqCst);
                     error
@@ -143,14 +146,19 @@ impl Shared {
         }
     }
 
+    /// Syncs all there is; false where the system cannot.
+    pub(crate) fn sync_filesystem(&self) -> Result<bool> {
+        match self.root_dir.sync_filesystem() {
+            Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+            synced => synced.context("sync", &self.root).map(|()| true),
+        }
+    }
+
     fn sync_files(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<()> {
         let files: Vec<_> =
             pending.iter().filter_map(|(_, pending)| pending.file.as_ref()).collect();
-        if files.len() > SINGLE_SYNCS_MAX {
-            match self.root_dir.sync_filesystem() {
-                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
-                result => return result.context("sync", &self.root),
-            }
+        if files.len() > SINGLE_SYNCS_MAX && self.sync_filesystem()? {
+            return Ok(());
         }
         if let [(file, path)] = files[..] {
             return file.sync_data().context("sync", path);

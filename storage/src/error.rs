@@ -60,6 +60,26 @@ pub enum Error {
         /// The id it was opened with.
         expected: String,
     },
+    /// An idempotent producer's batch does not follow on its last one.
+    #[error("producer {producer_id} sent sequence {sequence}, {expected} follows")]
+    OutOfOrderSequence {
+        /// The producer.
+        producer_id: i64,
+        /// The batch's first sequence number.
+        sequence: i32,
+        /// The one that should have come.
+        expected: i32,
+    },
+    /// A newer instance of the producer has taken over.
+    #[error("producer {producer_id} sent epoch {epoch}, but {current} has taken over")]
+    InvalidProducerEpoch {
+        /// The producer.
+        producer_id: i64,
+        /// The batch's epoch.
+        epoch: i16,
+        /// The newest epoch.
+        current: i16,
+    },
     /// An earlier sync failed: nothing more is accepted until a restart reads the disk again.
     #[error("an earlier sync failed; restart to recover from what the disk holds")]
     Poisoned,

@@ -120,14 +120,35 @@ pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// When what was written is made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// File by file.
+    Now,
+    /// With the whole file system, later.
+    Later,
+}
+
 /// Puts a file with `contents` at `path` in one step: a crash leaves the old one or the new one.
 /// Durable once the directory is synced.
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace_with(fs, path, contents, Durability::Now)
+}
+
+/// The same; with [`Durability::Later`] a crash may leave anything at `path`.
+pub(crate) fn replace_with(
+    fs: &dyn Fs,
+    path: &Path,
+    contents: &[u8],
+    durability: Durability,
+) -> io::Result<()> {
     let temporary = path.with_added_extension("tmp");
     let file = fs.create(&temporary)?;
     file.set_len(0)?;
     write_all_at(&*file, &mut [IoSlice::new(contents)], 0)?;
-    file.sync_data()?;
+    if durability == Durability::Now {
+        file.sync_data()?;
+    }
     fs.rename(&temporary, path)
 }
 

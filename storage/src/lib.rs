@@ -9,6 +9,7 @@
 //! <root>/deleted/                              partitions on their way out
 //! <root>/<partition>/00000000000000000000.log  record batches, byte for byte as Kafka stores them
 //!                   /00000000000000000000.index .timeindex
+//!                   /00000000000000000000.snapshot    idempotent producers up to that offset
 //!                   /leader-epoch-checkpoint partition.metadata
 //! ```
 //!
@@ -34,13 +35,17 @@ mod log;
 mod mmap;
 mod open;
 mod partition;
+mod producers;
 mod recovery;
+mod retention;
 mod scan;
 mod segment;
+mod snapshot;
 mod volume;
 
 pub use error::{Error, Result};
 pub use mmap::Map;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions};
 pub use recovery::{Action, Recovered, Repair};
+pub use retention::{Removed, Retention};
 pub use volume::{Flush, OnFailure, Volume, VolumeOptions};

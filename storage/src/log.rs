@@ -11,10 +11,11 @@ use tidelog_protocol::records::{Batch, Header};
 
 use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
-use crate::fs::{File, write_all_at};
+use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
 use crate::partition::Inner;
 use crate::segment::{Segment, Setup, file_name};
+use crate::snapshot::Snapshots;
 
 pub(crate) struct Log {
     pub active: Arc<Segment>,
@@ -29,8 +30,9 @@ pub(crate) struct Log {
     /// Whether the active segment takes no more batches. Should starting the next one fail, its
     /// file may be there, and stays right as long as the log does not grow.
     sealed: bool,
-    /// Read at the first append.
+    /// Read at the first append, as are the producers.
     epochs: Option<LeaderEpochs>,
+    snapshots: Option<Snapshots>,
     /// Where the preallocated part of the active file ends.
     allocated: u64,
     step: u64,
@@ -38,7 +40,7 @@ pub(crate) struct Log {
 
 /// Space is reserved in steps that double from the first to the last, so that small logs stay
 /// small and busy ones seldom wait for the file system's journal.
-const ALLOCATE_FIRST_BYTES: u64 = 64 << 10;
+const ALLOCATE_FIRST_BYTES: u64 = 16 << 10;
 const ALLOCATE_LAST_BYTES: u64 = 16 << 20;
 /// Positions in an index have 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
@@ -54,46 +56,75 @@ impl Log {
             closed: false,
             sealed: false,
             epochs: None,
+            snapshots: None,
             allocated: end.position,
             step: ALLOCATE_FIRST_BYTES,
         }
     }
 
-    /// Writes `batch` at the end.
-    pub(crate) fn append(&mut self, home: &Inner, batch: &Batch, leader_epoch: i32) -> Result<()> {
+    /// Writes `batch` at the end, unless it was appended before; returns its first and last offset.
+    pub(crate) fn append(
+        &mut self,
+        home: &Inner,
+        batch: &Batch,
+        leader_epoch: i32,
+    ) -> Result<(i64, i64)> {
         let header = self.assigned(batch, leader_epoch)?;
-        let bytes = header.total_bytes() as u64;
-        if self.sealed || self.is_full(home, &header, bytes) {
+        if self.snapshots.is_none() {
+            self.snapshots = Some(Snapshots::load(home, self.end.offset)?);
+        }
+        if let Some(snapshots) = &self.snapshots
+            && let Some(appended) = snapshots.producers.check(&header)?
+        {
+            return Ok(appended);
+        }
+        if self.sealed || self.is_full(home, &header) {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
         self.note_epoch(home, leader_epoch)?;
+        self.write(home, batch, &header)?;
+        self.active.publish(&header, self.end.position);
+        self.end.position += header.total_bytes() as u64;
+        self.end.offset = header.last_offset() + 1;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.producers.note(&header);
+        }
+        self.untidy = true;
+        Ok((header.base_offset, header.last_offset()))
+    }
+
+    fn write(&mut self, home: &Inner, batch: &Batch, header: &Header) -> Result<()> {
         let file = match &self.unsynced {
             Some(file) => file.clone(),
             None => self.active.file(&home.shared.files)?,
         };
         let path = self.active.path();
+        let bytes = header.total_bytes() as u64;
         self.allocate(home, &*file, bytes).context("allocate", &path)?;
-        let prefix = batch.assigned_prefix(header.base_offset, leader_epoch);
+        let prefix = batch.assigned_prefix(header.base_offset, header.leader_epoch);
         let mut parts = [IoSlice::new(&prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
         if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
             self.take_back(home, &*file)?;
             return Err(Error::Io { operation: "write", path, source });
         }
-        self.active.publish(&header, self.end.position);
-        self.end.position += bytes;
-        self.end.offset = header.last_offset() + 1;
         self.unsynced = Some(file);
-        self.untidy = true;
         Ok(())
+    }
+
+    /// Forgets producers that have been idle.
+    pub(crate) fn expire_producers(&mut self, before_ms: i64) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.producers.expire(before_ms);
+        }
     }
 
     /// Closes the active segment and starts the next one.
     ///
     /// **A segment is durable before there is one after it**, so that recovery need only look at
     /// the last.
-    fn roll(&mut self, home: &Inner) -> Result<()> {
-        self.seal(home)?;
+    pub(crate) fn roll(&mut self, home: &Inner) -> Result<()> {
+        self.seal(home, Durability::Now)?;
         self.sealed = true;
         let shared = &home.shared;
         let path = home.dir.join(file_name(self.end.offset, "log"));
@@ -116,21 +147,31 @@ impl Log {
 
     /// Trims, syncs and indexes the active segment. What is trimmed is past the published length,
     /// where no reader's slice reaches.
-    pub(crate) fn seal(&mut self, home: &Inner) -> Result<()> {
+    ///
+    /// With [`Durability::Later`] the caller syncs the file system, and only then notes it.
+    pub(crate) fn seal(&mut self, home: &Inner, durability: Durability) -> Result<()> {
         if !self.untidy {
             return Ok(());
         }
-        let file = self.active.file(&home.shared.files)?;
+        let (shared, now) = (&home.shared, durability == Durability::Now);
+        let file = self.active.file(&shared.files)?;
         let path = self.active.path();
         if self.allocated != self.end.position {
             file.set_len(self.end.position).context("trim", &path)?;
             self.allocated = self.end.position;
         }
-        home.shared.sync(|| file.sync_data().context("sync", &path))?;
-        self.durable = self.end;
-        self.unsynced = None;
-        self.active.store_index(&home.shared.files)?;
-        home.shared.sync(|| home.shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        if now {
+            shared.sync(|| file.sync_data().context("sync", &path))?;
+            self.durable = self.end;
+            self.unsynced = None;
+        }
+        self.active.store_index(&shared.files, durability)?;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.store(home, self.end.offset, durability)?;
+        }
+        if now {
+            shared.sync(|| shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        }
         self.untidy = false;
         Ok(())
     }
@@ -147,7 +188,8 @@ impl Log {
         Ok(header)
     }
 
-    fn is_full(&self, home: &Inner, header: &Header, bytes: u64) -> bool {
+    fn is_full(&self, home: &Inner, header: &Header) -> bool {
+        let bytes = header.total_bytes() as u64;
         let limit = home.options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let relative = header.last_offset() - self.active.base_offset;
         self.end.position > 0

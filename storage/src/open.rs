@@ -12,7 +12,7 @@ use crate::fs::create_dirs;
 use crate::index::Index;
 use crate::log::Log;
 use crate::partition::{Inner, OnAdvance, PartitionOptions};
-use crate::recovery::{Recovered, Tail};
+use crate::recovery::{Action, Recovered, Tail};
 use crate::segment::{Segment, Setup, base_offset_of, file_name};
 use crate::volume::Shared;
 
@@ -41,18 +41,22 @@ impl Opening<'_> {
                 Arc::new(Segment::new(files, &dir, self.setup(base_offset, size, None)))
             })
             .collect();
-        let (active, end, recovered) = self.open_last(&dir, base_offset, size)?;
+        let (active, mut end, mut recovered) = self.open_last(&dir, base_offset, size)?;
+        let missing = self.report_missing(&active, &mut end, &mut recovered);
         let active = Arc::new(active);
         segments.push(active.clone());
         let mut log = Log::new(active, end, end);
         log.untidy = !recovered.clean && end.position > 0;
+        let stored_start = self.point.as_ref().map_or(0, |point| point.log_start_offset);
+        let log_start_offset = stored_start.clamp(segments[0].base_offset, end.offset);
         let inner = Inner {
             shared: self.shared.clone(),
             name: PathBuf::from(self.name),
             topic_id: self.topic_id,
             options: self.options,
             log: Mutex::new(log),
-            log_start_offset: AtomicI64::new(segments[0].base_offset),
+            maintenance: Mutex::new(()),
+            log_start_offset: AtomicI64::new(log_start_offset),
             segments: RwLock::new(Arc::new(segments)),
             log_end_offset: AtomicI64::new(end.offset),
             high_watermark: AtomicI64::new(end.offset),
@@ -60,7 +64,27 @@ impl Opening<'_> {
             on_advance,
             dir,
         };
+        if missing {
+            // A gap inside of a segment would look like damage.
+            let mut log = inner.log.lock();
+            log.untidy = true;
+            log.roll(&inner)?;
+        }
         Ok((Arc::new(inner), recovered))
+    }
+
+    /// Whether acknowledged records are gone without a trace. Their offsets are not given out again.
+    fn report_missing(&self, last: &Segment, end: &mut End, recovered: &mut Recovered) -> bool {
+        let Some(point) = self.point.as_ref().map(|point| point.end) else { return false };
+        let missing = end.offset < point.offset;
+        if missing {
+            let same = point.segment == end.segment;
+            let bytes = if same { point.position.saturating_sub(end.position) } else { 0 };
+            let reason = format!("offsets {} to {} are gone", end.offset, point.offset - 1);
+            recovered.report(&last.path(), (end.position, bytes), reason, Action::Missing);
+            end.offset = point.offset;
+        }
+        missing
     }
 
     /// Sees that the directory is there with its metadata and a segment; returns the segments'
@@ -85,7 +109,7 @@ impl Opening<'_> {
         let mut sizes: Vec<_> = entries.iter().filter_map(segment).collect();
         sizes.sort_unstable();
         if sizes.is_empty() {
-            let base_offset = self.point.as_ref().map_or(0, |point| point.end.offset);
+            let base_offset = self.point.as_ref().map_or(0, |point| point.log_start_offset);
             let path = dir.join(file_name(base_offset, "log"));
             fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
             sizes.push((base_offset, 0));
@@ -114,8 +138,7 @@ impl Opening<'_> {
         }
         if size == 0 && known.is_none_or(|end| end.position == 0) {
             // Nothing to scan: a partition just created, or one that rolled last of all.
-            let offset = point.map_or(base_offset, |end| end.offset.max(base_offset));
-            let end = End { segment: base_offset, position: 0, offset };
+            let end = End { segment: base_offset, position: 0, offset: base_offset };
             let index = Some(self.empty_index(base_offset));
             let segment = Segment::new(files, dir, self.setup(base_offset, 0, index));
             return Ok((segment, end, Recovered { clean: self.clean, ..Recovered::default() }));

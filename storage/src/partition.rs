@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub log: Mutex<Log>,
     /// Oldest first, never empty while the log is open; the last one is the active one.
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Held while files are removed.
+    pub maintenance: Mutex<()>,
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
     pub high_watermark: AtomicI64,
@@ -79,29 +81,34 @@ pub(crate) struct Inner {
 
 impl Partition {
     /// Appends `batch`, which the caller has checked, with the next offsets; returns before the
-    /// batch is durable.
+    /// batch is durable. A batch that an idempotent producer sends again is not appended again: the
+    /// answer is the one it got the first time.
     ///
     /// # Errors
-    /// [`Error::Io`], and the log is as before; [`Error::Poisoned`] after a failed sync.
+    /// [`Error::Io`], and the log is as before; [`Error::OutOfOrderSequence`] and
+    /// [`Error::InvalidProducerEpoch`]; [`Error::Poisoned`] after a failed sync.
     pub fn append(&self, batch: &Batch, leader_epoch: i32) -> Result<Appended> {
         let inner = &self.0;
-        let appended = {
+        let (base_offset, last_offset) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
                 return Err(Error::Closed);
             }
-            let base_offset = log.end.offset;
-            log.append(inner, batch, leader_epoch)?;
+            let offsets = log.append(inner, batch, leader_epoch)?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
-            let last_offset = log.end.offset - 1;
-            Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() }
+            offsets
         };
         inner.shared.enqueue(inner);
         if !inner.shared.flush.waits_for_sync() {
-            inner.advance(appended.last_offset + 1);
+            inner.advance(last_offset + 1);
         }
-        Ok(appended)
+        Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// Forgets idempotent producers whose last batch is older than `before_ms`.
+    pub fn expire_producers(&self, before_ms: i64) {
+        self.0.log.lock().expire_producers(before_ms);
     }
 
     /// The end of what consumers may see: all records before it are durable.
@@ -140,8 +147,20 @@ impl Partition {
         let segments = self.0.segments();
         let first = segments.partition_point(|segment| segment.base_offset <= from);
         for segment in &segments[first.saturating_sub(1)..] {
-            if let Some(bytes) = segment.read(&self.0.shared.files, from, max_bytes, until)? {
-                return Ok(bytes);
+            match segment.read(&self.0.shared.files, from, max_bytes, until) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => {}
+                // The segment may have been removed since.
+                Err(Error::Io { .. }) if from < self.log_start_offset() => {
+                    let log_start_offset = self.log_start_offset();
+                    let offset = from;
+                    return Err(Error::OffsetOutOfRange {
+                        offset,
+                        log_start_offset,
+                        log_end_offset,
+                    });
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Bytes::new())
@@ -153,12 +172,12 @@ impl Partition {
     /// Unlike Kafka: of batches, not of records, until records are decoded here. A consumer that
     /// starts there may see records from before the time, and misses none after it.
     pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
-        let high_watermark = self.high_watermark();
+        let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
         for segment in self.0.segments().iter() {
-            if let Some(found) = segment.find_time(&self.0.shared.files, timestamp_ms)? {
-                let header = found.header;
+            if let Some(header) = segment.find_time(&self.0.shared.files, timestamp_ms, start)? {
                 let visible = header.base_offset < high_watermark;
-                return Ok(visible.then_some((header.base_offset, header.max_timestamp)));
+                let offset = header.base_offset.max(start);
+                return Ok(visible.then_some((offset, header.max_timestamp)));
             }
         }
         Ok(None)
@@ -187,6 +206,7 @@ impl Partition {
     /// The directory is first moved out of the way, durably, so that a crash leaves all of the log
     /// or none of it.
     pub fn delete(self) -> Result<()> {
+        let _alone = self.0.maintenance.lock();
         self.0.log.lock().closed = true;
         self.0.shared.delete(&self.0)
     }

@@ -99,13 +99,6 @@ impl Tail<'_> {
             recovered: Recovered { scanned_bytes: len, ..Recovered::default() },
         };
         while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
-        let (trusted, trusted_offset) = self.trusted;
-        if outcome.position < trusted {
-            let reason = format!("the file ends before the recovery point at {trusted}");
-            let bytes = trusted - outcome.position;
-            outcome.report(self.path, (outcome.position, bytes), reason, Action::Missing);
-        }
-        outcome.next_offset = outcome.next_offset.max(trusted_offset);
         if outcome.position < len {
             file.set_len(outcome.position).context("cut", self.path)?;
         }
@@ -201,8 +194,19 @@ impl Outcome {
     }
 
     fn report(&mut self, path: &Path, stretch: (u64, u64), reason: String, action: Action) {
-        let (position, bytes) = stretch;
+        self.recovered.report(path, stretch, reason, action);
+    }
+}
+
+impl Recovered {
+    pub(crate) fn report(
+        &mut self,
+        path: &Path,
+        (position, bytes): (u64, u64),
+        reason: String,
+        action: Action,
+    ) {
         let file = path.to_path_buf();
-        self.recovered.repairs.push(Repair { file, position, bytes, reason, action });
+        self.repairs.push(Repair { file, position, bytes, reason, action });
     }
 }

@@ -17,7 +17,7 @@ use tidelog_protocol::records::Header;
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
-use crate::fs::{File, read_all, remove_if_there, replace};
+use crate::fs::{Durability, File, read_all, remove_if_there, replace_with};
 use crate::index::{self, Index, TimeEntry};
 use crate::scan::{Checked, Window, follows};
 
@@ -140,8 +140,13 @@ impl Segment {
         })
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub(crate) fn find_time(&self, files: &Files, timestamp: i64) -> Result<Option<Located>> {
+    /// The first batch that ends at or after `from` with a timestamp at or after `timestamp`.
+    pub(crate) fn find_time(
+        &self,
+        files: &Files,
+        timestamp: i64,
+        from: i64,
+    ) -> Result<Option<Header>> {
         if self.latest(files)?.is_none_or(|latest| latest.timestamp < timestamp) {
             return Ok(None);
         }
@@ -150,8 +155,39 @@ impl Segment {
             index::floor_of_offset(offsets, self.base_offset, before.last_offset)
         })?;
         let start = start.map_or(0, |entry| entry.position);
-        let late = |header: &Header| header.max_timestamp >= timestamp;
-        self.find(files, &self.bytes(files)?, start, (i64::MIN, late))
+        let wanted =
+            |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
+        let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
+        Ok(found.map(|found| found.header))
+    }
+
+    /// An offset in the segment that is before its last `bytes`.
+    pub(crate) fn offset_before(&self, files: &Files, bytes: u64) -> Result<i64> {
+        let position = self.published().saturating_sub(bytes);
+        let entry = self.with_index(files, |offsets, _| {
+            index::floor_of_position(offsets, self.base_offset, position)
+        })?;
+        Ok(entry.map_or(self.base_offset, |entry| entry.last_offset))
+    }
+
+    /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.
+    pub(crate) fn each_from(
+        &self,
+        files: &Files,
+        from: i64,
+        mut visit: impl FnMut(&Header),
+    ) -> Result<()> {
+        let start = self.with_index(files, |offsets, _| {
+            index::floor_of_offset(offsets, self.base_offset, from)
+        })?;
+        let start = start.map_or(0, |entry| entry.position);
+        let visit_and_go_on = |header: &Header| {
+            if header.last_offset() >= from {
+                visit(header);
+            }
+            false
+        };
+        self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
     }
 
     /// The batch with the largest timestamp.
@@ -181,15 +217,16 @@ impl Segment {
 
     /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
     /// no room for them it stays in memory, and older files are removed: they lack entries.
-    pub(crate) fn store_index(&self, files: &Files) -> Result<()> {
+    pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
         let mut index = self.index.write();
         let Some(memory) = &mut *index else { return Ok(()) };
         let (offsets, times) = memory.complete();
         let (offsets_path, times_path) = self.index_paths();
         files.forget_indexes(self.key);
-        let stored = replace(&*files.fs, &offsets_path, offsets)
-            .context("write", &offsets_path)
-            .and_then(|()| replace(&*files.fs, &times_path, times).context("write", &times_path));
+        let store = |path: &Path, contents| {
+            replace_with(&*files.fs, path, contents, durability).context("write", path)
+        };
+        let stored = store(&offsets_path, offsets).and_then(|()| store(&times_path, times));
         match stored {
             Ok(()) => *index = None,
             Err(error) if error.is_disk_full() => {
@@ -293,7 +330,7 @@ impl Segment {
         files: &Files,
         bytes: &[u8],
         mut position: u64,
-        (from, wanted): (i64, impl Fn(&Header) -> bool),
+        (from, mut wanted): (i64, impl FnMut(&Header) -> bool),
     ) -> Result<Option<Located>> {
         let mut next_offset = self.base_offset;
         while usize_of(position) < bytes.len() {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
-use crate::commit::{self, Queue};
+use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
-use crate::fs::{File, Fs, create_dirs};
+use crate::fs::{Durability, File, Fs, create_dirs};
 use crate::open::Opening;
 use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
@@ -73,6 +73,7 @@ pub(crate) struct Shared {
     pub wake: Condvar,
     /// Whether the checkpoint on disk is behind.
     pub changed: AtomicBool,
+    checkpointing: Mutex<()>,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -120,6 +121,7 @@ impl Volume {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             changed: AtomicBool::new(false),
+            checkpointing: Mutex::new(()),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions: AtomicU64::new(0),
         });
@@ -217,6 +219,7 @@ impl Drop for Handle {
 
 impl Shared {
     pub(crate) fn write_checkpoint(&self, clean: bool) -> Result<()> {
+        let _alone = self.checkpointing.lock();
         self.check_healthy()?;
         self.changed.store(false, Ordering::Release);
         let points = {
@@ -228,8 +231,11 @@ impl Shared {
         };
         let written = Checkpoint { clean, points }.write(&*self.files.fs, &self.root);
         match written {
-            // The old checkpoint stays good; the next one will find room or not.
-            Err(error) if error.is_disk_full() && !clean => Ok(()),
+            // The old checkpoint stays good, and the next one may find room.
+            Err(error) if error.is_disk_full() => {
+                self.changed.store(true, Ordering::Release);
+                Err(error)
+            }
             Err(error) => self.sync(|| Err(error)),
             Ok(()) => Ok(()),
         }
@@ -258,13 +264,21 @@ impl Shared {
         let dirty = std::mem::take(&mut self.queue.lock().dirty);
         self.commit(dirty)?;
         let open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
-        for inner in open {
-            let mut log = inner.log.lock();
-            log.closed = true;
-            log.seal(&inner)?;
-            let end = log.end.offset;
-            drop(log);
-            inner.advance(end);
+        for inner in &open {
+            inner.log.lock().closed = true;
+        }
+        let untidy = open.iter().filter(|inner| inner.log.lock().untidy).count();
+        let many = untidy > SINGLE_SYNCS_MAX && self.sync(|| self.sync_filesystem())?;
+        let durability = if many { Durability::Later } else { Durability::Now };
+        for inner in &open {
+            inner.log.lock().seal(inner, durability)?;
+        }
+        if many {
+            self.sync(|| self.sync_filesystem())?;
+        }
+        for inner in &open {
+            let end = inner.log.lock().end;
+            inner.synced(end);
         }
         self.write_checkpoint(true)
     }

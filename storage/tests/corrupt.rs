@@ -169,10 +169,27 @@ fn offsets_of_lost_acknowledged_batches_are_not_given_out_again() {
     fs.overwrite(&log_file(0), contents[..5 * 161].to_vec());
     let (volume, partition, recovered) = start(&fs, ONE_SEGMENT);
     assert_eq!(recovered.repairs[0].action, Action::Missing);
-    assert_eq!(recovered.repairs[0].bytes, 5 * 161);
+    assert_eq!((recovered.repairs[0].position, recovered.repairs[0].bytes), (805, 805));
     assert_eq!(partition.append(&batch(1, 0, b"next"), 0).unwrap().base_offset, 10);
     volume.sync().unwrap();
-    assert_eq!(payloads(&read_all(&partition, 0))[..5], payloads(&all[..5]));
+    drop((volume, partition));
+    let (_volume, partition, recovered) = start(&fs, ONE_SEGMENT);
+    assert_eq!(recovered.repairs, []);
+    let found = payloads(&read_all(&partition, 0));
+    assert_eq!(found[..5], payloads(&all[..5]));
+    assert_eq!(found[5..], ["next"]);
+}
+
+#[test]
+fn a_log_whose_files_are_gone_says_so_and_goes_on() {
+    let (fs, ..) = written(10, 10, 100);
+    fs.remove(&log_file(0));
+    let (volume, partition, recovered) = start(&fs, ONE_SEGMENT);
+    assert_eq!(recovered.repairs[0].action, Action::Missing);
+    assert_eq!(recovered.repairs[0].reason, "offsets 0 to 9 are gone");
+    assert_eq!(partition.append(&batch(1, 0, b"next"), 0).unwrap().base_offset, 10);
+    volume.sync().unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0)), ["next"]);
 }
 
 #[test]

@@ -101,10 +101,30 @@ fn what_was_acknowledged_survives_every_power_cut() {
             }
             let lived = live(&fs, &mut history, seed * 8 + life);
             assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
-            fs = fs.crash(random.next());
+            // Either the power is cut, or only the process is killed.
+            match random.below(3) {
+                0 => fs.revive(),
+                _ => fs = fs.crash(random.next()),
+            }
         }
         live(&fs, &mut history, seed * 8 + 7).unwrap();
     }
+}
+
+#[test]
+fn what_is_written_during_a_sync_waits_for_the_next() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs, Arc::default()).unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"before"), 0).unwrap();
+    let late = partition.clone();
+    fs.during_sync(move || _ = late.append(&batch(1, 0, b"during"), 0).unwrap());
+    volume.sync().unwrap();
+    assert_eq!((partition.high_watermark(), partition.log_end_offset()), (1, 2));
+    assert_eq!(payloads(&read_all(&partition, 0)), ["before"]);
+    volume.sync().unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0)), ["before", "during"]);
 }
 
 #[test]
@@ -150,6 +170,28 @@ fn a_failed_sync_is_told_once_and_nothing_is_acknowledged_after_it() {
 }
 
 #[test]
+fn the_commit_thread_tells_of_a_failed_sync() {
+    let fs = Faulty::new(1);
+    let (told, failures) = std::sync::mpsc::channel();
+    let on_failure = Box::new(move |error: &Error| told.send(error.to_string()).unwrap());
+    let (advanced, advances) = std::sync::mpsc::channel();
+    let on_advance = Box::new(move |high_watermark| advanced.send(high_watermark).unwrap());
+    let options = VolumeOptions { flush: Flush::Commit };
+    let volume = Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, on_failure);
+    let volume = volume.unwrap();
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, on_advance);
+    let (partition, _) = opened.unwrap();
+    partition.append(&batch(1, 0, b"safe"), 0).unwrap();
+    assert_eq!(advances.recv().unwrap(), 1);
+    fs.fail_next_sync();
+    // Refused if the thread happens to write its checkpoint, and fails, before.
+    let _either = partition.append(&batch(1, 0, b"lost"), 0);
+    assert!(failures.recv().unwrap().starts_with("cannot "));
+    assert!(matches!(partition.append(&batch(1, 0, b"late"), 0), Err(Error::Poisoned)));
+    assert_eq!(partition.high_watermark(), 1);
+}
+
+#[test]
 fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
     let fs = Faulty::new(1);
     let volume = open(&fs, Arc::default()).unwrap();
@@ -163,6 +205,37 @@ fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
     assert_eq!(partition.append(&batch(1, 0, b"second"), 0).unwrap().base_offset, 1);
     volume.sync().unwrap();
     assert_eq!(payloads(&read_all(&partition, 0)), ["first", "second"]);
+}
+
+#[test]
+fn a_power_cut_while_many_logs_are_closed_loses_nothing() {
+    let dir = |n: u64| PathBuf::from(format!("accounts/dev/topic-{n}"));
+    let mut call = 0;
+    loop {
+        let fs = Faulty::new(call);
+        let volume = open(&fs, Arc::default()).unwrap();
+        for n in 0..20 {
+            let opened = volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+            opened.unwrap().0.append(&batch(1, 0, b"kept"), 0).unwrap();
+        }
+        volume.sync().unwrap();
+        fs.fault_after(call, Fault::Dies);
+        let closed = volume.close();
+        let fs = fs.crash(call);
+        let volume = open(&fs, Arc::default()).unwrap();
+        for n in 0..20 {
+            let opened = volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+            let (partition, recovered) = opened.unwrap();
+            assert_eq!(recovered.repairs, [], "call {call}");
+            assert_eq!(recovered.clean, closed.is_ok(), "call {call}");
+            assert_eq!(payloads(&read_all(&partition, 0)), ["kept"], "call {call}");
+        }
+        if closed.is_ok() {
+            break;
+        }
+        call += 1;
+    }
+    assert!(call > 100, "the fault was met at only {call} calls");
 }
 
 #[test]

@@ -27,6 +27,9 @@ struct State {
     random: Random,
     /// Where the last write was cut short.
     short: Option<(usize, usize)>,
+    sync_fails: bool,
+    /// Done while the next file is synced.
+    during_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What happens at a certain call.
@@ -58,7 +61,15 @@ impl Faulty {
     pub(crate) fn new(seed: u64) -> Self {
         let root = Node::Dir { live: Entries::new(), durable: Entries::new() };
         let random = Random::new(seed);
-        let state = State { nodes: vec![root], calls: 0, fault: None, random, short: None };
+        let state = State {
+            nodes: vec![root],
+            calls: 0,
+            fault: None,
+            random,
+            short: None,
+            during_sync: None,
+            sync_fails: false,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -71,6 +82,21 @@ impl Faulty {
     /// Calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// Has the next sync of a file fail.
+    pub(crate) fn fail_next_sync(&self) {
+        self.state().sync_fails = true;
+    }
+
+    /// Does something else while the next file is synced.
+    pub(crate) fn during_sync(&self, what: impl FnOnce() + Send + 'static) {
+        self.state().during_sync = Some(Box::new(what));
+    }
+
+    /// A new process on the same machine: nothing is lost, and nothing fails any more.
+    pub(crate) fn revive(&self) {
+        self.state().fault = None;
     }
 
     /// Whether the fault was met.
@@ -87,7 +113,15 @@ impl Faulty {
         let mut kept = || random.below(8) < keep_of_8;
         let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
         let random = Random::new(seed.wrapping_add(1));
-        let state = State { nodes, calls: 0, fault: None, random, short: None };
+        let state = State {
+            nodes,
+            calls: 0,
+            fault: None,
+            random,
+            short: None,
+            during_sync: None,
+            sync_fails: false,
+        };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -104,6 +138,14 @@ impl Faulty {
         let node = state.find(path).unwrap();
         let durable = contents.clone();
         state.nodes[node] = Node::File { live: contents, durable, pending: Vec::new() };
+    }
+
+    /// Removes a file behind everyone's back, durably.
+    pub(crate) fn remove(&self, path: &Path) {
+        let mut state = self.state();
+        let (live, durable, name) = state.parent(path).unwrap();
+        live.remove(&name);
+        durable.remove(&name);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -396,10 +438,21 @@ impl File for Opened {
         Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
+        let during_sync = self.fs.state().during_sync.take();
+        let during_sync_ran = during_sync.is_some();
+        if let Some(what) = during_sync {
+            self.fs.state().sync(self.node);
+            what();
+        }
         let mut state = self.fs.state();
-        if let Err(error) = state.call() {
+        let refused = std::mem::take(&mut state.sync_fails).then(|| io::Error::other("refused"));
+        if let Some(error) = state.call().err().or(refused) {
             state.drop_pending(self.node);
             return Err(error);
+        }
+        // What was written during the sync may have come too late for it.
+        if during_sync_ran {
+            return Ok(());
         }
         state.sync(self.node);
         Ok(())

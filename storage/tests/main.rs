@@ -8,4 +8,6 @@ mod disk;
 mod faulty;
 mod formats;
 mod model;
+mod producers;
+mod retention;
 mod support;

@@ -11,6 +11,16 @@ use tidelog_storage::{Flush, Partition, PartitionOptions, Recovered, Volume, Vol
 /// A batch of `count` records at `timestamp` whose payload is `payload`: as storage sees it, which
 /// does not look into payloads.
 pub(crate) fn batch(count: i32, timestamp: i64, payload: &[u8]) -> Batch {
+    batch_of((-1, -1, -1), count, timestamp, payload)
+}
+
+/// The same, from an idempotent producer: its id, its epoch and the first sequence number.
+pub(crate) fn batch_of(
+    (producer_id, epoch, sequence): (i64, i16, i32),
+    count: i32,
+    timestamp: i64,
+    payload: &[u8],
+) -> Batch {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
     bytes.extend_from_slice(&0_i64.to_be_bytes());
     let length = i32::try_from(HEADER_BYTES - 12 + payload.len()).unwrap();
@@ -22,9 +32,9 @@ pub(crate) fn batch(count: i32, timestamp: i64, payload: &[u8]) -> Batch {
     bytes.extend_from_slice(&(count - 1).to_be_bytes());
     bytes.extend_from_slice(&timestamp.to_be_bytes());
     bytes.extend_from_slice(&timestamp.to_be_bytes());
-    bytes.extend_from_slice(&(-1_i64).to_be_bytes());
-    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-    bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+    bytes.extend_from_slice(&producer_id.to_be_bytes());
+    bytes.extend_from_slice(&epoch.to_be_bytes());
+    bytes.extend_from_slice(&sequence.to_be_bytes());
     bytes.extend_from_slice(&count.to_be_bytes());
     bytes.extend_from_slice(payload);
     let crc = crc32c::crc32c(&bytes[21..]);

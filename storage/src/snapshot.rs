@@ -1,0 +1,109 @@
+//! The producer snapshots of a log: found at its first append, written when it is sealed.
+
+use crate::error::{Context, Error, Result};
+use crate::fs::{Durability, read_all, remove_if_there, replace_with};
+use crate::partition::Inner;
+use crate::producers::Producers;
+use crate::segment::file_name;
+
+/// A log's producers with the snapshots it has on disk.
+pub(crate) struct Snapshots {
+    pub producers: Producers,
+    /// Their offsets, oldest first.
+    stored: Vec<i64>,
+}
+
+/// The one before the newest is kept too: the newest is durable only with the directory.
+const SNAPSHOTS_KEPT: usize = 2;
+
+impl Snapshots {
+    /// The producers of all batches before `end_offset`: those of the newest snapshot that holds,
+    /// and what the batches after it say.
+    pub(crate) fn load(home: &Inner, end_offset: i64) -> Result<Self> {
+        let files = &home.shared.files;
+        let entries = files.fs.list(&home.dir).context("list", &home.dir)?;
+        let mut stored: Vec<_> =
+            entries.iter().filter_map(|entry| offset_of(&entry.name)).collect();
+        stored.sort_unstable();
+        // Those from beyond the end are of a tail that was lost.
+        let kept = stored.partition_point(|offset| *offset <= end_offset);
+        for offset in stored.split_off(kept) {
+            let path = home.dir.join(file_name(offset, EXTENSION));
+            remove_if_there(&*files.fs, &path).context("remove", &path)?;
+        }
+        let read = |offset: &i64| {
+            let bytes = read_all(&*files.fs, &home.dir.join(file_name(*offset, EXTENSION))).ok()?;
+            Some((*offset, Producers::decode(&bytes)?))
+        };
+        let newest = stored.iter().rev().find_map(read);
+        let (from, mut producers) = newest.unwrap_or((0, Producers::default()));
+        if from < end_offset {
+            note_from(home, from, &mut producers)?;
+        }
+        let mut recent = Producers::default();
+        note_from(home, recent_offset(home)?, &mut recent)?;
+        producers.adopt(recent);
+        Ok(Self { producers, stored })
+    }
+
+    /// Writes a snapshot at `end_offset`, durable once the directory is synced.
+    pub(crate) fn store(
+        &mut self,
+        home: &Inner,
+        end_offset: i64,
+        durability: Durability,
+    ) -> Result<()> {
+        let fs = &*home.shared.files.fs;
+        let path = |offset| home.dir.join(file_name(offset, EXTENSION));
+        let contents = self.producers.encode();
+        let stored = replace_with(fs, &path(end_offset), &contents, durability);
+        match stored.context("write", &path(end_offset)) {
+            // Without room for it, more batches are walked at the next start.
+            Err(error) if error.is_disk_full() => return Ok(()),
+            stored => stored?,
+        }
+        self.stored.retain(|offset| *offset != end_offset);
+        self.stored.push(end_offset);
+        while self.stored.len() > SNAPSHOTS_KEPT {
+            let oldest = path(self.stored.remove(0));
+            remove_if_there(fs, &oldest).context("remove", &oldest)?;
+        }
+        Ok(())
+    }
+}
+
+const EXTENSION: &str = "snapshot";
+/// Bytes at the end of the log whose batches are all remembered at start, to answer the retries of
+/// producers that had several batches on their way when the process ended.
+const RECENT_BYTES: u64 = 1 << 20;
+
+/// An offset before the last [`RECENT_BYTES`], or the first one.
+fn recent_offset(home: &Inner) -> Result<i64> {
+    let segments = home.segments();
+    let mut left = RECENT_BYTES;
+    for segment in segments.iter().rev() {
+        match left.checked_sub(segment.published()) {
+            Some(rest) => left = rest,
+            None => return segment.offset_before(&home.shared.files, left),
+        }
+    }
+    Ok(segments[0].base_offset)
+}
+
+fn note_from(home: &Inner, from: i64, producers: &mut Producers) -> Result<()> {
+    let segments = home.segments();
+    let first = segments.partition_point(|segment| segment.base_offset <= from);
+    for segment in &segments[first.saturating_sub(1)..] {
+        match segment.each_from(&home.shared.files, from, |batch| producers.note(batch)) {
+            // Damage is reported to who reads it; the log goes on.
+            Err(Error::Corrupt { .. }) => {}
+            walked => walked?,
+        }
+    }
+    Ok(())
+}
+
+fn offset_of(name: &str) -> Option<i64> {
+    let digits = name.strip_suffix(".snapshot")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}

@@ -1,0 +1,104 @@
+//! Idempotent producers across restarts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidelog_storage::{Error, Partition, Volume};
+
+use crate::faulty::Faulty;
+use crate::support::{
+    DIR, MANUAL, Random, SMALL, batch_of, iterations, open, open_volume, read_all,
+};
+
+fn start(fs: &Faulty) -> (Volume, Partition) {
+    let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), MANUAL);
+    let (partition, _) = open(&volume, SMALL);
+    (volume, partition)
+}
+
+#[test]
+fn a_retry_gets_its_first_answer_however_the_log_was_left() {
+    for seed in 0..iterations(100) {
+        let mut random = Random::new(seed);
+        let mut fs = Faulty::new(seed);
+        let (mut volume, mut partition) = start(&fs);
+        // Of each producer, what its batches were answered.
+        let mut producers = [const { Vec::new() }; 3];
+        for _ in 0..150 {
+            let id = random.below(3) as usize;
+            let next = 2 * producers[id].len() as i32;
+            match random.below(12) {
+                0..8 => {
+                    let sent = batch_of((id as i64, 0, next), 2, 0, &[7; 90]);
+                    let appended = partition.append(&sent, 0).unwrap();
+                    assert_eq!(appended.base_offset + 2, partition.log_end_offset());
+                    volume.sync().unwrap();
+                    producers[id].push(appended);
+                }
+                8..10 => {
+                    let end = partition.log_end_offset();
+                    for (n, first) in producers[id].iter().enumerate().rev().take(5) {
+                        let retry = batch_of((id as i64, 0, 2 * n as i32), 2, 0, &[7; 90]);
+                        assert_eq!(partition.append(&retry, 0).unwrap(), *first, "seed {seed}");
+                    }
+                    if next == 0 {
+                        continue;
+                    }
+                    let ahead = partition.append(&batch_of((id as i64, 0, next + 9), 2, 0, &[]), 0);
+                    assert!(matches!(ahead, Err(Error::OutOfOrderSequence { .. })), "seed {seed}");
+                    assert_eq!(partition.log_end_offset(), end);
+                }
+                how => {
+                    if how == 10 {
+                        volume.close().unwrap();
+                    }
+                    drop((volume, partition));
+                    fs = fs.crash(random.next());
+                    (volume, partition) = start(&fs);
+                }
+            }
+        }
+        let batches: usize = producers.iter().map(Vec::len).sum();
+        assert_eq!(read_all(&partition, 0).len(), batches, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_made_up_for_by_the_log() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    for n in 0..100 {
+        partition.append(&batch_of((4, 0, n), 1, 0, &[7; 90]), 0).unwrap();
+    }
+    volume.close().unwrap();
+    let snapshot = Path::new("/data").join(DIR).join(format!("{:020}.snapshot", 100));
+    let mut contents = fs.contents(&snapshot);
+    // Version 1, one producer: id 4, epoch 0, last sequence 99, last offset 99.
+    assert_eq!(contents[..2], [0, 1]);
+    assert_eq!(contents[6..18], [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 4]);
+    assert_eq!(contents[18..32], [0, 0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 99]);
+    contents[20] ^= 1;
+    fs.overwrite(&snapshot, contents);
+    let (_volume, partition) = start(&fs);
+    let known = partition.append(&batch_of((4, 0, 98), 1, 0, &[7; 90]), 0).unwrap();
+    assert_eq!(known.base_offset, 98);
+    assert_eq!(partition.append(&batch_of((4, 0, 100), 1, 0, &[]), 0).unwrap().base_offset, 100);
+}
+
+#[test]
+fn a_snapshot_from_beyond_the_end_is_not_believed() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    for n in 0..5 {
+        partition.append(&batch_of((4, 0, n), 1, 0, &[7; 90]), 0).unwrap();
+    }
+    volume.close().unwrap();
+    drop((volume, partition));
+    let path = |name: &str| -> PathBuf { Path::new("/data").join(DIR).join(name) };
+    let log = path("00000000000000000000.log");
+    fs.overwrite(&log, fs.contents(&log)[..3 * 151].to_vec());
+    fs.overwrite(Path::new("/data/recovery-checkpoint"), Vec::new());
+    let (_volume, partition) = start(&fs);
+    let third = partition.append(&batch_of((4, 0, 3), 1, 0, b"again"), 0).unwrap();
+    assert_eq!(third.base_offset, 3);
+}

@@ -1,0 +1,107 @@
+//! The old end of a log: what goes, what stays, and what a crash may leave of it.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidelog_storage::{
+    Error, Partition, PartitionOptions, Removed, Retention, Volume, VolumeOptions,
+};
+
+use crate::faulty::{Fault, Faulty};
+use crate::support::{MANUAL, SMALL, batch, batches, iterations, open, read_all};
+
+fn start(fs: &Faulty) -> (Volume, Partition) {
+    let options = VolumeOptions { flush: MANUAL };
+    let fs = Arc::new(fs.clone());
+    let volume = Volume::open(fs, Path::new("/data"), options, Box::new(|_| {})).unwrap();
+    let options = PartitionOptions { segment_bytes: 10 * 161, ..SMALL };
+    let (partition, recovered) = open(&volume, options);
+    assert_eq!(recovered.repairs, []);
+    (volume, partition)
+}
+
+/// 100 batches of 161 bytes and one record, in segments of 10, with timestamps 1000 to 1099.
+fn hundred(fs: &Faulty) -> (Volume, Partition) {
+    let (volume, partition) = start(fs);
+    for n in 0..100 {
+        partition.append(&batch(1, 1000 + n, &[n as u8; 100]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    (volume, partition)
+}
+
+#[test]
+fn retention_drops_whole_segments_by_age_and_by_size() {
+    let (_volume, partition) = hundred(&Faulty::new(1));
+    let enforce =
+        |now, age_ms, bytes| partition.enforce_retention(now, Retention { age_ms, bytes }).unwrap();
+    assert_eq!(enforce(9999, None, None), Removed::default());
+    let slice = partition.read(0, 9999, 100).unwrap();
+    // The segment whose youngest record is exactly as old as allowed stays.
+    assert_eq!(enforce(1059, Some(50), None), Removed::default());
+    assert_eq!(enforce(1060, Some(50), None), Removed { segments: 1, bytes: 1610 });
+    assert_eq!(partition.log_start_offset(), 10);
+    // Dropping one more would leave less than asked for.
+    assert_eq!(enforce(0, None, Some(1610 * 5 + 1)), Removed { segments: 3, bytes: 3 * 1610 });
+    assert_eq!((partition.log_start_offset(), partition.size_bytes()), (40, 6 * 1610));
+    assert!(matches!(partition.read(39, 1, 100), Err(Error::OffsetOutOfRange { .. })));
+    assert_eq!(partition.offset_for_time(0).unwrap(), Some((40, 1040)));
+    assert_eq!(read_all(&partition, 40).len(), 60);
+    assert_eq!(batches(slice).len(), 10, "a reader keeps what it holds");
+    // All of it, the active segment too; offsets go on.
+    assert_eq!(enforce(9999, Some(1), None).segments, 6);
+    assert_eq!((partition.log_start_offset(), partition.size_bytes()), (100, 0));
+    assert_eq!(partition.append(&batch(1, 5000, b"next"), 0).unwrap().base_offset, 100);
+}
+
+#[test]
+fn only_what_is_acknowledged_is_dropped() {
+    let (volume, partition) = start(&Faulty::new(1));
+    for n in 0..30 {
+        partition.append(&batch(1, n, &[0; 100]), 0).unwrap();
+    }
+    let all = Retention { age_ms: Some(1), bytes: Some(0) };
+    assert_eq!(partition.enforce_retention(9999, all).unwrap(), Removed::default());
+    assert!(matches!(partition.delete_records(1), Err(Error::OffsetOutOfRange { .. })));
+    volume.sync().unwrap();
+    assert_eq!(partition.enforce_retention(9999, all).unwrap().segments, 3);
+}
+
+#[test]
+fn deleted_records_stay_deleted() {
+    let fs = Faulty::new(1);
+    let (_volume, partition) = hundred(&fs);
+    assert_eq!(partition.delete_records(55).unwrap(), 55);
+    assert_eq!(partition.delete_records(20).unwrap(), 55);
+    assert_eq!(partition.size_bytes(), 5 * 1610);
+    assert_eq!(partition.offset_for_time(0).unwrap(), Some((55, 1055)));
+    for seed in 0..50 {
+        let (_volume, partition) = start(&fs.crash(seed));
+        assert_eq!((partition.log_start_offset(), partition.high_watermark()), (55, 100));
+        assert!(matches!(partition.read(54, 1, 100), Err(Error::OffsetOutOfRange { .. })));
+        assert_eq!(read_all(&partition, 55).len(), 45);
+    }
+}
+
+#[test]
+fn a_crash_while_segments_are_dropped_leaves_no_hole() {
+    for seed in 0..iterations(10) {
+        for call in 0..40 {
+            let fs = Faulty::new(seed);
+            let (_volume, partition) = hundred(&fs);
+            fs.fault_after(
+                call,
+                [Fault::Dies, Fault::Fails(ErrorKind::Interrupted)][call as usize % 2],
+            );
+            let retention = Retention { age_ms: Some(10), bytes: None };
+            let enforced = partition.enforce_retention(1075, retention);
+            assert!(enforced.is_ok() || fs.faulted());
+            let (_volume, partition) = start(&fs.crash(seed * 64 + call));
+            let first = partition.log_start_offset();
+            assert!(first <= 60 && first % 10 == 0, "{first}");
+            let left = read_all(&partition, first);
+            assert_eq!(left.len() as i64, 100 - first);
+        }
+    }
+}
