@@ -191,7 +191,8 @@ impl Round {
             assert_eq!(fetch_all(&doors.http, &topic, &records), records, "{topic} over REST");
             let expected = published.iter().filter(|it| it.collection == collection);
             for event in expected.clone() {
-                let at = |it: &&Record| (it.partition, it.offset) == (event.partition, event.offset);
+                let at =
+                    |it: &&Record| (it.partition, it.offset) == (event.partition, event.offset);
                 let found: Vec<_> = records.iter().filter(at).collect();
                 assert_eq!(found.len(), 1, "{topic}-{} at {}", event.partition, event.offset);
                 self.check_event(event, found[0]);
@@ -321,10 +322,7 @@ fn nothing_published(answer: &Answer) {
 
 type Expected = (&'static str, &'static str, Members, Option<Vec<(&'static str, String)>>);
 
-fn batch(
-    answer: &Answer,
-    expected: impl IntoIterator<Item = Option<Expected>>,
-) -> Vec<Published> {
+fn batch(answer: &Answer, expected: impl IntoIterator<Item = Option<Expected>>) -> Vec<Published> {
     let results = answer.json()["results"].as_array().unwrap().clone();
     let expected: Vec<_> = expected.into_iter().collect();
     assert_eq!(results.len(), expected.len(), "{answer:?}");
@@ -467,7 +465,9 @@ fn a_webhook_gets_every_event_although_its_receiver_failed_and_the_process_was_k
     let secret = Secret::parse(created["secret"].as_str().unwrap()).unwrap();
     wait::until("three attempts of one event", || {
         let refused = receiver.deliveries();
-        refused.iter().any(|it| refused.iter().filter(|other| other.id == it.id).count() >= 3)
+        refused
+            .iter()
+            .any(|it| refused.iter().filter(|other| other.id == it.id).count() >= 3)
             .then_some(())
     });
     receiver.down();
@@ -494,12 +494,7 @@ fn acknowledged_write(answer: &Answer) {
 }
 
 /// The bodies are the events, in order per key, signed, each under one id in every attempt.
-fn check_deliveries(
-    events: &[Record],
-    accepted: &[Delivery],
-    all: &[Delivery],
-    secret: &Secret,
-) {
+fn check_deliveries(events: &[Record], accepted: &[Delivery], all: &[Delivery], secret: &Secret) {
     let value = |it: &Record| it.value.clone().unwrap();
     for key in ["0", "1", "2"] {
         let with_key = events.iter().filter(|it| it.key.as_deref() == Some(key));

@@ -94,8 +94,7 @@ fn sees_no_topic(raw: &mut Raw, topic_id: Uuid) {
 
 fn sees_no_records(raw: &mut Raw, topic_id: Uuid) {
     let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
-    let topic =
-        FetchTopic { topic: TOPIC.into(), topic_id, partitions: vec![partition] };
+    let topic = FetchTopic { topic: TOPIC.into(), topic_id, partitions: vec![partition] };
     let by_name = FetchRequest { topics: vec![topic], ..Default::default() };
     for (version, expected) in
         [(12, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), (13, ErrorCode::UNKNOWN_TOPIC_ID)]

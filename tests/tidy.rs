@@ -18,7 +18,8 @@ type Broken = Vec<String>;
 
 type Rule = fn(&Source) -> Broken;
 
-const RULES: &[Rule] = &[says_what_it_owns, is_short, is_clean, is_narrow, is_finished, tells_no_time];
+const RULES: &[Rule] =
+    &[says_what_it_owns, is_short, is_clean, is_narrow, is_finished, tells_no_time];
 
 #[test]
 fn every_source_file_is_tidy() {
@@ -65,7 +66,12 @@ fn every_rule_still_bites() {
     bites(tells_no_time, "src/a.rs", &format!("//! A.\nlet now = {time};\n"), 2);
     bites(tells_no_time, "storage/src/a.rs", "//! A.\nlet a = unsafe { b() };\n", 2);
     bites(imports_downwards, "src/group/a.rs", "//! A.\nuse crate::net::Session;\n", 2);
-    bites(imports_downwards, "src/rest/a.rs", "//! A.\nuse crate::{\n    ingest::{Ingest, x},\n};\n", 2);
+    bites(
+        imports_downwards,
+        "src/rest/a.rs",
+        "//! A.\nuse crate::{\n    ingest::{Ingest, x},\n};\n",
+        2,
+    );
     bites(imports_downwards, "src/new/a.rs", "//! A.\n", 1);
     bites(imports_downwards, "protocol/src/a.rs", "//! A.\nuse tidelog_storage::Log;\n", 2);
     bites(imports_downwards, "storage/src/a.rs", "//! A.\nuse tidelog_protocol::Reader;\n", 2);
@@ -122,10 +128,12 @@ fn is_clean(source: &Source) -> Broken {
 }
 
 const COLUMNS_MAX: usize = 100;
+/// Files whose macros are written as tables.
+const MACROS: &[&str] = &["protocol/src/schema.rs", "protocol/src/wire.rs"];
 
 /// rustfmt keeps the width, except where it cannot: in literals, and in macros' bodies.
 fn is_narrow(source: &Source) -> Broken {
-    if source.path == "protocol/src/schema.rs" {
+    if MACROS.contains(&source.path.as_str()) {
         return Broken::new();
     }
     matching(source, "over 100 columns", |line| {
@@ -186,10 +194,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
-    ("topic", &["clock", "control"]),
+    ("topic", &["broker", "clock", "control", "state"]),
+    ("txn", &["control"]),
     ("group", &["clock", "cluster", "id", "settings", "state", "storage_error", "topic"]),
-    ("cluster", &["account", "control", "group", "settings", "state", "topic"]),
-    ("broker", &["account", "cluster", "control", "group", "id", "settings", "state"]),
+    ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
+    ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
     ("consumer", &["clock", "cluster", "group", "id", "storage_error", "topic"]),
     // The Kafka listener.
     ("net", &["api", "broker", "cluster"]),
@@ -197,13 +206,25 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The front ends, and what they stand on.
     ("http", &["account", "broker", "cluster", "group", "topic"]),
     ("manage", &["account", "broker", "cluster", "http", "id", "net", "serve", "topic"]),
-    ("ingest", &["broker", "clock", "cluster", "control", "http", "id", "state", "topic"]),
+    (
+        "ingest",
+        &["broker", "clock", "cluster", "consumer", "control", "http", "id", "state", "topic"],
+    ),
     ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "id", "topic"]),
     (
         "webhook",
         &[
-            "broker", "clock", "cluster", "consumer", "control", "group", "http", "http_client",
-            "id", "state", "topic",
+            "broker",
+            "clock",
+            "cluster",
+            "consumer",
+            "control",
+            "group",
+            "http",
+            "http_client",
+            "id",
+            "state",
+            "topic",
         ],
     ),
     ("console", &["http"]),
@@ -249,7 +270,8 @@ fn module(path: &str) -> Option<&str> {
 fn imports(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (start, _) in text.match_indices("crate::") {
-        let in_word = text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        let in_word =
+            text[..start].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
         let line = text[..start].matches('\n').count() + 1;
         let comment = text[..start].rsplit('\n').next().is_some_and(|it| it.contains("//"));
         if in_word || comment {

@@ -118,8 +118,5 @@ pub(crate) fn read(key: ApiKey, version: i16, answer: Bytes, correlation_id: i32
 }
 
 fn is_hangup(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-    )
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
