@@ -11,12 +11,14 @@ mod list_offsets;
 mod offsets;
 mod produce;
 mod producers;
+pub mod sasl;
+mod session;
 mod topics;
 
 pub use api_versions::{api_versions, serves, unsupported_version};
+pub use session::Session;
 
 use crate::cluster::Cluster;
-use crate::net::Session;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;

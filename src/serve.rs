@@ -1,7 +1,6 @@
 //! A broker with all its doors open: binds, serves, and closes in order.
 
-use crate::broker::{Broker, Principal};
-use crate::cluster::Cluster;
+use crate::broker::Broker;
 use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
 use crate::settings::Settings;
@@ -103,28 +102,4 @@ async fn no_such_path(uri: Uri) -> ApiError {
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let text = format!("{method} is not possible at {}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-}
-
-/// The account of `tidelog dev`, and its credential: made at the first start in a directory, and
-/// the same ever after.
-pub async fn dev_account(broker: &Broker) -> Result<(Principal, String)> {
-    const PASSWORD: &str = "dev_password";
-    const USERNAME: &str = "dev_username";
-    let control = &broker.shared.control;
-    let stored = (control.setting(USERNAME).await?, control.setting(PASSWORD).await?);
-    if let (Some(username), Some(password)) = stored
-        && let Some(principal) = broker.authenticate(&username, password.as_bytes())
-    {
-        return Ok((principal, password));
-    }
-    let (cluster, secret): (Arc<Cluster>, _) = match broker.cluster_by_name(net::DEV_ACCOUNT) {
-        Some(cluster) => {
-            let secret = broker.create_credential(&cluster).await?;
-            (cluster, secret)
-        }
-        None => broker.create_account(net::DEV_ACCOUNT).await?,
-    };
-    control.set_setting(USERNAME, &secret.username).await?;
-    control.set_setting(PASSWORD, &secret.password).await?;
-    Ok((Principal { username: secret.username, cluster }, secret.password))
 }
