@@ -3,7 +3,9 @@
 mod catalog;
 mod config;
 mod partition;
+mod partitioner;
 
 pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
 pub use config::{Config, ConfigDefinition, ConfigError};
 pub use partition::{LEADER_EPOCH, Partition};
+pub use partitioner::partition_for;
