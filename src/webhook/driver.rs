@@ -1,9 +1,9 @@
 //! Delivers one webhook: feeds [`Delivery`] and carries out what it decides.
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
-//! run: nothing is queued beside them. While an endpoint seems to be down, and until it has answered
-//! once, its attempts go one at a time and among those of others like it, so that they keep nobody
-//! else waiting.
+//! run: nothing is queued beside them. Until an endpoint has answered, and again when it seems to be
+//! down, its attempts go one at a time, and after a failure among those of others like it, so that
+//! they keep nobody else waiting.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};
@@ -35,7 +35,7 @@ pub(super) struct Driver {
     /// Ends the fetch of a source.
     fetching: HashMap<Source, AbortHandle>,
     window: Arc<Window>,
-    /// Taken by attempts at an endpoint that is down.
+    /// Taken by attempts that go one at a time.
     turn: Arc<Semaphore>,
     /// Why the webhook ends, if it does.
     gone: Option<String>,
@@ -191,18 +191,13 @@ impl Driver {
     }
 
     fn send(&mut self, id: AttemptId, attempt: u32, message: Arc<Message>) {
-        let down = self.webhook.status.lock().is_down();
-        let turn = self.turn.clone();
         let (webhook, sender) = (self.webhook.clone(), self.sender.clone());
+        let turn = self.turn.clone();
         self.attempts.push(Box::pin(async move {
-            let (_turn, _permit);
-            match down {
-                true => {
-                    _turn = turn.acquire_owned().await;
-                    _permit = sender.probe().await;
-                }
-                false => _permit = sender.permit().await,
-            }
+            let proven = webhook.status.lock().is_proven();
+            let _turn = if proven { None } else { Some(turn.acquire().await) };
+            let down = webhook.status.lock().is_down();
+            let _permit = if down { sender.probe().await } else { sender.permit().await };
             let endpoint = Endpoint {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,

@@ -239,6 +239,15 @@ mod tests {
         assert_eq!(retry_after(500, "120"), None);
     }
 
+    #[tokio::test]
+    async fn the_resolver_judges_this_machine_as_the_policy_does() {
+        for (allow_private, want) in [(false, false), (true, true)] {
+            let resolver = Resolver(Policy { allow_private, https_only: false });
+            let found = resolver.resolve("localhost".parse().unwrap()).await;
+            assert_eq!(found.is_ok(), want);
+        }
+    }
+
     #[test]
     fn a_name_resolves_to_nothing_but_what_may_be_called() {
         let production = Policy { allow_private: false, https_only: true };

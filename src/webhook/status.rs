@@ -80,9 +80,14 @@ impl Status {
         });
     }
 
-    /// Whether the endpoint as a whole seems to be down, or has yet to show that it is not.
+    /// Whether the endpoint has answered, and not only one record fails.
+    pub(super) fn is_proven(&self) -> bool {
+        self.delivered > 0 && self.consecutive_failures < IN_FLIGHT_MAX as u64
+    }
+
+    /// Whether the endpoint as a whole seems to be down.
     pub(super) fn is_down(&self) -> bool {
-        self.delivered == 0 || self.consecutive_failures >= IN_FLIGHT_MAX as u64
+        self.consecutive_failures > 0 && !self.is_proven()
     }
 }
 
