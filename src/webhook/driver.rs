@@ -1,9 +1,8 @@
 //! Delivers one webhook: feeds [`Delivery`] and carries out what it decides.
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
-//! run: nothing is queued beside them. Until an endpoint has answered, and again when it seems to be
-//! down, its attempts go one at a time, and after a failure among those of others like it, so that
-//! they keep nobody else waiting.
+//! run: nothing is queued beside them. Until an endpoint has accepted a record, and again when it
+//! seems to be down, its attempts go one at a time. What is up, new or down waits only for its like.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};
@@ -11,6 +10,7 @@ use super::instance::Webhook;
 use super::message::Message;
 use super::reader::{self, Fetch, Fetched};
 use super::sender::{Answer, Endpoint, Sender};
+use super::status::Standing;
 use super::subscription::Subscription;
 use super::window::Window;
 use crate::clock;
@@ -194,10 +194,12 @@ impl Driver {
         let (webhook, sender) = (self.webhook.clone(), self.sender.clone());
         let turn = self.turn.clone();
         self.attempts.push(Box::pin(async move {
-            let proven = webhook.status.lock().is_proven();
-            let _turn = if proven { None } else { Some(turn.acquire().await) };
-            let down = webhook.status.lock().is_down();
-            let _permit = if down { sender.probe().await } else { sender.permit().await };
+            let standing = || webhook.status.lock().standing();
+            let _turn = match standing() {
+                Standing::Up => None,
+                Standing::New | Standing::Down => Some(turn.acquire().await),
+            };
+            let _permit = sender.permit(standing()).await;
             let endpoint = Endpoint {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,
@@ -229,7 +231,7 @@ impl Driver {
                 }
             }
         }
-        self.window.set_down(status.is_down());
+        self.window.set_down(status.standing() == Standing::Down);
         drop(status);
         self.delivery.outcome(clock::now(), id, answer.outcome, jitter(), &mut self.effects);
     }
