@@ -11,7 +11,7 @@ use super::message::Message;
 use super::reader::{self, Fetch, Fetched};
 use super::sender::{Answer, Endpoint, Sender};
 use super::status::Standing;
-use super::subscription::Subscription;
+use super::subscription::{Subscription, TopicPartition};
 use super::window::Window;
 use crate::clock;
 use futures_util::StreamExt;
@@ -150,24 +150,29 @@ impl Driver {
         let committed = committed(&self.webhook.cluster, &self.webhook.group()).await;
         for source in change.came {
             let Some(at) = self.subscription.get(source) else { continue };
-            let Some(partition) = at.partition() else { continue };
-            let (first, end) = (partition.log().log_start_offset(), partition.high_watermark());
-            let from = match committed.get(&(at.topic.name.clone(), at.index)) {
-                Some(offset) if (first..=end).contains(offset) => *offset,
-                None => first,
-                Some(offset) => {
-                    let (id, topic, index) = (&self.webhook.id, &at.topic.name, at.index);
-                    tracing::warn!(
-                        "webhook {id}: {topic}-{index} has offsets {first} to {end}, the cursor \
-                         stood at {offset} and goes to {first}"
-                    );
-                    first
-                }
-            };
-            if committed.get(&(at.topic.name.clone(), at.index)) != Some(&from) {
+            let stored = committed.get(&(at.topic.name.clone(), at.index)).copied();
+            let Some(from) = self.first_offset(at, stored) else { continue };
+            if stored != Some(from) {
                 self.cursor.set(source, from);
             }
             self.delivery.assign(source, from, &mut self.effects);
+        }
+    }
+
+    /// Where a partition is read from: its committed offset, if the log still has it.
+    fn first_offset(&self, at: &TopicPartition, committed: Option<i64>) -> Option<i64> {
+        let partition = at.partition()?;
+        let (first, end) = (partition.log().log_start_offset(), partition.high_watermark());
+        match committed {
+            Some(offset) if !(first..=end).contains(&offset) => {
+                let (id, topic, index) = (&self.webhook.id, &at.topic.name, at.index);
+                tracing::warn!(
+                    "webhook {id}: {topic}-{index} has offsets {first} to {end}, the cursor \
+                     stood at {offset} and goes to {first}"
+                );
+                Some(first)
+            }
+            committed => Some(committed.unwrap_or(first)),
         }
     }
 

@@ -2,6 +2,9 @@
 
 use super::endpoint::{Endpoint, Reply};
 use super::{Rig, numbered};
+use crate::broker::Broker;
+use crate::settings::Layer;
+use crate::webhook::Webhooks;
 use crate::webhook::cursor::commit;
 use crate::webhook::subscription::TopicPartition;
 use std::sync::Arc;
@@ -174,4 +177,21 @@ async fn what_a_crash_left_of_a_webhook_is_removed_at_the_next_start() {
     assert_eq!(names.len(), 2, "{names:?}");
     assert!(names.contains(&kept) && names.contains(&"webhook.wh_mine".to_owned()));
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn production_sends_nothing_in_the_clear_or_to_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = Layer { data_dir: Some(dir.path().to_owned()), ..Layer::default() };
+    let (broker, _) = Broker::open(layer.settings(false).unwrap()).await.unwrap();
+    let (cluster, _) = broker.create_account("acme").await.unwrap();
+    let webhooks = Webhooks::open(&broker).await.unwrap();
+    for url in ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "https://[::1]/"]
+    {
+        let text = format!(r#"{{"url":"{url}","topics":["*"]}}"#);
+        let created = webhooks.create(&cluster, serde_json::from_str(&text).unwrap()).await;
+        assert!(created.err().unwrap().to_string().starts_with("url: expected"), "{url}");
+    }
+    assert!(webhooks.list(&cluster).is_empty());
+    broker.close().await.unwrap();
 }
