@@ -5,5 +5,5 @@ mod config;
 mod partition;
 
 pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
-pub use config::{Config, ConfigDefinition, ConfigError};
+pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};
