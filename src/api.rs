@@ -3,8 +3,11 @@
 //! A handler runs what must keep the order of requests (append, join) before it returns; what may
 //! wait (a sync, a rebalance, new records) is in the future it gives back.
 
+mod alter_configs;
 mod api_versions;
+mod broker_configs;
 mod cluster;
+mod configs;
 mod fetch;
 mod group_admin;
 mod groups;
@@ -74,6 +77,10 @@ pub fn dispatch(
         R::ListGroups(it) => now(group_admin::list(cluster, &it)),
         R::DeleteGroups(it) => later(group_admin::delete(cluster.clone(), it)),
         R::OffsetDelete(it) => later(group_admin::delete_offsets(cluster.clone(), it)),
+        R::DescribeConfigs(it) => now(configs::describe(cluster, it)),
+        R::ListConfigResources(it) => now(configs::list_resources(cluster, &it, version)),
+        R::AlterConfigs(it) => later(alter_configs::replace(cluster.clone(), it)),
+        R::IncrementalAlterConfigs(it) => later(alter_configs::change(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }
@@ -102,7 +109,10 @@ fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> Err
 fn topic_error(error: &topic::Error) -> ErrorCode {
     match error {
         topic::Error::InvalidName(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
-        topic::Error::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
+        topic::Error::InvalidPartitions(_) | topic::Error::NotAnIncrease { .. } => {
+            ErrorCode::INVALID_PARTITIONS
+        }
+        topic::Error::Synced(_) => ErrorCode::POLICY_VIOLATION,
         topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
         topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

@@ -1,12 +1,13 @@
 //! Requests in, answers out, through the broker as it is, on a directory of its own. Each crosses
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
+mod configs;
 mod groups;
 
 use super::{Outcome, dispatch, serves};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
-use crate::net::Session;
+use crate::api::Session;
 use crate::settings::Layer;
 use crate::topic::{Config, NewTopic, Topic};
 use std::sync::Arc;

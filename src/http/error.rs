@@ -60,10 +60,11 @@ impl From<crate::topic::Error> for ApiError {
     fn from(error: crate::topic::Error) -> Self {
         use crate::topic::Error;
         match error {
-            Error::InvalidName(_) | Error::InvalidPartitions(_) | Error::InvalidConfig(_) => {
-                Self::bad_request(error.to_string())
-            }
-            Error::Exists(_) => Self::conflict(error.to_string()),
+            Error::InvalidName(_)
+            | Error::InvalidPartitions(_)
+            | Error::NotAnIncrease { .. }
+            | Error::InvalidConfig(_) => Self::bad_request(error.to_string()),
+            Error::Exists(_) | Error::Synced(_) => Self::conflict(error.to_string()),
             Error::Unknown(_) => Self::not_found(error.to_string()),
             Error::Control(_) | Error::Storage(_) => Self::internal(error),
         }
