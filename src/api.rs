@@ -15,7 +15,7 @@ pub mod sasl;
 mod session;
 mod topics;
 
-pub use api_versions::{api_versions, serves, unsupported_version};
+pub use api_versions::{api_versions, served, serves, unsupported_version};
 pub use session::Session;
 
 use crate::cluster::Cluster;
