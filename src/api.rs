@@ -6,14 +6,19 @@
 mod api_versions;
 mod cluster;
 mod fetch;
+mod group_admin;
 mod groups;
 mod list_offsets;
 mod offsets;
+mod operations;
 mod produce;
 mod producers;
 pub mod sasl;
 mod session;
 mod topics;
+
+#[cfg(test)]
+mod tests;
 
 pub use api_versions::{api_versions, served, serves, unsupported_version};
 pub use session::Session;
@@ -54,7 +59,7 @@ pub fn dispatch(
         R::Metadata(it) => {
             later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
         }
-        R::DescribeCluster(_) => now(cluster::describe_cluster(cluster, session)),
+        R::DescribeCluster(it) => now(cluster::describe_cluster(cluster, session, &it)),
         R::FindCoordinator(it) => now(cluster::find_coordinator(session, it, version)),
         R::CreateTopics(it) => later(topics::create(cluster.clone(), it)),
         R::DeleteTopics(it) => later(topics::delete(cluster.clone(), it, version)),
@@ -65,6 +70,10 @@ pub fn dispatch(
         R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
         R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
+        R::DescribeGroups(it) => now(group_admin::describe(cluster, it, version)),
+        R::ListGroups(it) => now(group_admin::list(cluster, &it)),
+        R::DeleteGroups(it) => later(group_admin::delete(cluster.clone(), it)),
+        R::OffsetDelete(it) => later(group_admin::delete_offsets(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }

@@ -3,6 +3,7 @@
 use crate::broker::Broker;
 use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
+use crate::rest::Rest;
 use crate::settings::Settings;
 use crate::webhook::Webhooks;
 use crate::{console, ingest, manage, net, rest, webhook};
@@ -47,7 +48,8 @@ pub async fn run<F: Future<Output = Result<()>>>(
     };
     let ingest = Ingest::open(&broker).await?;
     let webhooks = Webhooks::open(&broker).await?;
-    let router = router(&context, &ingest, &webhooks);
+    let rest = Rest::open(&broker);
+    let router = router(&context, &ingest, &webhooks, &rest);
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
@@ -63,6 +65,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     }
     // Nobody may append while the logs close.
     tasks.shutdown().await;
+    rest.close().await;
     webhooks.close().await;
     broker.close().await
 }
@@ -84,12 +87,17 @@ fn reachable(address: SocketAddr) -> String {
     }
 }
 
-fn router(context: &Context, ingest: &Arc<Ingest>, webhooks: &Arc<Webhooks>) -> Router {
+fn router(
+    context: &Context,
+    ingest: &Arc<Ingest>,
+    webhooks: &Arc<Webhooks>,
+    rest: &Arc<Rest>,
+) -> Router {
     Router::new()
         .merge(manage::router(context.clone()))
         .merge(ingest::router(context.clone(), ingest.clone()))
         .merge(webhook::router(context.clone(), webhooks.clone()))
-        .merge(rest::router(context.clone()))
+        .merge(rest::router(context.clone(), rest.clone()))
         .merge(console::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)

@@ -7,7 +7,7 @@
 
 use super::{
     Commit, Committed, Deadlines, Description, Effect, Error, Group, Heartbeat, Join,
-    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX,
+    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX, TopicPartition,
 };
 use crate::clock;
 use crate::cluster::Shared;
@@ -125,6 +125,17 @@ impl Groups {
     /// Deletes a group without members, and its offsets.
     pub fn delete(&self, group: &str) -> impl Future<Output = Reply> + use<> {
         wait(self.submit(group, |machine, ticket, out| machine.delete(ticket, out)))
+    }
+
+    /// Forgets what a group committed for these partitions.
+    pub fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+    ) -> impl Future<Output = Reply> + use<> {
+        wait(self.submit(group, |machine, ticket, out| {
+            machine.delete_offsets(now(), &partitions, ticket, out);
+        }))
     }
 
     /// Whether there is such a group.
