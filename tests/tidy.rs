@@ -203,7 +203,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("group", &["clock", "cluster", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
-    ("consumer", &["clock", "cluster", "group", "topic"]),
+    ("consumer", &["clock", "cluster", "group", "id", "topic"]),
     // The Kafka listener.
     ("api", &["account", "broker", "clock", "cluster", "group", "id", "storage_error", "topic"]),
     ("net", &["api", "broker"]),
