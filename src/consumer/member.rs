@@ -85,7 +85,9 @@ pub enum Error {
     #[error("the group's coordinator refused: {0}")]
     Refused(group::Error),
     /// Nothing is committed for a partition, and nobody said where to start.
-    #[error("group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none")]
+    #[error(
+        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none"
+    )]
     NoOffset {
         /// The group.
         group: Str,
@@ -335,7 +337,8 @@ impl Shared {
             let place = claim.place();
             let Some(partition) = claim.topic.partition(claim.partition) else { continue };
             let Some(mut cursor) = cursors.get(&place) else { continue };
-            let (start, end) = (partition.log().log_start_offset(), partition.log().log_end_offset());
+            let (start, end) =
+                (partition.log().log_start_offset(), partition.log().log_end_offset());
             if !(start..=end).contains(&cursor.position) {
                 let reset = self.reset(claim).ok_or_else(|| self.no_offset(claim))?;
                 cursors.advance(&place, reset, clock::now());

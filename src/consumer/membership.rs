@@ -8,7 +8,9 @@
 //! ```
 
 use super::assignor::{RANGE, Subscriber, range};
-use super::subscription::{Partitions, read_assignment, read_topics, write_assignment, write_topics};
+use super::subscription::{
+    Partitions, read_assignment, read_topics, write_assignment, write_topics,
+};
 use crate::group::{Error, Heartbeat, Join, Joined, LeavingMember, Protocol, Reply, Sync};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +35,9 @@ enum Stage {
     Out,
     /// The coordinator forgot the group; it makes it anew, but not for a client in a hurry.
     Waiting,
-    Joined { assignments: Vec<(Str, Bytes)> },
+    Joined {
+        assignments: Vec<(Str, Bytes)>,
+    },
     Assigned,
     Ended(Error),
 }
@@ -266,11 +270,7 @@ mod tests {
     fn synced(partitions: &[i32]) -> Reply {
         let partitions = Partitions::from([("red".into(), partitions.to_vec())]);
         let assignment = write_assignment(partitions);
-        Reply::Synced(Synced {
-            protocol_type: CONSUMER.into(),
-            protocol: RANGE.into(),
-            assignment,
-        })
+        Reply::Synced(Synced { protocol_type: CONSUMER.into(), protocol: RANGE.into(), assignment })
     }
 
     /// A member "a" that reads red's partition 0 of 3 in generation 4, leading it with "b".

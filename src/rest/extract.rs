@@ -44,7 +44,11 @@ impl Params {
 
     /// How long to wait: as the body says, else the query, else `default`; never longer than
     /// [`WAIT_MAX`].
-    pub(super) fn timeout(&self, body_ms: Option<i64>, default: Duration) -> Result<Wait, ApiError> {
+    pub(super) fn timeout(
+        &self,
+        body_ms: Option<i64>,
+        default: Duration,
+    ) -> Result<Wait, ApiError> {
         let text = self.get("timeout").map(|text| {
             let invalid = |_| format!("timeout '{text}' is not a number of milliseconds");
             text.parse::<i64>().map_err(invalid).map_err(ApiError::bad_request)

@@ -56,7 +56,9 @@ impl FetchRequest {
         let mut seen = BTreeSet::new();
         places.retain(|place| seen.insert(place.clone()));
         match places.len() {
-            0 => Err(ApiError::bad_request("nothing to fetch: topic, partition and offset are missing")),
+            0 => Err(ApiError::bad_request(
+                "nothing to fetch: topic, partition and offset are missing",
+            )),
             1..=PLACES_MAX => Ok(places),
             count => {
                 let text = format!("{count} partitions are over the limit of {PLACES_MAX}");
@@ -110,8 +112,10 @@ pub(super) async fn fetch(
         for (at, read) in &reads {
             places[*at].offset = read.next;
         }
-        let mut more: FuturesUnordered<_> =
-            places.iter().map(|place| place.partition.past(place.offset.saturating_add(1))).collect();
+        let mut more: FuturesUnordered<_> = places
+            .iter()
+            .map(|place| place.partition.past(place.offset.saturating_add(1)))
+            .collect();
         // Time being up is not an error: nothing is the answer then.
         let _ = tokio::time::timeout(left, more.next()).await;
     }

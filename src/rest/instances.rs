@@ -138,7 +138,8 @@ impl Instances {
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.session().is_some());
         }
         if slots.len() >= INSTANCES_MAX {
-            let text = format!("the account has {INSTANCES_MAX} consumer instances, which is the limit");
+            let text =
+                format!("the account has {INSTANCES_MAX} consumer instances, which is the limit");
             return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_instances", text));
         }
         let slot = Arc::<Slot>::default();

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn headers_are_an_array_or_an_object() {
         let of = |json: &str| parse(json).unwrap().headers;
-        let array = of(r#"{"value":"","headers":[{"key":"a","value":"1"},{"key":"a","value":"2"}]}"#);
+        let array =
+            of(r#"{"value":"","headers":[{"key":"a","value":"1"},{"key":"a","value":"2"}]}"#);
         assert_eq!(array.len(), 2);
         assert_eq!(of(r#"{"value":"","headers":{"a":"1"}}"#), array[..1]);
         assert_eq!(of(r#"{"value":"","headers":null}"#), []);

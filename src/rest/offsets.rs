@@ -38,7 +38,11 @@ pub(super) async fn committed(
         true => committed.into_iter().map(|(place, offset)| answer(place, offset)).collect(),
         false => {
             let offset = |place: &TopicPartition| *committed.get(place).unwrap_or(&NO_OFFSET);
-            asked.into_iter().map(|place| (offset(&place), place)).map(|(offset, place)| answer(place, offset)).collect()
+            asked
+                .into_iter()
+                .map(|place| (offset(&place), place))
+                .map(|(offset, place)| answer(place, offset))
+                .collect()
         }
     }))
 }

@@ -32,7 +32,8 @@ pub(super) async fn from_path(
     params: Params,
 ) -> Result<Json<Metadata>, ApiError> {
     let key = params.get("key").map(str::to_owned);
-    let message = NewMessage { topic: Some(topic), key, value: value.into(), ..NewMessage::default() };
+    let message =
+        NewMessage { topic: Some(topic), key, value: value.into(), ..NewMessage::default() };
     let mut produced = produce(&shared.rest, &principal.cluster, vec![message]).await?;
     produced.pop().map(Json).ok_or_else(|| ApiError::internal("a produced message is missing"))
 }
@@ -125,7 +126,8 @@ async fn find_topics(
         }
         let topic = cluster.topic_or_auto_create(name).await?;
         if let Some(sync) = &topic.sync {
-            let text = format!("topic '{name}' belongs to sync '{sync}'; only its ingest writes to it");
+            let text =
+                format!("topic '{name}' belongs to sync '{sync}'; only its ingest writes to it");
             return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", text));
         }
         topics.insert(name.clone(), topic);
@@ -158,9 +160,8 @@ impl Share {
             return Err(ApiError::bad_request(text));
         }
         let (key, value) = (message.key.as_ref().map(String::as_bytes), &*message.value);
-        let append = |batch: &mut BatchBuilder| {
-            batch.append(timestamp, key, Some(value), &message.headers)
-        };
+        let append =
+            |batch: &mut BatchBuilder| batch.append(timestamp, key, Some(value), &message.headers);
         let fits = self.batches.last_mut().is_some_and(|batch| append(batch).is_ok());
         if !fits {
             let bytes_max = self.topic.config.max_message_bytes();

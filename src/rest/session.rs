@@ -42,14 +42,22 @@ impl Settings {
         let idle = idle.unwrap_or(IDLE_TIMEOUT_MS_DEFAULT);
         if !(1..=IDLE_TIMEOUT_MS_MAX).contains(&idle) {
             let expected = format!("1 to {IDLE_TIMEOUT_MS_MAX}");
-            return Err(invalid("kafka-session-timeout-ms", idle.to_string().as_bytes(), &expected));
+            return Err(invalid(
+                "kafka-session-timeout-ms",
+                idle.to_string().as_bytes(),
+                &expected,
+            ));
         }
         let idle_timeout = Duration::from_millis(idle);
         Ok(Self { auto_commit: on.then_some(interval), reset, idle_timeout })
     }
 }
 
-fn parse<T: FromStr>(headers: &HeaderMap, name: &str, expected: &str) -> Result<Option<T>, ApiError> {
+fn parse<T: FromStr>(
+    headers: &HeaderMap,
+    name: &str,
+    expected: &str,
+) -> Result<Option<T>, ApiError> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let text = value.to_str().ok().map(|text| text.trim().to_ascii_lowercase());
     match text.and_then(|text| text.parse().ok()) {

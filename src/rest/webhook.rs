@@ -51,14 +51,34 @@ pub(super) async fn produce(
 
 /// Headers that HTTP, browsers and proxies put there: they say nothing about the event.
 const STANDARD: &[&str] = &[
-    "authorization", "cache-control", "connection", "cookie", "date", "dnt", "expect", "forwarded",
-    "from", "host", "keep-alive", "max-forwards", "origin", "pragma", "priority", "range",
-    "referer", "te", "trailer", "transfer-encoding", "upgrade", "upgrade-insecure-requests",
-    "user-agent", "via", "x-real-ip",
+    "authorization",
+    "cache-control",
+    "connection",
+    "cookie",
+    "date",
+    "dnt",
+    "expect",
+    "forwarded",
+    "from",
+    "host",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "priority",
+    "range",
+    "referer",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "x-real-ip",
 ];
 /// The same by family.
-const STANDARD_PREFIXES: &[&str] =
-    &["accept", "content-", "if-", "proxy-", "sec-", "x-forwarded-"];
+const STANDARD_PREFIXES: &[&str] = &["accept", "content-", "if-", "proxy-", "sec-", "x-forwarded-"];
 
 /// The sender's own headers, in order, repeated ones too.
 fn own_headers(headers: &HeaderMap) -> Vec<RecordHeader> {
