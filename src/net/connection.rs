@@ -189,7 +189,8 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
         return Err(Hangup::Unserved { key: header.key, version });
     }
     let request = Request::read(header.key, header.version, &mut input).map_err(malformed)?;
-    input.finish().map_err(malformed)?;
+    // What follows the request is ignored, as Kafka does: librdkafka pads Metadata for all topics
+    // (its issue 5049).
     match request {
         Request::ApiVersions(request) => {
             let response = api::api_versions(session, request, version);
