@@ -233,8 +233,9 @@ def delete():
 
 def password():
     errors = []
-    wrong = AdminClient({**BASE, "sasl.password": "wrong", "error_cb": errors.append})
-    error_code(lambda: wrong.list_topics(timeout=3))
+    wrong = AdminClient({**BASE, "sasl.password": "wrong", "error_cb": errors.append,
+                         "reconnect.backoff.ms": 1000})
+    wrong.poll(WAIT_S)
     codes = [error.code() for error in errors]
     expect("authentication error", KafkaError._AUTHENTICATION in codes, True)
 
