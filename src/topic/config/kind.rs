@@ -83,7 +83,7 @@ fn not_a(kind: &str) -> String {
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(number: T, min: T, max: T) -> Result<(), String> {
-    if !(number >= min) {
+    if number.is_nan() || number < min {
         return Err(format!("Value must be at least {min}"));
     }
     match number <= max {
