@@ -15,15 +15,18 @@ mod list_offsets;
 mod offsets;
 mod operations;
 mod produce;
+mod producers;
+pub mod sasl;
+mod session;
 mod topics;
 
 #[cfg(test)]
 mod tests;
 
 pub use api_versions::{api_versions, serves, unsupported_version};
+pub use session::Session;
 
 use crate::cluster::Cluster;
-use crate::net::Session;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -68,6 +71,7 @@ pub fn dispatch(
         R::Heartbeat(it) => later(groups::heartbeat(cluster, it)),
         R::LeaveGroup(it) => later(groups::leave(cluster, it, version)),
         R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
+        R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
         R::DescribeGroups(it) => now(group_admin::describe(cluster, it, version)),
         R::ListGroups(it) => now(group_admin::list(cluster, &it)),
@@ -93,8 +97,11 @@ fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) 
 /// The code that tells a client about a failed log, and a line that tells the operator.
 fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> ErrorCode {
     let code = storage_error::code(error);
-    if code != ErrorCode::OFFSET_OUT_OF_RANGE {
-        tracing::error!("{topic}-{partition}: {error}");
+    match code {
+        ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::CORRUPT_MESSAGE => {
+            tracing::error!("{topic}-{partition}: {error}");
+        }
+        _ => tracing::debug!("{topic}-{partition}: {error}"),
     }
     code
 }

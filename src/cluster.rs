@@ -8,6 +8,7 @@ use crate::group::Groups;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
 
@@ -20,6 +21,8 @@ pub struct Shared {
     pub control: Control,
     /// The data directory's logs.
     pub volume: Volume,
+    /// Gives out producer ids.
+    pub producer_ids: Arc<ProducerIds>,
     /// Groups, offsets and record state.
     pub state: State,
     /// Deadlines of groups.
@@ -65,8 +68,16 @@ impl Cluster {
 
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        self.topics.delete(name).await?;
+        let id = self.topics.delete(name).await?;
         self.groups.forget_topic(name).await;
+        // The rows of records begin with their topic's id. If they stay, for whatever reason,
+        // nobody reads them: a new topic has a new id.
+        let state = self.shared.state.clone();
+        let forgotten =
+            tokio::task::spawn_blocking(move || state.remove_prefix(&state.records, &id)).await;
+        if let Ok(Err(error)) = forgotten {
+            tracing::warn!("the record state of '{name}' stays: {error}");
+        }
         Ok(())
     }
 }

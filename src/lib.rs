@@ -22,4 +22,5 @@ pub mod settings;
 pub mod state;
 pub mod storage_error;
 pub mod topic;
+pub mod txn;
 pub mod webhook;

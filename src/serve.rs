@@ -1,9 +1,9 @@
 //! A broker with all its doors open: binds, serves, and closes in order.
 
-use crate::broker::{Broker, Principal};
-use crate::cluster::Cluster;
+use crate::broker::Broker;
 use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
+use crate::rest::Rest;
 use crate::settings::Settings;
 use crate::webhook::Webhooks;
 use crate::{console, ingest, manage, net, rest, webhook};
@@ -48,10 +48,12 @@ pub async fn run<F: Future<Output = Result<()>>>(
     };
     let ingest = Ingest::open(&broker).await?;
     let webhooks = Webhooks::open(&broker).await?;
-    let router = router(&context, &ingest, &webhooks);
+    let rest = Rest::open(&broker);
+    let router = router(&context, &ingest, &webhooks, &rest);
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
+    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));
@@ -63,6 +65,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     }
     // Nobody may append while the logs close.
     tasks.shutdown().await;
+    rest.close().await;
     webhooks.close().await;
     broker.close().await
 }
@@ -84,12 +87,17 @@ fn reachable(address: SocketAddr) -> String {
     }
 }
 
-fn router(context: &Context, ingest: &Arc<Ingest>, webhooks: &Arc<Webhooks>) -> Router {
+fn router(
+    context: &Context,
+    ingest: &Arc<Ingest>,
+    webhooks: &Arc<Webhooks>,
+    rest: &Arc<Rest>,
+) -> Router {
     Router::new()
         .merge(manage::router(context.clone()))
         .merge(ingest::router(context.clone(), ingest.clone()))
         .merge(webhook::router(context.clone(), webhooks.clone()))
-        .merge(rest::router(context.clone()))
+        .merge(rest::router(context.clone(), rest.clone()))
         .merge(console::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -102,28 +110,4 @@ async fn no_such_path(uri: Uri) -> ApiError {
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let text = format!("{method} is not possible at {}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-}
-
-/// The account of `tidelog dev`, and its credential: made at the first start in a directory, and
-/// the same ever after.
-pub async fn dev_account(broker: &Broker) -> Result<(Principal, String)> {
-    const PASSWORD: &str = "dev_password";
-    const USERNAME: &str = "dev_username";
-    let control = &broker.shared.control;
-    let stored = (control.setting(USERNAME).await?, control.setting(PASSWORD).await?);
-    if let (Some(username), Some(password)) = stored
-        && let Some(principal) = broker.authenticate(&username, password.as_bytes())
-    {
-        return Ok((principal, password));
-    }
-    let (cluster, secret): (Arc<Cluster>, _) = match broker.cluster_by_name(net::DEV_ACCOUNT) {
-        Some(cluster) => {
-            let secret = broker.create_credential(&cluster).await?;
-            (cluster, secret)
-        }
-        None => broker.create_account(net::DEV_ACCOUNT).await?,
-    };
-    control.set_setting(USERNAME, &secret.username).await?;
-    control.set_setting(PASSWORD, &secret.password).await?;
-    Ok((Principal { username: secret.username, cluster }, secret.password))
 }

@@ -13,6 +13,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Commits that may wait for the writer; submitting beyond it waits.
 const QUEUE_MAX: usize = 4096;
+/// Rows removed at a time.
+const REMOVE_ROWS_MAX: usize = 10_000;
 /// The store's block cache.
 const CACHE_BYTES: u64 = 32 << 20;
 
@@ -70,6 +72,19 @@ impl State {
         let mut batch = self.db.batch();
         insert(&mut batch, keyspace, changes);
         batch.commit()
+    }
+
+    /// Removes every row of a keyspace whose key begins with `prefix`.
+    pub fn remove_prefix(&self, keyspace: &Keyspace, prefix: &[u8]) -> fjall::Result<()> {
+        loop {
+            let keys = keyspace.prefix(prefix).take(REMOVE_ROWS_MAX);
+            let keys = keys.map(|row| Ok((row.key()?.to_vec(), None)));
+            let changes = keys.collect::<fjall::Result<Changes>>()?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            self.apply(keyspace, changes)?;
+        }
     }
 
     /// Syncs everything applied so far.

@@ -4,7 +4,7 @@
 //! 0 to 2 carry a message format that is gone: librdkafka up to 2.11.0 takes a higher minimum as
 //! "no compression" (KAFKA-18659). A request in these versions is hung up on, as Kafka does.
 
-use crate::net::Session;
+use super::Session;
 use std::ops::RangeInclusive;
 use tidelog_protocol::messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use tidelog_protocol::{ApiKey, ErrorCode};
@@ -30,6 +30,7 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DeleteTopics,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::InitProducerId,
     ApiKey::SaslAuthenticate,
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,

@@ -3,9 +3,9 @@
 //! Unlike Kafka: a client is told the address it reached, so the same broker works from the host,
 //! a container and another machine without configuration.
 
+use super::Session;
 use super::{operations, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
-use crate::net::Session;
 use crate::topic::{self, LEADER_EPOCH, Topic};
 use std::sync::Arc;
 use tidelog_protocol::messages::{

@@ -147,5 +147,13 @@ fn check(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
         let text = "a producer may not send control batches or log append time";
         return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
     }
+    if attributes.is_transactional() {
+        let text = "a transactional batch outside of a transaction";
+        return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, text));
+    }
+    if batch.header().has_producer() && batch.header().base_sequence < 0 {
+        let text = "an idempotent producer's batch needs a sequence number";
+        return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
+    }
     Ok(batch)
 }

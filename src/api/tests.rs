@@ -4,10 +4,10 @@
 mod configs;
 mod groups;
 
-use super::{Outcome, dispatch, serves};
+use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
-use crate::net::Session;
+
 use crate::settings::Layer;
 use crate::topic::{Config, NewTopic, Topic};
 use std::sync::Arc;

@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 /// A refusal or failure as a client sees it:
-/// `{"error": "<sentence>", "code": "<stable code>", "status": <number>}`.
+/// `{"result": "Error", "error": "<sentence>", "code": "<stable code>", "status": <number>}`.
+/// The code is ours; the rest is what clients of Upstash's REST API read.
 #[derive(Debug)]
 pub struct ApiError {
     /// The HTTP status.
@@ -87,7 +88,9 @@ impl From<tidelog_storage::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status.as_u16();
-        let body = json!({ "error": self.message, "code": self.code, "status": status });
+        let body = json!({
+            "result": "Error", "error": self.message, "code": self.code, "status": status,
+        });
         let mut response = (self.status, axum::Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = axum::http::HeaderValue::from_static("Basic realm=\"tidelog\"");

@@ -310,7 +310,8 @@ impl Catalog {
     }
 
     /// Deletes a topic and its records. Readers that hold some of them may finish.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+    /// Gives the topic's id.
+    pub async fn delete(&self, name: &str) -> Result<Uuid, Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         {
@@ -322,7 +323,7 @@ impl Catalog {
         blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
         self.control.remove_topic(&self.account, name).await?;
         self.changes.send_modify(|count| *count += 1);
-        Ok(())
+        Ok(topic.id)
     }
 
     fn publish(&self, topic: Topic) -> Arc<Topic> {

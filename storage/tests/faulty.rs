@@ -399,6 +399,8 @@ impl File for Opened {
         let whole = failed.is_ok() && state.random.below(4) > 0;
         let written = match (&failed, whole) {
             (_, true) => bytes.len(),
+            // An interrupted write did nothing, or it would be a short one.
+            (Err(error), _) if error.kind() == ErrorKind::Interrupted => 0,
             (Err(_), _) => state.random.below(bytes.len() as u64) as usize,
             (Ok(()), _) => 1 + state.random.below(bytes.len() as u64) as usize,
         };

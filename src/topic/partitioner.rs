@@ -1,5 +1,5 @@
 //! The partition of a key, as Kafka's Java client picks it, so that a record's events keep their
-//! order whoever produces them.
+//! order whoever produces them. Every front end that writes records picks partitions here.
 
 /// The partition that `key` belongs to, of the `partitions` (at least one) a topic has.
 pub fn partition_for(key: &[u8], partitions: i32) -> i32 {
