@@ -3,6 +3,7 @@
 
 mod configs;
 mod groups;
+mod partitions;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
