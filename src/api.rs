@@ -27,7 +27,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
-pub use api_versions::{api_versions, serves, unsupported_version};
+pub use api_versions::{api_versions, served, serves, unsupported_version};
 pub use session::Session;
 
 use crate::cluster::Cluster;

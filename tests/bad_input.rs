@@ -27,7 +27,7 @@ const RECORD: &str = "/v1/syncs/sync_1a107d79/collections/contact/records/003";
 
 impl Accepted {
     fn new(dir: &Path) -> Self {
-        let tidelog = Tidelog::dev(dir);
+        let tidelog = Tidelog::dev_without_auto_create(dir);
         let http = Http::dev(&tidelog.ready);
         http.put("/v1/syncs/sync_1a107d79", r#"{"collections":{"contact":{},"lead":{}}}"#).json();
         assert_eq!(http.put(RECORD, r#"{"a":1}"#).json()["event"], "inserted");

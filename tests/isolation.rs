@@ -18,7 +18,7 @@ const RECORD: &str = "/v1/syncs/sync_1a107d79/collections/contact/records/003";
 #[test]
 fn a_second_account_sees_nothing_over_any_door() {
     let dir = tempfile::tempdir().unwrap();
-    let tidelog = Tidelog::dev(dir.path());
+    let tidelog = Tidelog::dev_without_auto_create(dir.path());
     let owner = Http::dev(&tidelog.ready);
     let (topic_id, webhook) = fill(&tidelog.ready, &owner);
 

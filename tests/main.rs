@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
 
 mod bad_input;
+mod docs;
 mod first_light;
 mod isolation;
 mod restart;

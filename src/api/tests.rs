@@ -8,7 +8,6 @@ mod partitions;
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
-
 use crate::settings::Layer;
 use crate::topic::{Config, NewTopic, Topic};
 use std::sync::Arc;

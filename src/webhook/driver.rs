@@ -1,9 +1,9 @@
 //! Delivers one webhook: feeds [`Delivery`] and carries out what it decides.
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
-//! run: nothing is queued beside them. While an endpoint seems to be down, and until it has answered
-//! once, its attempts go one at a time and among those of others like it, so that they keep nobody
-//! else waiting.
+//! run: nothing is queued beside them. Until an endpoint has accepted a record, and again when it
+//! seems to be down, its attempts go one at a time. What is up, new or down waits only for its
+//! like.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};
@@ -11,7 +11,8 @@ use super::instance::Webhook;
 use super::message::Message;
 use super::reader::{self, Fetch, Fetched};
 use super::sender::{Answer, Endpoint, Sender};
-use super::subscription::Subscription;
+use super::status::Standing;
+use super::subscription::{Subscription, TopicPartition};
 use super::window::Window;
 use crate::clock;
 use futures_util::StreamExt;
@@ -35,7 +36,7 @@ pub(super) struct Driver {
     /// Ends the fetch of a source.
     fetching: HashMap<Source, AbortHandle>,
     window: Arc<Window>,
-    /// Taken by attempts at an endpoint that is down.
+    /// Taken by attempts that go one at a time.
     turn: Arc<Semaphore>,
     /// Why the webhook ends, if it does.
     gone: Option<String>,
@@ -150,24 +151,29 @@ impl Driver {
         let committed = committed(&self.webhook.cluster, &self.webhook.group()).await;
         for source in change.came {
             let Some(at) = self.subscription.get(source) else { continue };
-            let Some(partition) = at.partition() else { continue };
-            let (first, end) = (partition.log().log_start_offset(), partition.high_watermark());
-            let from = match committed.get(&(at.topic.name.clone(), at.index)) {
-                Some(offset) if (first..=end).contains(offset) => *offset,
-                None => first,
-                Some(offset) => {
-                    let (id, topic, index) = (&self.webhook.id, &at.topic.name, at.index);
-                    tracing::warn!(
-                        "webhook {id}: {topic}-{index} has offsets {first} to {end}, the cursor \
-                         stood at {offset} and goes to {first}"
-                    );
-                    first
-                }
-            };
-            if committed.get(&(at.topic.name.clone(), at.index)) != Some(&from) {
+            let stored = committed.get(&(at.topic.name.clone(), at.index)).copied();
+            let Some(from) = self.first_offset(at, stored) else { continue };
+            if stored != Some(from) {
                 self.cursor.set(source, from);
             }
             self.delivery.assign(source, from, &mut self.effects);
+        }
+    }
+
+    /// Where a partition is read from: its committed offset, if the log still has it.
+    fn first_offset(&self, at: &TopicPartition, committed: Option<i64>) -> Option<i64> {
+        let partition = at.partition()?;
+        let (first, end) = (partition.log().log_start_offset(), partition.high_watermark());
+        match committed {
+            Some(offset) if !(first..=end).contains(&offset) => {
+                let (id, topic, index) = (&self.webhook.id, &at.topic.name, at.index);
+                tracing::warn!(
+                    "webhook {id}: {topic}-{index} has offsets {first} to {end}, the cursor \
+                     stood at {offset} and goes to {first}"
+                );
+                Some(first)
+            }
+            committed => Some(committed.unwrap_or(first)),
         }
     }
 
@@ -191,18 +197,15 @@ impl Driver {
     }
 
     fn send(&mut self, id: AttemptId, attempt: u32, message: Arc<Message>) {
-        let down = self.webhook.status.lock().is_down();
-        let turn = self.turn.clone();
         let (webhook, sender) = (self.webhook.clone(), self.sender.clone());
+        let turn = self.turn.clone();
         self.attempts.push(Box::pin(async move {
-            let (_turn, _permit);
-            match down {
-                true => {
-                    _turn = turn.acquire_owned().await;
-                    _permit = sender.probe().await;
-                }
-                false => _permit = sender.permit().await,
-            }
+            let standing = || webhook.status.lock().standing();
+            let _turn = match standing() {
+                Standing::Up => None,
+                Standing::New | Standing::Down => Some(turn.acquire().await),
+            };
+            let _permit = sender.permit(standing()).await;
             let endpoint = Endpoint {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,
@@ -234,7 +237,7 @@ impl Driver {
                 }
             }
         }
-        self.window.set_down(status.is_down());
+        self.window.set_down(status.standing() == Standing::Down);
         drop(status);
         self.delivery.outcome(clock::now(), id, answer.outcome, jitter(), &mut self.effects);
     }

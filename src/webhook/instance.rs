@@ -26,6 +26,8 @@ pub(super) struct Webhook {
     /// Why it does not deliver, if it does not.
     pub(super) disabled: Mutex<Option<String>>,
     pub(super) status: Mutex<Status>,
+    /// Held while the webhook is started or stopped.
+    pub(super) switching: tokio::sync::Mutex<()>,
     running: Mutex<Option<Running>>,
 }
 
@@ -72,6 +74,7 @@ impl Webhook {
             cluster,
             disabled: Mutex::default(),
             status: Mutex::default(),
+            switching: tokio::sync::Mutex::default(),
             running: Mutex::default(),
         })
     }

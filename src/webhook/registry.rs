@@ -22,8 +22,8 @@ pub struct Webhooks {
     sender: Arc<Sender>,
     control: Control,
     by_id: RwLock<BTreeMap<String, Arc<Webhook>>>,
-    /// Held while webhooks come, go, start or stop.
-    editing: tokio::sync::Mutex<()>,
+    /// Held while a webhook is created, so that an account has no more than it may.
+    creating: tokio::sync::Mutex<()>,
 }
 
 /// Why a webhook cannot be created.
@@ -53,7 +53,7 @@ impl Webhooks {
             sender: Arc::new(Sender::new(policy).context("the HTTP client of webhooks")?),
             control: broker.shared.control.clone(),
             by_id: RwLock::default(),
-            editing: tokio::sync::Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
         };
         let rows = webhooks.control.webhooks().await.context("webhooks")?;
         forget_deleted(broker, &rows.iter().map(|row| group_name(&row.id)).collect()).await;
@@ -74,9 +74,13 @@ impl Webhooks {
 
     /// Stops delivering.
     pub async fn close(&self) {
-        let _editing = self.editing.lock().await;
+        let _creating = self.creating.lock().await;
         let all: Vec<_> = self.by_id.read().values().cloned().collect();
-        join_all(all.iter().map(|webhook| webhook.stop())).await;
+        let stop = async |webhook: &Webhook| {
+            let _switching = webhook.switching.lock().await;
+            webhook.stop().await;
+        };
+        join_all(all.iter().map(|webhook| stop(webhook))).await;
     }
 
     /// The webhooks of an account, by id.
@@ -98,7 +102,7 @@ impl Webhooks {
         definition: Definition,
     ) -> Result<Arc<Webhook>, Error> {
         definition.check(self.sender.policy())?;
-        let _editing = self.editing.lock().await;
+        let _creating = self.creating.lock().await;
         if self.list(cluster).len() >= WEBHOOKS_MAX {
             return Err(Error::Count);
         }
@@ -118,7 +122,7 @@ impl Webhooks {
 
     /// Starts a disabled webhook, or one that waits for its next attempt, at its cursor.
     pub(super) async fn enable(&self, webhook: &Arc<Webhook>) -> Result<()> {
-        let _editing = self.editing.lock().await;
+        let _switching = webhook.switching.lock().await;
         let (account, id) = (&webhook.cluster.account.id, &webhook.id);
         if !self.by_id.read().contains_key(id) {
             return Ok(()); // deleted meanwhile
@@ -132,7 +136,7 @@ impl Webhooks {
 
     /// Stops a webhook for good, and forgets its cursor.
     pub(super) async fn delete(&self, webhook: &Webhook) -> Result<()> {
-        let _editing = self.editing.lock().await;
+        let _switching = webhook.switching.lock().await;
         self.control.remove_webhook(&webhook.cluster.account.id, &webhook.id).await?;
         self.by_id.write().remove(&webhook.id);
         webhook.stop().await;
@@ -163,12 +167,17 @@ async fn start_at_end(webhook: &Webhook) -> Result<()> {
 
 /// Removes the cursors that a crash left of webhooks that were being created or deleted.
 async fn forget_deleted(broker: &Broker, known: &HashSet<String>) {
-    let ours = group_name(ID_PREFIX) + "_";
     for cluster in broker.clusters() {
         for (group, _) in cluster.groups.list() {
-            if group.starts_with(&ours) && !known.contains(&*group) {
+            if is_ours(&group) && !known.contains(&*group) {
                 cluster.groups.delete(&group).await;
             }
         }
     }
+}
+
+/// Whether a group's name is as we make them: other names are somebody's own.
+fn is_ours(group: &str) -> bool {
+    let digits = group.strip_prefix(&(group_name(ID_PREFIX) + "_")).unwrap_or_default();
+    digits.len() == 16 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

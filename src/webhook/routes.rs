@@ -150,7 +150,8 @@ async fn enable(
 ) -> Result<Json<Shown>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
     webhooks.enable(&webhook).await.map_err(ApiError::internal)?;
-    Ok(Json(Shown::from(&*webhook)))
+    // It may have been deleted meanwhile.
+    Ok(Json(Shown::from(&*find(&webhooks, &account, &id)?)))
 }
 
 /// `DELETE /v1/webhooks/{id}`

@@ -8,6 +8,7 @@
 use super::delivery::Outcome;
 use super::message::Message;
 use super::signature::Secret;
+use super::status::Standing;
 use super::target::Policy;
 use crate::{clock, http_client};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -23,8 +24,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 pub(super) struct Sender {
     client: reqwest::Client,
     policy: Policy,
-    attempts: Semaphore,
-    probes: Semaphore,
+    up: Semaphore,
+    new: Semaphore,
+    down: Semaphore,
 }
 
 /// How an attempt ended, and what to tell the webhook's owner if it failed.
@@ -41,10 +43,12 @@ pub(super) struct Endpoint<'a> {
     pub(super) secret: &'a Secret,
 }
 
-/// Attempts that run at once at endpoints that answer.
-const ATTEMPTS_MAX: usize = 512;
-/// Attempts that run at once at endpoints that do not: they may take long and come to nothing.
-const PROBES_MAX: usize = 256;
+/// Attempts that run at once, by the endpoint's standing: one that is down takes long to say so,
+/// one that is new may be. Each attempt is a connection, so their sum has to stay well below the
+/// usual limit of 1024 open files.
+const UP_MAX: usize = 256;
+const NEW_MAX: usize = 256;
+const DOWN_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte of the connection to the last of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,18 +66,18 @@ impl Sender {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()?;
-        let (attempts, probes) = (Semaphore::new(ATTEMPTS_MAX), Semaphore::new(PROBES_MAX));
-        Ok(Self { client, policy, attempts, probes })
+        let [up, new, down] = [UP_MAX, NEW_MAX, DOWN_MAX].map(Semaphore::new);
+        Ok(Self { client, policy, up, new, down })
     }
 
-    /// Room for an attempt, among those of all webhooks.
-    pub(super) async fn permit(&self) -> SemaphorePermit<'_> {
-        self.attempts.acquire().await.expect("the semaphore is never closed")
-    }
-
-    /// Room for an attempt at an endpoint that seems to be down.
-    pub(super) async fn probe(&self) -> SemaphorePermit<'_> {
-        self.probes.acquire().await.expect("the semaphore is never closed")
+    /// Room for an attempt, among those of all webhooks whose endpoints are known alike.
+    pub(super) async fn permit(&self, standing: Standing) -> SemaphorePermit<'_> {
+        let permits = match standing {
+            Standing::Up => &self.up,
+            Standing::New => &self.new,
+            Standing::Down => &self.down,
+        };
+        permits.acquire().await.expect("the semaphore is never closed")
     }
 
     /// What may be called.
@@ -237,6 +241,15 @@ mod tests {
         assert_eq!(retry_after(503, "soon"), None);
         assert_eq!(retry_after(503, "-1"), None);
         assert_eq!(retry_after(500, "120"), None);
+    }
+
+    #[tokio::test]
+    async fn the_resolver_judges_this_machine_as_the_policy_does() {
+        for (allow_private, want) in [(false, false), (true, true)] {
+            let resolver = Resolver(Policy { allow_private, https_only: false });
+            let found = resolver.resolve("localhost".parse().unwrap()).await;
+            assert_eq!(found.is_ok(), want);
+        }
     }
 
     #[test]

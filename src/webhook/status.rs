@@ -47,6 +47,17 @@ pub(super) struct Failure {
     attempt: u32,
 }
 
+/// What is known of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing has been sent to it.
+    New,
+    /// It accepts what it is sent, or most of it.
+    Up,
+    /// It seems to be down as a whole.
+    Down,
+}
+
 /// Between two lines of the log about failures of one endpoint.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -80,9 +91,13 @@ impl Status {
         });
     }
 
-    /// Whether the endpoint as a whole seems to be down, or has yet to show that it is not.
-    pub(super) fn is_down(&self) -> bool {
-        self.delivered == 0 || self.consecutive_failures >= IN_FLIGHT_MAX as u64
+    /// What the attempts so far say of the endpoint.
+    pub(super) fn standing(&self) -> Standing {
+        match (self.delivered, self.consecutive_failures) {
+            (0, 0) => Standing::New,
+            (1.., failures) if failures < IN_FLIGHT_MAX as u64 => Standing::Up,
+            _ => Standing::Down,
+        }
     }
 }
 

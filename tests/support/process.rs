@@ -22,6 +22,9 @@ pub(crate) struct Ready {
     pub admin_token: String,
 }
 
+/// A free port.
+const ANY: &str = "127.0.0.1:0";
+
 /// A running Tidelog. Killed when dropped.
 pub(crate) struct Tidelog {
     child: Child,
@@ -32,15 +35,24 @@ pub(crate) struct Tidelog {
 impl Tidelog {
     /// `tidelog dev` on this directory and free ports.
     pub(crate) fn dev(dir: &Path) -> Self {
-        Self::dev_at(dir, "127.0.0.1:0", "127.0.0.1:0")
+        Self::start(command(dir), ANY, ANY)
     }
 
     /// `tidelog dev` on this directory and these addresses.
     pub(crate) fn dev_at(dir: &Path, kafka: &str, http: &str) -> Self {
-        let mut child = command(dir)
-            .args(["dev", "--kafka-listen", kafka, "--http-listen", http, "--output", "json"])
-            .spawn()
-            .unwrap();
+        Self::start(command(dir), kafka, http)
+    }
+
+    /// `tidelog dev` that creates no topic because a client asked about it.
+    pub(crate) fn dev_without_auto_create(dir: &Path) -> Self {
+        let mut command = command(dir);
+        command.env("TIDELOG_AUTO_CREATE_TOPICS", "false");
+        Self::start(command, ANY, ANY)
+    }
+
+    fn start(mut command: Command, kafka: &str, http: &str) -> Self {
+        let listen = ["--kafka-listen", kafka, "--http-listen", http];
+        let mut child = command.arg("dev").args(listen).args(["--output", "json"]).spawn().unwrap();
         let log = gather_log(&mut child);
         let first = first_line(&mut child);
         let ready = serde_json::from_str(&first)

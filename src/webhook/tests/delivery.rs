@@ -78,6 +78,28 @@ async fn a_dead_endpoint_does_not_delay_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_fails_holds_up_no_other_key_and_no_other_partition() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 2).await;
+    let mut endpoint = Endpoint::start(|headers| match headers["tidelog-key"].as_bytes() {
+        b"poison" => Reply::Status(500),
+        _ => Reply::Status(200),
+    })
+    .await;
+    let webhook = rig.webhook(&endpoint.url, "events", "beginning").await;
+    rig.produce("events", 0, &numbered("poison", 0..2)).await;
+    for number in 0..100 {
+        let records = numbered(&format!("k{number}"), number..number + 1);
+        rig.produce("events", number as i32 % 2, &records).await;
+    }
+    let delivered = endpoint.delivered(100).await;
+    assert!(delivered.iter().all(|it| it.header("tidelog-key") != "poison"));
+    rig.webhooks.close().await;
+    assert_eq!(rig.cursor(&webhook).await, [0, 50], "the cursor does not pass what failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_at_the_end_leaves_out_what_was_there_and_nothing_after() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::open(dir.path()).await;

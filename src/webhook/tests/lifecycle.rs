@@ -2,6 +2,9 @@
 
 use super::endpoint::{Endpoint, Reply};
 use super::{Rig, numbered};
+use crate::broker::Broker;
+use crate::settings::Layer;
+use crate::webhook::Webhooks;
 use crate::webhook::cursor::commit;
 use crate::webhook::subscription::TopicPartition;
 use std::sync::Arc;
@@ -51,6 +54,26 @@ async fn what_was_not_acknowledged_comes_again_after_a_crash_under_the_same_id()
     let after = endpoint.delivered(2).await;
     assert_eq!(after[0].id(), before.id());
     assert_eq!(after.iter().map(|it| it.body.as_str()).collect::<Vec<_>>(), ["0", "1"]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_set_back_is_delivered_again_under_the_same_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 1).await;
+    let mut endpoint = Endpoint::answering(200).await;
+    let webhook = rig.webhook(&endpoint.url, "events", "beginning").await;
+    rig.produce("events", 0, &numbered("a", 0..5)).await;
+    let first = endpoint.delivered(5).await;
+    webhook.stop().await;
+    assert_eq!(rig.cursor(&webhook).await, [5]);
+    let topic = rig.cluster.topics.get("events").unwrap();
+    let back = vec![(TopicPartition { topic, index: 0 }, 2)];
+    commit(&rig.cluster, &webhook.group(), back).await.unwrap();
+    rig.webhooks.enable(&webhook).await.unwrap();
+    let again = endpoint.delivered(3).await;
+    assert!(again.iter().map(|it| it.id()).eq(first[2..].iter().map(|it| it.id())));
     rig.close().await;
 }
 
@@ -141,7 +164,7 @@ async fn what_a_crash_left_of_a_webhook_is_removed_at_the_next_start() {
     let rig = Rig::open(dir.path()).await;
     rig.topic("events", 1).await;
     let topic = rig.cluster.topics.get("events").unwrap();
-    for group in ["webhook.wh_0123456789abcdef", "webhook.mine"] {
+    for group in ["webhook.wh_0123456789abcdef", "webhook.wh_mine"] {
         let at = vec![(TopicPartition { topic: topic.clone(), index: 0 }, 0)];
         commit(&rig.cluster, group, at).await.unwrap();
     }
@@ -152,6 +175,23 @@ async fn what_a_crash_left_of_a_webhook_is_removed_at_the_next_start() {
     let groups = rig.cluster.groups.list();
     let names: Vec<String> = groups.iter().map(|(name, _)| name.to_string()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-    assert!(names.contains(&kept) && names.contains(&"webhook.mine".to_owned()));
+    assert!(names.contains(&kept) && names.contains(&"webhook.wh_mine".to_owned()));
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn production_sends_nothing_in_the_clear_or_to_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let layer = Layer { data_dir: Some(dir.path().to_owned()), ..Layer::default() };
+    let (broker, _) = Broker::open(layer.settings(false).unwrap()).await.unwrap();
+    let (cluster, _) = broker.create_account("acme").await.unwrap();
+    let webhooks = Webhooks::open(&broker).await.unwrap();
+    for url in ["http://example.com/", "https://127.0.0.1/", "https://localhost/", "https://[::1]/"]
+    {
+        let text = format!(r#"{{"url":"{url}","topics":["*"]}}"#);
+        let created = webhooks.create(&cluster, serde_json::from_str(&text).unwrap()).await;
+        assert!(created.err().unwrap().to_string().starts_with("url: expected"), "{url}");
+    }
+    assert!(webhooks.list(&cluster).is_empty());
+    broker.close().await.unwrap();
 }
