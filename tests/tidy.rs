@@ -205,7 +205,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
     // The Kafka listener.
-    ("api", &["account", "broker", "clock", "cluster", "group", "id", "storage_error", "topic"]),
+    (
+        "api",
+        &[
+            "account",
+            "broker",
+            "clock",
+            "cluster",
+            "group",
+            "id",
+            "settings",
+            "storage_error",
+            "topic",
+        ],
+    ),
     ("net", &["api", "broker"]),
     // The front ends, and what they stand on.
     ("http", &["broker", "topic"]),
