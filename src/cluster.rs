@@ -68,16 +68,16 @@ impl Cluster {
 
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let id = self.topics.delete(name).await?;
-        self.groups.forget_topic(name).await;
-        // The rows of records begin with their topic's id. If they stay, for whatever reason,
-        // nobody reads them: a new topic has a new id.
-        let state = self.shared.state.clone();
-        let forgotten =
-            tokio::task::spawn_blocking(move || state.remove_prefix(&state.records, &id)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!("the record state of '{name}' stays: {error}");
-        }
-        Ok(())
+        let forget = async |id: tidelog_protocol::Uuid| {
+            self.groups.forget_topic(name).await;
+            // The rows of records begin with their topic's id. If they stay, for whatever reason,
+            // nobody reads them: a new topic has a new id.
+            let state = self.shared.state.clone();
+            let work = move || state.remove_prefix(&state.records, &id);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+                tracing::warn!("the record state of '{name}' stays: {error}");
+            }
+        };
+        self.topics.delete(name, forget).await
     }
 }

@@ -53,7 +53,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
-    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
+    tasks.spawn(crate::retention::enforce(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));

@@ -27,7 +27,7 @@ impl Server {
         let (broker, _) = Broker::open(settings).await.unwrap();
         let deadlines = broker.shared.deadlines.clone();
         tokio::spawn(async move { deadlines.run().await });
-        let (principal, password) = crate::serve::dev_account(&broker).await.unwrap();
+        let (principal, password) = broker.dev_account().await.unwrap();
         let context = Context { broker: broker.clone(), url: "".into(), kafka: "".into() };
         let rest = Rest::open(&broker);
         let router = crate::manage::router(context.clone()).merge(router(context, rest.clone()));

@@ -310,8 +310,9 @@ impl Catalog {
     }
 
     /// Deletes a topic and its records. Readers that hold some of them may finish.
-    /// Gives the topic's id.
-    pub async fn delete(&self, name: &str) -> Result<Uuid, Error> {
+    /// `forget` is run with its id once nobody can find it, and before another topic can have its
+    /// name.
+    pub async fn delete(&self, name: &str, forget: impl AsyncFnOnce(Uuid)) -> Result<(), Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         {
@@ -323,7 +324,8 @@ impl Catalog {
         blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
         self.control.remove_topic(&self.account, name).await?;
         self.changes.send_modify(|count| *count += 1);
-        Ok(topic.id)
+        forget(topic.id).await;
+        Ok(())
     }
 
     fn publish(&self, topic: Topic) -> Arc<Topic> {

@@ -1,5 +1,7 @@
 //! The types of configs, and Kafka's words for a value that is not of its type.
 
+use std::cmp::Ordering;
+
 /// What a config may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -83,7 +85,8 @@ fn not_a(kind: &str) -> String {
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(number: T, min: T, max: T) -> Result<(), String> {
-    if !(number >= min) {
+    // Neither holds for what is not a number.
+    if !matches!(number.partial_cmp(&min), Some(Ordering::Greater | Ordering::Equal)) {
         return Err(format!("Value must be at least {min}"));
     }
     match number <= max {
