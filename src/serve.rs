@@ -48,7 +48,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     };
     let ingest = Ingest::open(&broker).await?;
     let webhooks = Webhooks::open(&broker).await?;
-    let rest = Rest::open(&broker);
+    let rest = Rest::open(&broker).await;
     let router = router(&context, &ingest, &webhooks, &rest);
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
