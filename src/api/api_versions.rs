@@ -65,9 +65,12 @@ pub fn serves(key: ApiKey, version: i16) -> bool {
         && (key != ApiKey::Produce || version >= PRODUCE_MIN)
 }
 
-/// Every API that is served, with the versions that are listed.
+/// Every API that is served, with the versions that are answered.
 pub fn served() -> impl Iterator<Item = (ApiKey, RangeInclusive<i16>)> {
-    SERVED.iter().map(|key| (*key, key.versions()))
+    SERVED.iter().map(|&key| match key {
+        ApiKey::Produce => (key, PRODUCE_MIN..=*key.versions().end()),
+        key => (key, key.versions()),
+    })
 }
 
 fn listed(key: ApiKey) -> ApiVersion {
