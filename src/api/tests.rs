@@ -5,9 +5,9 @@ mod configs;
 mod groups;
 
 use super::{Outcome, dispatch, serves};
+use crate::api::Session;
 use crate::broker::Broker;
 use crate::cluster::Cluster;
-use crate::api::Session;
 use crate::settings::Layer;
 use crate::topic::{Config, NewTopic, Topic};
 use std::sync::Arc;
