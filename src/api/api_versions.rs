@@ -65,6 +65,14 @@ pub fn serves(key: ApiKey, version: i16) -> bool {
         && (key != ApiKey::Produce || version >= PRODUCE_MIN)
 }
 
+/// Every API that is served, with the versions that are answered.
+pub fn served() -> impl Iterator<Item = (ApiKey, RangeInclusive<i16>)> {
+    SERVED.iter().map(|&key| match key {
+        ApiKey::Produce => (key, PRODUCE_MIN..=*key.versions().end()),
+        key => (key, key.versions()),
+    })
+}
+
 fn listed(key: ApiKey) -> ApiVersion {
     let versions: RangeInclusive<i16> = key.versions();
     ApiVersion { api_key: key as i16, min_version: *versions.start(), max_version: *versions.end() }
