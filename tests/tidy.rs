@@ -198,12 +198,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
-    ("topic", &["broker", "clock", "control", "state"]),
+    ("topic", &["clock", "control"]),
     ("txn", &["control"]),
     ("group", &["clock", "cluster", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
+    ("retention", &["broker", "clock", "state", "topic"]),
     // The Kafka listener.
     (
         "api",
@@ -224,7 +225,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["broker", "topic"]),
     ("manage", &["account", "http", "id", "topic"]),
     ("ingest", &["broker", "clock", "cluster", "consumer", "control", "http", "state", "topic"]),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "id", "topic"]),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "topic"]),
     (
         "webhook",
         &[
