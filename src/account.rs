@@ -31,6 +31,8 @@ pub struct Secret {
     pub password: String,
 }
 
+/// The account of `tidelog dev`, and of its clients without credentials.
+pub const DEV_ACCOUNT: &str = "dev";
 /// Bytes of an account name.
 const NAME_BYTES_MAX: usize = 64;
 

@@ -3,24 +3,39 @@
 //! A handler runs what must keep the order of requests (append, join) before it returns; what may
 //! wait (a sync, a rebalance, new records) is in the future it gives back.
 
+mod access;
+mod alter_configs;
 mod api_versions;
+mod broker_configs;
 mod cluster;
+mod configs;
 mod fetch;
+mod group_admin;
 mod groups;
 mod list_offsets;
+mod logs;
 mod offsets;
+mod operations;
+mod partitions;
+mod placement;
 mod produce;
 mod producers;
+pub mod sasl;
+mod session;
 mod topics;
 
-pub use api_versions::{api_versions, serves, unsupported_version};
+#[cfg(test)]
+mod tests;
+
+pub use api_versions::{api_versions, served, serves, unsupported_version};
+pub use session::Session;
 
 use crate::cluster::Cluster;
-use crate::net::Session;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
+use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
 use tidelog_protocol::{ErrorCode, Request, Response};
 
 /// What becomes of a request.
@@ -52,7 +67,7 @@ pub fn dispatch(
         R::Metadata(it) => {
             later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
         }
-        R::DescribeCluster(_) => now(cluster::describe_cluster(cluster, session)),
+        R::DescribeCluster(it) => now(cluster::describe_cluster(cluster, session, &it)),
         R::FindCoordinator(it) => now(cluster::find_coordinator(session, it, version)),
         R::CreateTopics(it) => later(topics::create(cluster.clone(), it)),
         R::DeleteTopics(it) => later(topics::delete(cluster.clone(), it, version)),
@@ -63,6 +78,28 @@ pub fn dispatch(
         R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
         R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
+        R::DescribeGroups(it) => now(group_admin::describe(cluster, it, version)),
+        R::ListGroups(it) => now(group_admin::list(cluster, &it)),
+        R::DeleteGroups(it) => later(group_admin::delete(cluster.clone(), it)),
+        R::OffsetDelete(it) => later(group_admin::delete_offsets(cluster.clone(), it)),
+        R::DescribeConfigs(it) => now(configs::describe(cluster, it)),
+        R::ListConfigResources(it) => now(configs::list_resources(cluster, &it, version)),
+        R::AlterConfigs(it) => later(alter_configs::replace(cluster.clone(), it)),
+        R::IncrementalAlterConfigs(it) => later(alter_configs::change(cluster.clone(), it)),
+        R::CreatePartitions(it) => later(partitions::create(cluster.clone(), it)),
+        R::DescribeTopicPartitions(it) => now(partitions::describe(cluster, it)),
+        R::DeleteRecords(it) => later(logs::delete_records(cluster.clone(), it)),
+        R::OffsetForLeaderEpoch(it) => now(logs::offset_for_leader_epoch(cluster, it)),
+        R::DescribeLogDirs(it) => now(logs::describe_dirs(cluster, it)),
+        R::ElectLeaders(it) => now(placement::elect_leaders(cluster, it)),
+        R::AlterPartitionReassignments(it) => now(placement::alter_reassignments(cluster, it)),
+        R::ListPartitionReassignments(_) => now(ListPartitionReassignmentsResponse::default()),
+        R::DescribeQuorum(it) => now(placement::describe_quorum(session, it)),
+        R::DescribeAcls(_) => now(access::describe_acls()),
+        R::CreateAcls(it) => now(access::create_acls(&it)),
+        R::DeleteAcls(it) => now(access::delete_acls(&it)),
+        R::DescribeClientQuotas(_) => now(access::describe_quotas()),
+        R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }
@@ -91,7 +128,10 @@ fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> Err
 fn topic_error(error: &topic::Error) -> ErrorCode {
     match error {
         topic::Error::InvalidName(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
-        topic::Error::InvalidPartitions(_) => ErrorCode::INVALID_PARTITIONS,
+        topic::Error::InvalidPartitions(_) | topic::Error::NotAnIncrease { .. } => {
+            ErrorCode::INVALID_PARTITIONS
+        }
+        topic::Error::Synced(_) => ErrorCode::POLICY_VIOLATION,
         topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
         topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

@@ -1,6 +1,6 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
-use crate::account::{self, Account, Credentials, Secret};
+use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
 use crate::cluster::{Cluster, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
@@ -152,6 +152,30 @@ impl Broker {
         self.shared.control.add_credential(&credential).await?;
         self.credentials.insert(credential);
         Ok(secret)
+    }
+
+    /// The account of `tidelog dev`, its credential and password: made at the first start in a
+    /// directory, and the same ever after.
+    pub async fn dev_account(&self) -> Result<(Principal, String)> {
+        const PASSWORD: &str = "dev_password";
+        const USERNAME: &str = "dev_username";
+        let control = &self.shared.control;
+        let stored = (control.setting(USERNAME).await?, control.setting(PASSWORD).await?);
+        if let (Some(username), Some(password)) = stored
+            && let Some(principal) = self.authenticate(&username, password.as_bytes())
+        {
+            return Ok((principal, password));
+        }
+        let (cluster, secret) = match self.cluster_by_name(DEV_ACCOUNT) {
+            Some(cluster) => {
+                let secret = self.create_credential(&cluster).await?;
+                (cluster, secret)
+            }
+            None => self.create_account(DEV_ACCOUNT).await?,
+        };
+        control.set_setting(USERNAME, &secret.username).await?;
+        control.set_setting(PASSWORD, &secret.password).await?;
+        Ok((Principal { username: secret.username, cluster }, secret.password))
     }
 
     /// Waits for a failure after which the process must end, and says what failed.

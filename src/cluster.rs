@@ -4,7 +4,7 @@
 
 use crate::account::Account;
 use crate::control::Control;
-use crate::group::Groups;
+use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
@@ -48,7 +48,12 @@ impl Cluster {
     /// A cluster with nothing in it yet.
     pub fn new(account: Account, shared: Shared) -> Self {
         let topics = Catalog::new(&account.id, shared.control.clone(), shared.volume.clone());
-        let groups = Groups::new(&account.id, &shared);
+        let options = group::Options {
+            initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
+            ..Default::default()
+        };
+        let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
+        let groups = Groups::new(&account.id, options, state, deadlines);
         Self { account, topics, groups, shared }
     }
 
@@ -68,16 +73,16 @@ impl Cluster {
 
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let id = self.topics.delete(name).await?;
-        self.groups.forget_topic(name).await;
-        // The rows of records begin with their topic's id. If they stay, for whatever reason,
-        // nobody reads them: a new topic has a new id.
-        let state = self.shared.state.clone();
-        let forgotten =
-            tokio::task::spawn_blocking(move || state.remove_prefix(&state.records, &id)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!("the record state of '{name}' stays: {error}");
-        }
-        Ok(())
+        let forget = async |id: tidelog_protocol::Uuid| {
+            self.groups.forget_topic(name).await;
+            // The rows of records begin with their topic's id. If they stay, for whatever reason,
+            // nobody reads them: a new topic has a new id.
+            let state = self.shared.state.clone();
+            let work = move || state.remove_prefix(&state.records, &id);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+                tracing::warn!("the record state of '{name}' stays: {error}");
+            }
+        };
+        self.topics.delete(name, forget).await
     }
 }

@@ -3,11 +3,8 @@
 mod connection;
 mod frames;
 mod parts;
-mod sasl;
-mod session;
 
-pub use session::{DEV_ACCOUNT, Session};
-
+use crate::api::Session;
 use crate::broker::Broker;
 use std::sync::Arc;
 use tokio::net::TcpListener;

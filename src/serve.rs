@@ -1,9 +1,9 @@
 //! A broker with all its doors open: binds, serves, and closes in order.
 
-use crate::broker::{Broker, Principal};
-use crate::cluster::Cluster;
+use crate::broker::Broker;
 use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
+use crate::rest::Rest;
 use crate::settings::Settings;
 use crate::webhook::Webhooks;
 use crate::{console, ingest, manage, net, rest, webhook};
@@ -36,6 +36,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     ready: impl FnOnce(Ready) -> F,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    raise_descriptor_limit();
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
     let (broker, admin_token) = Broker::open(settings).await?;
@@ -48,11 +49,12 @@ pub async fn run<F: Future<Output = Result<()>>>(
     };
     let ingest = Ingest::open(&broker).await?;
     let webhooks = Webhooks::open(&broker).await?;
-    let router = router(&context, &ingest, &webhooks);
+    let rest = Rest::open(&broker).await;
+    let router = router(&context, &ingest, &webhooks, &rest);
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
-    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
+    tasks.spawn(crate::retention::enforce(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));
@@ -64,8 +66,20 @@ pub async fn run<F: Future<Output = Result<()>>>(
     }
     // Nobody may append while the logs close.
     tasks.shutdown().await;
+    rest.close().await;
     webhooks.close().await;
     broker.close().await
+}
+
+/// Connections and open segments each take a descriptor, and the usual soft limit of 1,024 is for
+/// programs that use `select`; what the hard limit allows is ours to use.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit on open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {
@@ -85,12 +99,17 @@ fn reachable(address: SocketAddr) -> String {
     }
 }
 
-fn router(context: &Context, ingest: &Arc<Ingest>, webhooks: &Arc<Webhooks>) -> Router {
+fn router(
+    context: &Context,
+    ingest: &Arc<Ingest>,
+    webhooks: &Arc<Webhooks>,
+    rest: &Arc<Rest>,
+) -> Router {
     Router::new()
         .merge(manage::router(context.clone()))
         .merge(ingest::router(context.clone(), ingest.clone()))
         .merge(webhook::router(context.clone(), webhooks.clone()))
-        .merge(rest::router(context.clone()))
+        .merge(rest::router(context.clone(), rest.clone()))
         .merge(console::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -103,28 +122,4 @@ async fn no_such_path(uri: Uri) -> ApiError {
 async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let text = format!("{method} is not possible at {}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
-}
-
-/// The account of `tidelog dev`, and its credential: made at the first start in a directory, and
-/// the same ever after.
-pub async fn dev_account(broker: &Broker) -> Result<(Principal, String)> {
-    const PASSWORD: &str = "dev_password";
-    const USERNAME: &str = "dev_username";
-    let control = &broker.shared.control;
-    let stored = (control.setting(USERNAME).await?, control.setting(PASSWORD).await?);
-    if let (Some(username), Some(password)) = stored
-        && let Some(principal) = broker.authenticate(&username, password.as_bytes())
-    {
-        return Ok((principal, password));
-    }
-    let (cluster, secret): (Arc<Cluster>, _) = match broker.cluster_by_name(net::DEV_ACCOUNT) {
-        Some(cluster) => {
-            let secret = broker.create_credential(&cluster).await?;
-            (cluster, secret)
-        }
-        None => broker.create_account(net::DEV_ACCOUNT).await?,
-    };
-    control.set_setting(USERNAME, &secret.username).await?;
-    control.set_setting(PASSWORD, &secret.password).await?;
-    Ok((Principal { username: secret.username, cluster }, secret.password))
 }

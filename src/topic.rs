@@ -3,9 +3,9 @@
 mod catalog;
 mod config;
 mod partition;
-mod retention;
+mod partitioner;
 
 pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
-pub use config::{Config, ConfigDefinition, ConfigError};
+pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};
-pub use retention::enforce_retention;
+pub use partitioner::partition_for;

@@ -1,34 +1,33 @@
-//! Topics pushed to HTTP endpoints: the parts that need no IO.
+//! Topics pushed to HTTP endpoints.
 //!
 //! A webhook is a consumer group whose cursor is the group's committed offsets. [`delivery`]
 //! decides what is sent when and how far the cursor may move, [`retry`] how long a failed record
 //! waits, [`signature`] how a receiver knows that a request is ours, and [`target`] which
-//! addresses we may be made to call.
+//! addresses we may be made to call; none of them does IO. `driver` carries out what they decide,
+//! one task a webhook.
+//!
+//! **Every record is delivered at least once, in the order of its key, with the same
+//! `webhook-id` each time; and no endpoint slows another down.**
 
+mod cursor;
+mod definition;
 pub mod delivery;
+mod driver;
+mod instance;
+mod message;
+mod reader;
+mod registry;
 pub mod retry;
+mod routes;
+mod sender;
 pub mod signature;
+mod status;
+mod subscription;
 pub mod target;
+mod window;
 
-use crate::broker::Broker;
-use crate::http::Context;
-use axum::Router;
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
-/// The webhooks of every account, delivering.
-pub struct Webhooks;
-
-impl Webhooks {
-    /// Starts every stored webhook.
-    pub async fn open(_broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self))
-    }
-
-    /// Stops delivering.
-    pub async fn close(&self) {}
-}
-
-/// The routes of `/v1/webhooks`.
-pub fn router(context: Context, _webhooks: Arc<Webhooks>) -> Router {
-    Router::new().with_state(context)
-}
+pub use registry::Webhooks;
+pub use routes::router;

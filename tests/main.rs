@@ -1,1 +1,11 @@
+//! Tidelog from outside: one binary for all of its tests.
 
+#![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
+
+mod bad_input;
+mod docs;
+mod first_light;
+mod isolation;
+mod restart;
+mod support;
+mod tidy;

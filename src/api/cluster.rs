@@ -3,13 +3,13 @@
 //! Unlike Kafka: a client is told the address it reached, so the same broker works from the host,
 //! a container and another machine without configuration.
 
-use super::topic_error;
+use super::Session;
+use super::{operations, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
-use crate::net::Session;
 use crate::topic::{self, LEADER_EPOCH, Topic};
 use std::sync::Arc;
 use tidelog_protocol::messages::{
-    DescribeClusterBroker, DescribeClusterResponse, FindCoordinatorRequest,
+    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse, FindCoordinatorRequest,
     FindCoordinatorResponse, FoundCoordinator, MetadataRequest, MetadataRequestTopic,
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
@@ -23,7 +23,7 @@ pub(super) async fn metadata(
     version: i16,
 ) -> MetadataResponse {
     let everything = |topics: &Vec<_>| version == 0 && topics.is_empty();
-    let topics = match request.topics.filter(|topics| !everything(topics)) {
+    let mut topics: Vec<_> = match request.topics.filter(|topics| !everything(topics)) {
         None => cluster.topics.all().iter().map(|topic| describe(topic)).collect(),
         Some(asked) => {
             let mut topics = Vec::with_capacity(asked.len());
@@ -33,6 +33,10 @@ pub(super) async fn metadata(
             topics
         }
     };
+    for topic in topics.iter_mut().filter(|topic| topic.error_code.is_none()) {
+        topic.topic_authorized_operations =
+            operations::asked(operations::TOPIC, request.include_topic_authorized_operations);
+    }
     let (host, port) = advertised;
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
@@ -44,6 +48,10 @@ pub(super) async fn metadata(
         cluster_id: Some(cluster.account.cluster_id.as_str().into()),
         controller_id: NODE_ID,
         topics,
+        cluster_authorized_operations: operations::asked(
+            operations::CLUSTER,
+            request.include_cluster_authorized_operations,
+        ),
         ..Default::default()
     }
 }
@@ -95,8 +103,32 @@ fn describe(topic: &Topic) -> MetadataResponseTopic {
     }
 }
 
-/// Answers DescribeCluster.
-pub(super) fn describe_cluster(cluster: &Cluster, session: &Session) -> DescribeClusterResponse {
+/// Who is asked about, in DescribeCluster (KIP-919).
+const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
+
+/// Answers DescribeCluster. As any broker, this one does not answer for controllers.
+pub(super) fn describe_cluster(
+    cluster: &Cluster,
+    session: &Session,
+    request: &DescribeClusterRequest,
+) -> DescribeClusterResponse {
+    let failed = |error_code, text: &'static str| DescribeClusterResponse {
+        error_code,
+        error_message: Some(Str::from_static(text)),
+        ..Default::default()
+    };
+    match request.endpoint_type {
+        BROKERS => {}
+        CONTROLLERS => {
+            let text = "this is a broker's endpoint, not a controller's";
+            return failed(ErrorCode::MISMATCHED_ENDPOINT_TYPE, text);
+        }
+        _ => {
+            let text = "endpoints are of type 1, brokers, or 2, controllers";
+            return failed(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, text);
+        }
+    }
     let (host, port) = session.advertised.clone();
     DescribeClusterResponse {
         cluster_id: cluster.account.cluster_id.as_str().into(),
@@ -107,6 +139,10 @@ pub(super) fn describe_cluster(cluster: &Cluster, session: &Session) -> Describe
             port: i32::from(port),
             ..Default::default()
         }],
+        cluster_authorized_operations: operations::asked(
+            operations::CLUSTER,
+            request.include_cluster_authorized_operations,
+        ),
         ..Default::default()
     }
 }

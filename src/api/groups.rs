@@ -1,9 +1,9 @@
 //! JoinGroup, SyncGroup, Heartbeat, LeaveGroup: wire structs in, the group's machine, wire structs
 //! out.
 
+use super::Session;
 use crate::cluster::Cluster;
 use crate::group::{Error, Heartbeat, Join, LeavingMember, Protocol, Reply, Sync};
-use crate::net::Session;
 use crate::{clock, id};
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::{

@@ -1,5 +1,6 @@
 //! CreateTopics and DeleteTopics.
 
+use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
 use super::topic_error;
 use crate::cluster::Cluster;
 use crate::topic::{Config, Error, NewTopic, Topic};
@@ -12,10 +13,6 @@ use tidelog_protocol::messages::{
 use tidelog_protocol::{ErrorCode, Str};
 
 type Refusal = (ErrorCode, String);
-
-/// Where a config's value comes from, as DescribeConfigs counts it.
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_DEFAULT: i8 = 5;
 
 /// Creates topics; each is ready for records when it is answered.
 pub(super) async fn create(
@@ -102,9 +99,10 @@ fn result(
     partitions: i32,
     config: &Config,
 ) -> CreatableTopicResult {
-    let configs = config.all().map(|(name, value, is_set)| CreatableTopicConfigs {
-        name: Str::from_static(name),
+    let configs = config.all().map(|(definition, value, is_set)| CreatableTopicConfigs {
+        name: Str::from_static(definition.name),
         value: Some(value.into()),
+        read_only: !definition.honoured,
         config_source: if is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
         ..Default::default()
     });

@@ -1,7 +1,7 @@
 //! `tidelog dev`: a broker on a laptop or in CI, with an account to use at once.
 
 use super::{Common, Output};
-use crate::serve::{Ready, dev_account, run};
+use crate::serve::{Ready, run};
 use crate::settings::Layer;
 use anyhow::Result;
 use clap::Args;
@@ -26,7 +26,7 @@ impl Dev {
         let settings = self.layer.over(Layer::from_file(self.config.as_deref())?).settings(true)?;
         let data_dir = settings.data_dir.clone();
         let ready = async |ready: Ready| {
-            let (principal, password) = dev_account(&ready.broker).await?;
+            let (principal, password) = ready.broker.dev_account().await?;
             let Ready { kafka, http, admin_token, .. } = ready;
             let (account, username) = (&principal.cluster.account.name, &principal.username);
             match self.common.output {

@@ -18,7 +18,7 @@ pub struct Read {
 /// Bytes a batch may take once it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
-/// Reads at most about `bytes_max` bytes and exactly at most `records_max` records that are durable,
+/// Reads records that are durable: about `bytes_max` bytes and at most `records_max` of them,
 /// always one if there is one. Decompresses, and may read the disk: not for an async worker.
 ///
 /// # Errors
@@ -62,6 +62,18 @@ pub fn read(
         read.next = end;
     }
     Ok(read)
+}
+
+/// The offset of the first durable record with a timestamp at or after `timestamp_ms`. Reads the
+/// disk: not for an async worker.
+pub fn offset_for_time(partition: &Partition, timestamp_ms: i64) -> storage::Result<Option<i64>> {
+    let Some((base_offset, _)) = partition.log().offset_for_time(timestamp_ms)? else {
+        return Ok(None);
+    };
+    // The log knows the batch; which of its records it is takes a look inside.
+    let batch = read(partition, base_offset, 1, usize::MAX)?;
+    let first = batch.records.iter().find(|record| record.timestamp >= timestamp_ms);
+    Ok(Some(first.map_or(base_offset, |record| record.offset)))
 }
 
 /// Like [`read`], off the async workers; when there is nothing yet, waits for records up to

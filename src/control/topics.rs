@@ -41,6 +41,18 @@ impl Control {
         Ok(())
     }
 
+    /// Stores a topic's partitions and configs.
+    pub async fn update_topic(&self, row: &TopicRow) -> Result<()> {
+        sqlx::query("UPDATE topic SET partitions = ?, configs = ? WHERE account = ? AND name = ?")
+            .bind(row.partitions)
+            .bind(&row.configs)
+            .bind(&row.account)
+            .bind(&row.name)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Removes a topic.
     pub async fn remove_topic(&self, account: &str, name: &str) -> Result<()> {
         sqlx::query("DELETE FROM topic WHERE account = ? AND name = ?")

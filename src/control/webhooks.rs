@@ -49,6 +49,16 @@ impl Control {
         Ok(())
     }
 
+    /// Notes that a webhook delivers.
+    pub async fn enable_webhook(&self, account: &str, id: &str) -> Result<()> {
+        sqlx::query("UPDATE webhook SET disabled = NULL WHERE account = ? AND id = ?")
+            .bind(account)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// Removes a webhook.
     pub async fn remove_webhook(&self, account: &str, id: &str) -> Result<()> {
         sqlx::query("DELETE FROM webhook WHERE account = ? AND id = ?")

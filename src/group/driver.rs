@@ -7,10 +7,9 @@
 
 use super::{
     Commit, Committed, Deadlines, Description, Effect, Error, Group, Heartbeat, Join,
-    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX,
+    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX, TopicPartition,
 };
 use crate::clock;
-use crate::cluster::Shared;
 use crate::state::State;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -57,18 +56,8 @@ fn now() -> Now {
 
 impl Groups {
     /// No groups yet.
-    pub fn new(account: &str, shared: &Shared) -> Self {
-        let options = Options {
-            initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
-            ..Options::default()
-        };
-        Self {
-            account: account.to_owned(),
-            state: shared.state.clone(),
-            deadlines: shared.deadlines.clone(),
-            options,
-            slots: Mutex::default(),
-        }
+    pub fn new(account: &str, options: Options, state: State, deadlines: Deadlines) -> Self {
+        Self { account: account.to_owned(), state, deadlines, options, slots: Mutex::default() }
     }
 
     /// Rebuilds the groups from their records; called at start.
@@ -125,6 +114,17 @@ impl Groups {
     /// Deletes a group without members, and its offsets.
     pub fn delete(&self, group: &str) -> impl Future<Output = Reply> + use<> {
         wait(self.submit(group, |machine, ticket, out| machine.delete(ticket, out)))
+    }
+
+    /// Forgets what a group committed for these partitions.
+    pub fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: Vec<TopicPartition>,
+    ) -> impl Future<Output = Reply> + use<> {
+        wait(self.submit(group, |machine, ticket, out| {
+            machine.delete_offsets(now(), &partitions, ticket, out);
+        }))
     }
 
     /// Whether there is such a group.

@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 /// A refusal or failure as a client sees it:
-/// `{"error": "<sentence>", "code": "<stable code>", "status": <number>}`.
+/// `{"result": "Error", "error": "<sentence>", "code": "<stable code>", "status": <number>}`.
+/// The code is ours; the rest is what clients of Upstash's REST API read.
 #[derive(Debug)]
 pub struct ApiError {
     /// The HTTP status.
@@ -59,10 +60,11 @@ impl From<crate::topic::Error> for ApiError {
     fn from(error: crate::topic::Error) -> Self {
         use crate::topic::Error;
         match error {
-            Error::InvalidName(_) | Error::InvalidPartitions(_) | Error::InvalidConfig(_) => {
-                Self::bad_request(error.to_string())
-            }
-            Error::Exists(_) => Self::conflict(error.to_string()),
+            Error::InvalidName(_)
+            | Error::InvalidPartitions(_)
+            | Error::NotAnIncrease { .. }
+            | Error::InvalidConfig(_) => Self::bad_request(error.to_string()),
+            Error::Exists(_) | Error::Synced(_) => Self::conflict(error.to_string()),
             Error::Unknown(_) => Self::not_found(error.to_string()),
             Error::Control(_) | Error::Storage(_) => Self::internal(error),
         }
@@ -86,7 +88,9 @@ impl From<tidelog_storage::Error> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status.as_u16();
-        let body = json!({ "error": self.message, "code": self.code, "status": status });
+        let body = json!({
+            "result": "Error", "error": self.message, "code": self.code, "status": status,
+        });
         let mut response = (self.status, axum::Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let challenge = axum::http::HeaderValue::from_static("Basic realm=\"tidelog\"");

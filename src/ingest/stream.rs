@@ -10,13 +10,13 @@ use super::event::{Kind, NewEvent};
 use super::json::{self, Object};
 use super::mapping;
 use super::name::RecordId;
-use super::partition::partition_for;
+
 use super::patch;
 use super::state::{self, Rows};
 use super::sync::{Defined, Sync};
 use crate::clock;
 use crate::state::State;
-use crate::topic::{Partition, Topic};
+use crate::topic::{Partition, Topic, partition_for};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -1,8 +1,7 @@
 //! How an account's clients connect: what the console and scripts ask.
 
+use crate::account::DEV_ACCOUNT;
 use crate::http::{Account, ApiError, Context, Json};
-use crate::net::DEV_ACCOUNT;
-use crate::serve::dev_account;
 use axum::extract::State;
 use serde_json::{Value, json};
 
@@ -20,7 +19,7 @@ pub(super) async fn connection(
     };
     let password = match settings.dev && cluster.account.name == DEV_ACCOUNT {
         true => {
-            let (dev, password) = dev_account(&context.broker).await.map_err(ApiError::internal)?;
+            let (dev, password) = context.broker.dev_account().await.map_err(ApiError::internal)?;
             (dev.username == principal.username).then_some(password)
         }
         false => None,

@@ -6,9 +6,8 @@
 
 use super::frames::{FRAME_BYTES_MAX, Frame, FrameError, Frames, UNAUTHENTICATED_BYTES_MAX};
 use super::parts::Parts;
-use super::sasl::{self, Sasl};
-use super::session::Session;
-use crate::api::{self, Outcome, Pending};
+use crate::api::sasl::{self, Sasl};
+use crate::api::{self, Outcome, Pending, Session};
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -189,8 +188,7 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
         return Err(Hangup::Unserved { key: header.key, version });
     }
     let request = Request::read(header.key, header.version, &mut input).map_err(malformed)?;
-    // What follows the request is ignored, as Kafka does: librdkafka pads Metadata for all topics
-    // (its issue 5049).
+    // Like Kafka, bytes left over are ignored: librdkafka leaves three after a null list of topics.
     match request {
         Request::ApiVersions(request) => {
             let response = api::api_versions(session, request, version);

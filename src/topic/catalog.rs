@@ -13,7 +13,8 @@ use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 use tokio::sync::watch;
 
-/// A topic and its partitions.
+/// A topic and its partitions, as they are at a moment: a change publishes another.
+#[derive(Clone)]
 pub struct Topic {
     /// Kafka's topic name.
     pub name: String,
@@ -31,6 +32,29 @@ impl Topic {
     /// The partition with this index, if there is one.
     pub fn partition(&self, index: i32) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    /// Opens these partitions, which come next, or none of them.
+    fn add_partitions(
+        &mut self,
+        volume: &storage::Volume,
+        account: &str,
+        indexes: std::ops::Range<i32>,
+    ) -> storage::Result<()> {
+        let options = self.config.partition_options();
+        let before = self.partitions.len();
+        for index in indexes {
+            let dir =
+                PathBuf::from("accounts").join(account).join(format!("{}-{index}", self.name));
+            match Partition::open(volume, &dir, self.id, options) {
+                Ok(partition) => self.partitions.push(partition),
+                Err(error) => {
+                    self.partitions.drain(before..).for_each(discard);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -61,6 +85,21 @@ pub enum Error {
     /// A config that is unknown or has no such value.
     #[error(transparent)]
     InvalidConfig(#[from] ConfigError),
+    /// A topic only grows.
+    #[error(
+        "The topic {name} currently has {partitions} partition(s); {asked} would not be an increase."
+    )]
+    NotAnIncrease {
+        /// The topic.
+        name: String,
+        /// How many partitions it has.
+        partitions: usize,
+        /// How many were asked for.
+        asked: i32,
+    },
+    /// A sync's topic does not grow: the state it compares with is kept by partition.
+    #[error("topic '{0}' is fed by a sync, and growing it would move its keys")]
+    Synced(String),
     /// There is one already.
     #[error("topic '{0}' already exists")]
     Exists(String),
@@ -207,9 +246,73 @@ impl Catalog {
         }
     }
 
+    /// Changes what is set on a topic, stored when this returns; with `dry_run`, only checks.
+    /// Segments that are being written keep the size they were opened with until a restart.
+    pub async fn configure(
+        &self,
+        name: &str,
+        change: impl FnOnce(&Config) -> Result<Config, ConfigError>,
+        dry_run: bool,
+    ) -> Result<(), Error> {
+        let _editing = self.editing.lock().await;
+        let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
+        let config = change(&topic.config)?;
+        if dry_run || config == topic.config {
+            return Ok(());
+        }
+        let topic = Topic { config, ..Topic::clone(&topic) };
+        self.control.update_topic(&self.row(&topic)).await?;
+        self.publish(topic);
+        Ok(())
+    }
+
+    /// Adds partitions, so that there are `count`; with `dry_run`, only checks.
+    pub async fn grow(&self, name: &str, count: i32, dry_run: bool) -> Result<(), Error> {
+        let _editing = self.editing.lock().await;
+        let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
+        let partitions = topic.partitions.len();
+        let have = i32::try_from(partitions).unwrap_or(i32::MAX);
+        if topic.sync.is_some() {
+            return Err(Error::Synced(name.to_owned()));
+        }
+        if count <= have {
+            return Err(Error::NotAnIncrease { name: name.to_owned(), partitions, asked: count });
+        }
+        if count > PARTITIONS_MAX {
+            return Err(Error::InvalidPartitions(count));
+        }
+        if dry_run {
+            return Ok(());
+        }
+        let (volume, account) = (self.volume.clone(), self.account.clone());
+        let mut topic = Topic::clone(&topic);
+        let topic =
+            blocking(move || topic.add_partitions(&volume, &account, have..count).map(|()| topic));
+        let topic = topic.await?;
+        if let Err(error) = self.control.update_topic(&self.row(&topic)).await {
+            let added = topic.partitions[partitions..].to_vec();
+            blocking(move || added.into_iter().for_each(discard)).await;
+            return Err(error.into());
+        }
+        self.publish(topic);
+        Ok(())
+    }
+
+    fn row(&self, topic: &Topic) -> TopicRow {
+        TopicRow {
+            account: self.account.clone(),
+            name: topic.name.clone(),
+            id: topic.id.to_vec(),
+            partitions: i64::try_from(topic.partitions.len()).unwrap_or(i64::MAX),
+            configs: serde_json::json!(topic.config.set()).to_string(),
+            sync: topic.sync.clone(),
+        }
+    }
+
     /// Deletes a topic and its records. Readers that hold some of them may finish.
-    /// Gives the topic's id.
-    pub async fn delete(&self, name: &str) -> Result<Uuid, Error> {
+    /// `forget` is run with its id once nobody can find it, and before another topic can have its
+    /// name.
+    pub async fn delete(&self, name: &str, forget: impl AsyncFnOnce(Uuid)) -> Result<(), Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         {
@@ -221,7 +324,8 @@ impl Catalog {
         blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
         self.control.remove_topic(&self.account, name).await?;
         self.changes.send_modify(|count| *count += 1);
-        Ok(topic.id)
+        forget(topic.id).await;
+        Ok(())
     }
 
     fn publish(&self, topic: Topic) -> Arc<Topic> {
@@ -241,18 +345,21 @@ fn open_partitions(
     new: &NewTopic,
     id: Uuid,
 ) -> storage::Result<Topic> {
-    let options = new.config.partition_options();
-    let open = |index: i32| {
-        let dir = PathBuf::from("accounts").join(account).join(format!("{}-{index}", new.name));
-        Partition::open(volume, &dir, id, options)
-    };
-    Ok(Topic {
+    let mut topic = Topic {
         name: new.name.clone(),
         id,
-        partitions: (0..new.partitions).map(open).collect::<storage::Result<_>>()?,
+        partitions: Vec::new(),
         config: new.config.clone(),
         sync: new.sync.clone(),
-    })
+    };
+    topic.add_partitions(volume, account, 0..new.partitions)?;
+    Ok(topic)
+}
+
+/// Closes and removes a new partition whose topic did not come about.
+fn discard(partition: Partition) {
+    // It is empty: what cannot be removed now is taken over by the next attempt.
+    let _ = partition.log().clone().delete();
 }
 
 /// Runs file work off the async workers.

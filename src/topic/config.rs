@@ -1,79 +1,66 @@
-//! Topic configs: Kafka's names, defaults and types, for those this broker honours.
+//! Topic configs: what is set on a topic, checked against Kafka's definitions.
+//!
+//! **A config that is not honoured here has its default**: it is listed, setting it to the default
+//! does nothing, and anything else is refused rather than ignored.
+
+mod definitions;
+mod kind;
+
+pub use definitions::{ConfigDefinition, DEFINITIONS};
+pub use kind::Kind;
 
 use std::collections::BTreeMap;
 use tidelog_storage::PartitionOptions;
 
-/// What a config may be set to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A whole number within bounds, both included.
-    Number(i64, i64),
-    /// One or more of these words, separated by commas.
-    List(&'static [&'static str]),
-}
-
-/// A config this broker honours.
-#[derive(Clone, Copy, Debug)]
-pub struct ConfigDefinition {
-    /// Kafka's name.
-    pub name: &'static str,
-    /// What it is when nobody set it.
-    pub default: &'static str,
-    /// What it may be.
-    pub kind: Kind,
-}
-
-/// Every config this broker honours.
-pub(super) const DEFINITIONS: &[ConfigDefinition] = &[
-    define("cleanup.policy", "delete", Kind::List(&["delete"])),
-    define("max.message.bytes", "1048588", Kind::Number(0, i32::MAX as i64)),
-    define("retention.bytes", "-1", Kind::Number(-1, i64::MAX)),
-    define("retention.ms", "604800000", Kind::Number(-1, i64::MAX)),
-    define("segment.bytes", "1073741824", Kind::Number(1 << 20, i32::MAX as i64)),
-];
-
-const fn define(name: &'static str, default: &'static str, kind: Kind) -> ConfigDefinition {
-    ConfigDefinition { name, default, kind }
-}
-
-/// Why a config is refused.
+/// Why a config is refused, in Kafka's words where it has any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No such config.
-    #[error("Unknown topic config name: {0}; known are {known}", known = known())]
+    #[error("Unknown topic config name: {0}")]
     Unknown(String),
     /// Not a value of its kind.
-    #[error("Invalid value {value} for configuration {name}: {expected}")]
+    #[error("Invalid value {value} for configuration {name}: {reason}")]
     Invalid {
         /// The config.
         name: &'static str,
         /// What was asked for.
         value: String,
         /// What would be right.
-        expected: String,
+        reason: String,
+    },
+    /// Right in Kafka, but only the default is supported here.
+    #[error(
+        "Invalid value {value} for configuration {name}: only the default, '{default}', is supported here"
+    )]
+    Unsupported {
+        /// The config.
+        name: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What it is.
+        default: &'static str,
+    },
+    /// Only a list can be appended to or subtracted from.
+    #[error("Can't {verb} to key {name} because its type is not LIST.")]
+    NotAList {
+        /// The config.
+        name: String,
+        /// What was asked for.
+        verb: &'static str,
     },
 }
 
-fn known() -> String {
-    DEFINITIONS.iter().map(|definition| definition.name).collect::<Vec<_>>().join(", ")
-}
-
-impl ConfigDefinition {
-    fn check(&self, value: &str) -> Result<(), ConfigError> {
-        let expected = match self.kind {
-            Kind::Number(min, max) => match value.trim().parse::<i64>() {
-                Ok(number) if (min..=max).contains(&number) => return Ok(()),
-                _ => format!("a whole number from {min} to {max}"),
-            },
-            Kind::List(words) => {
-                if value.split(',').all(|word| words.contains(&word.trim())) {
-                    return Ok(());
-                }
-                format!("one or more of {}", words.join(", "))
-            }
-        };
-        Err(ConfigError::Invalid { name: self.name, value: value.to_owned(), expected })
-    }
+/// One change of a config (KIP-339).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// To this value.
+    Set(String),
+    /// To its default.
+    Delete,
+    /// These entries are added to the list, unless they are in it.
+    Append(String),
+    /// These entries are taken out of the list.
+    Subtract(String),
 }
 
 /// The configs set on a topic; the others have their defaults.
@@ -85,33 +72,67 @@ pub struct Config {
 impl Config {
     /// Takes the configs as they were asked for.
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        let mut set = BTreeMap::new();
-        for (name, value) in pairs {
-            let Some(definition) = DEFINITIONS.iter().find(|known| known.name == name) else {
-                return Err(ConfigError::Unknown(name));
-            };
-            definition.check(&value)?;
-            set.insert(name, value);
-        }
+        let set: BTreeMap<_, _> = pairs.into_iter().collect();
+        set.iter().try_for_each(|(name, value)| check(name, value))?;
         Ok(Self { set })
     }
 
-    /// The configs that differ from their defaults.
+    /// The configs after some changes. Deleting one that is unknown does nothing.
+    pub fn changed(
+        &self,
+        changes: impl IntoIterator<Item = (String, Change)>,
+    ) -> Result<Self, ConfigError> {
+        let mut set = self.set.clone();
+        for (name, change) in changes {
+            let value = match change {
+                Change::Set(value) => value,
+                Change::Delete => {
+                    set.remove(&name);
+                    continue;
+                }
+                Change::Append(added) => {
+                    let mut entries = self.list(&name, "APPEND")?;
+                    let added: Vec<_> =
+                        kind::split(&added).filter(|it| !entries.contains(it)).collect();
+                    entries.extend(added);
+                    entries.join(",")
+                }
+                Change::Subtract(removed) => {
+                    let mut entries = self.list(&name, "SUBTRACT")?;
+                    entries.retain(|entry| kind::split(&removed).all(|it| it != *entry));
+                    entries.join(",")
+                }
+            };
+            set.insert(name, value);
+        }
+        Self::new(set)
+    }
+
+    fn list(&self, name: &str, verb: &'static str) -> Result<Vec<&str>, ConfigError> {
+        match ConfigDefinition::find(name) {
+            Some(ConfigDefinition { kind: Kind::List(_), .. }) => {
+                Ok(kind::split(self.value(name)).collect())
+            }
+            Some(_) => Err(ConfigError::NotAList { name: name.to_owned(), verb }),
+            None => Err(ConfigError::Unknown(name.to_owned())),
+        }
+    }
+
+    /// The configs that were set, to their defaults or anything else.
     pub fn set(&self) -> &BTreeMap<String, String> {
         &self.set
     }
 
     /// Every config, its value, and whether it was set.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
-        DEFINITIONS.iter().map(|it| (it.name, self.value(it.name), self.set.contains_key(it.name)))
+    pub fn all(&self) -> impl Iterator<Item = (&'static ConfigDefinition, &str, bool)> {
+        DEFINITIONS.iter().map(|it| (it, self.value(it.name), self.set.contains_key(it.name)))
     }
 
     /// The value of a config of [`DEFINITIONS`].
     pub fn value(&self, name: &str) -> &str {
-        let default = || DEFINITIONS.iter().find(|known| known.name == name);
         match self.set.get(name) {
             Some(value) => value,
-            None => default().map_or("", |definition| definition.default),
+            None => ConfigDefinition::find(name).map_or("", |definition| definition.default),
         }
     }
 
@@ -134,12 +155,26 @@ impl Config {
         u64::try_from(self.number("retention.bytes")).ok()
     }
 
-    /// What the log needs to know.
+    /// What the log needs to know, when it is opened.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {
             segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(1 << 30),
             ..PartitionOptions::default()
         }
+    }
+}
+
+fn check(name: &str, value: &str) -> Result<(), ConfigError> {
+    let definition =
+        ConfigDefinition::find(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
+    let ConfigDefinition { name, default, kind, honoured, .. } = *definition;
+    let value = value.to_owned();
+    match kind.check(&value) {
+        Err(reason) => Err(ConfigError::Invalid { name, value, reason }),
+        Ok(()) if !honoured && !kind.same(&value, default) => {
+            Err(ConfigError::Unsupported { name, value, default })
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -152,19 +187,58 @@ mod tests {
     }
 
     #[test]
-    fn every_default_is_a_value_its_own_check_accepts() {
+    fn every_default_may_be_set_and_the_table_is_in_order() {
         for definition in DEFINITIONS {
-            definition.check(definition.default).unwrap();
+            config(definition.name, definition.default).unwrap();
         }
+        assert!(DEFINITIONS.is_sorted_by_key(|definition| definition.name));
     }
 
     #[test]
-    fn a_refusal_names_the_config_and_what_would_be_right() {
-        let unknown = config("retention", "1").unwrap_err().to_string();
-        assert!(unknown.contains("retention;") && unknown.contains("retention.ms"), "{unknown}");
-        let invalid = config("segment.bytes", "12").unwrap_err().to_string();
-        assert!(invalid.contains("segment.bytes") && invalid.contains("1048576"), "{invalid}");
-        config("cleanup.policy", "shred").unwrap_err();
+    fn refusals_are_worded_as_kafka_words_them() {
+        let cases = [
+            ("retention", "1", "Unknown topic config name: retention"),
+            (
+                "segment.bytes",
+                "12",
+                "Invalid value 12 for configuration segment.bytes: Value must be at least 1048576",
+            ),
+            (
+                "retention.ms",
+                "soon",
+                "Invalid value soon for configuration retention.ms: Not a number of type LONG",
+            ),
+            (
+                "max.message.bytes",
+                "2147483648",
+                "Invalid value 2147483648 for configuration max.message.bytes: Not a number of type INT",
+            ),
+            (
+                "cleanup.policy",
+                "delete,shred",
+                "Invalid value delete,shred for configuration cleanup.policy: String must be one of: compact, delete",
+            ),
+            (
+                "min.cleanable.dirty.ratio",
+                "1.5",
+                "Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1",
+            ),
+            (
+                "preallocate",
+                "yes",
+                "Invalid value yes for configuration preallocate: Expected value to be either true or false",
+            ),
+            (
+                "cleanup.policy",
+                "compact",
+                "Invalid value compact for configuration cleanup.policy: only the default, 'delete', is supported here",
+            ),
+        ];
+        for (name, value, text) in cases {
+            assert_eq!(config(name, value).unwrap_err().to_string(), text);
+        }
+        config("min.cleanable.dirty.ratio", "NaN").unwrap_err();
+        config("cleanup.policy", "").unwrap_err();
     }
 
     #[test]
@@ -173,5 +247,29 @@ mod tests {
         assert_eq!(set.retention_ms(), Some(60_000));
         assert_eq!(set.retention_bytes(), None);
         assert_eq!(set.max_message_bytes(), 1_048_588);
+        config("min.cleanable.dirty.ratio", "0.50").unwrap();
+    }
+
+    #[test]
+    fn changes_apply_to_what_is_there_and_only_lists_grow_and_shrink() {
+        let before = config("retention.ms", "1").unwrap();
+        let change = |name: &str, change| before.changed([(name.to_owned(), change)]);
+        let policy = |it| change("cleanup.policy", it).map(|it| it.set["cleanup.policy"].clone());
+        assert_eq!(policy(Change::Append("delete".into())).unwrap(), "delete");
+        assert_eq!(policy(Change::Subtract("compact".into())).unwrap(), "delete");
+        assert!(
+            policy(Change::Append("compact".into()))
+                .unwrap_err()
+                .to_string()
+                .contains("delete,compact")
+        );
+        policy(Change::Subtract("delete".into())).unwrap_err();
+        assert_eq!(change("retention.ms", Change::Delete).unwrap(), Config::default());
+        assert_eq!(change("no.such", Change::Delete).unwrap(), before);
+        let error = change("retention.ms", Change::Append("2".into())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Can't APPEND to key retention.ms because its type is not LIST."
+        );
     }
 }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How much longer than the schedule an endpoint may make a record wait.
 pub const RETRY_AFTER_EXTRA_MAX: Duration = Duration::from_secs(2 * 3600);
 
@@ -17,7 +19,8 @@ const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 const JITTER: f64 = 0.1;
 
 /// The delays after the first failure, the second, and so on. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Schedule(Vec<Duration>);
 
 /// Why a schedule is refused.
@@ -53,6 +56,20 @@ impl Schedule {
         let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 };
         let delay = self.0[at].mul_f64(1.0 - JITTER + 2.0 * JITTER * jitter);
         delay.max(retry_after.unwrap_or_default().min(delay + RETRY_AFTER_EXTRA_MAX))
+    }
+}
+
+impl TryFrom<Vec<String>> for Schedule {
+    type Error = Error;
+
+    fn try_from(delays: Vec<String>) -> Result<Schedule, Error> {
+        Schedule::parse(&delays)
+    }
+}
+
+impl From<Schedule> for Vec<String> {
+    fn from(schedule: Schedule) -> Vec<String> {
+        schedule.to_strings()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! .index      8 bytes an entry:  last offset of a batch - base offset i32 | batch position i32
-//! .timeindex 12 bytes an entry:  largest timestamp so far i64 | last offset of its batch - base i32
+//! .timeindex 12 bytes an entry:  largest timestamp so far i64 | its batch's last offset - base i32
 //! ```
 //!
 //! An entry is added with the first batch that starts more than `interval` bytes after the last

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::faulty::Faulty;
-use crate::support::{DIR, SMALL, batch, open, open_volume, read_all};
+use crate::support::{DIR, SMALL, batch, batch_of, on_disk, open, open_volume, read_all};
 
 fn path(name: &str) -> PathBuf {
     Path::new("/data").join(DIR).join(name)
@@ -59,4 +59,62 @@ fn segments_and_indexes_are_laid_out_as_kafka_does() {
 
 fn int(bytes: &[u8]) -> i32 {
     i32::from_be_bytes(bytes.try_into().unwrap())
+}
+
+/// What version 1 of the formats is: every later version must open it.
+#[test]
+fn a_data_directory_of_version_1_is_written_and_opened_alike() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1");
+    let written = tempfile::tempdir().unwrap();
+    let (volume, partition, _) = on_disk(written.path(), SMALL);
+    for n in 0..30 {
+        let sent = batch_of((7, 1, 2 * n), 2, 1000 + i64::from(n), &[n as u8; 100]);
+        partition.append(&sent, i32::from(n >= 12)).unwrap();
+    }
+    volume.sync().unwrap();
+    partition.delete_records(5).unwrap();
+    volume.close().unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        copy(written.path(), &fixture);
+    }
+    assert_eq!(names(written.path()), names(&fixture));
+    for name in names(&fixture) {
+        let read = |root: &Path| std::fs::read(root.join(&name)).unwrap();
+        assert_eq!(read(written.path()), read(&fixture), "{}", name.display());
+    }
+
+    let copied = tempfile::tempdir().unwrap();
+    copy(&fixture, copied.path());
+    let (_volume, partition, recovered) = on_disk(copied.path(), SMALL);
+    assert!(recovered.clean && recovered.repairs.is_empty());
+    assert_eq!((partition.log_start_offset(), partition.log_end_offset()), (5, 60));
+    assert_eq!(read_all(&partition, 5).len(), 28);
+    let retry = partition.append(&batch_of((7, 1, 50), 2, 1025, &[25; 100]), 1).unwrap();
+    assert_eq!(retry.base_offset, 50);
+}
+
+/// The files below `root` but for the lock, which has the process id.
+fn names(root: &Path) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    let mut dirs = vec![PathBuf::new()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(root.join(&dir)).unwrap() {
+            let entry = entry.unwrap();
+            let name = dir.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => dirs.push(name),
+                false if name == Path::new("lock") => {}
+                false => names.push(name),
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+fn copy(from: &Path, to: &Path) {
+    for name in names(from) {
+        std::fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
+        std::fs::copy(from.join(&name), to.join(&name)).unwrap();
+    }
 }

@@ -1,5 +1,5 @@
 //! The partition of a key, as Kafka's Java client picks it, so that a record's events keep their
-//! order whoever produces them.
+//! order whoever produces them. Every front end that writes records picks partitions here.
 
 /// The partition that `key` belongs to, of the `partitions` (at least one) a topic has.
 pub fn partition_for(key: &[u8], partitions: i32) -> i32 {
@@ -7,7 +7,7 @@ pub fn partition_for(key: &[u8], partitions: i32) -> i32 {
 }
 
 /// The 32-bit MurmurHash2 of `org.apache.kafka.common.utils.Utils.murmur2`.
-pub fn murmur2(key: &[u8]) -> i32 {
+pub(super) fn murmur2(key: &[u8]) -> i32 {
     const SEED: u32 = 0x9747_b28c;
     const M: u32 = 0x5bd1_e995;
     const R: u32 = 24;

@@ -1,6 +1,7 @@
 //! What a connection knows of its client.
 
 use super::sasl::Sasl;
+use crate::account::DEV_ACCOUNT;
 use crate::broker::{Broker, Principal};
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,9 +25,6 @@ pub struct Session {
     /// Name and version of the client's software, if it said (ApiVersions 3 and later).
     pub software: Option<(Str, Str)>,
 }
-
-/// The account that a client of `tidelog dev` without credentials is.
-pub const DEV_ACCOUNT: &str = "dev";
 
 impl Session {
     /// A connection that has just been accepted.

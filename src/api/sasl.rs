@@ -25,7 +25,7 @@ pub enum Sasl {
 
 /// Why a token was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub enum Refusal {
     /// SaslAuthenticate came before SaslHandshake.
     #[error("SaslAuthenticate before SaslHandshake")]
     OutOfOrder,
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
 }
 
 /// Answers SaslHandshake.
-pub(super) fn handshake(
+pub fn handshake(
     session: &mut Session,
     request: &SaslHandshakeRequest,
     version: i16,
@@ -62,7 +62,7 @@ pub(super) fn handshake(
 }
 
 /// Answers SaslAuthenticate; a refusal closes the connection after its answer.
-pub(super) fn authenticate(
+pub fn authenticate(
     session: &mut Session,
     request: &SaslAuthenticateRequest,
 ) -> (SaslAuthenticateResponse, Option<Refusal>) {
@@ -80,7 +80,7 @@ pub(super) fn authenticate(
 }
 
 /// Takes a PLAIN token (RFC 4616) and makes the session its user's.
-pub(super) fn plain(session: &mut Session, token: &Bytes) -> Result<(), Refusal> {
+pub fn plain(session: &mut Session, token: &Bytes) -> Result<(), Refusal> {
     session.sasl = Sasl::Idle;
     let (identity, user, password) = parse_plain(token)?;
     if !identity.is_empty() && identity != user {

@@ -1,0 +1,193 @@
+//! DescribeConfigs and ListConfigResources: what is set on topics, and what the operator set on
+//! the broker, each with where it comes from.
+
+use super::broker_configs::{self, BrokerConfig};
+use crate::cluster::{Cluster, NODE_ID};
+use crate::topic::{Topic, is_valid_name};
+use tidelog_protocol::messages::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+    ListConfigResourcesRequest, ListConfigResourcesResponse, ListedConfigResource,
+};
+use tidelog_protocol::{ErrorCode, Str};
+
+/// What has configs, by Kafka's numbers.
+pub(super) mod resource {
+    pub(in crate::api) const TOPIC: i8 = 2;
+    pub(in crate::api) const BROKER: i8 = 4;
+    pub(in crate::api) const BROKER_LOGGER: i8 = 8;
+    pub(in crate::api) const CLIENT_METRICS: i8 = 16;
+    pub(in crate::api) const GROUP: i8 = 32;
+}
+
+/// Where a value comes from, by Kafka's numbers.
+pub(super) const SOURCE_TOPIC: i8 = 1;
+pub(super) const SOURCE_BROKER: i8 = 4;
+pub(super) const SOURCE_DEFAULT: i8 = 5;
+
+/// Since this version more than client metrics is listed (KIP-1142).
+const ALL_RESOURCES_SINCE: i16 = 1;
+
+pub(super) type Refusal = (ErrorCode, String);
+
+/// Describes topics and the broker; everything else has no configs here.
+pub(super) fn describe(
+    cluster: &Cluster,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
+    let describe = |asked: DescribeConfigsResource| {
+        let (error_code, error_message, mut configs) = match entries(cluster, &asked) {
+            Ok(configs) => (ErrorCode::NONE, None, configs),
+            Err((code, text)) => (code, Some(text.into()), Vec::new()),
+        };
+        // No names, like a null, stands for all of them.
+        if let Some(names) = asked.configuration_keys.filter(|names| !names.is_empty()) {
+            configs.retain(|config| names.contains(&config.name));
+        }
+        for config in &mut configs {
+            if !synonyms {
+                config.synonyms.clear();
+            }
+            config.documentation.take_if(|_| !documentation);
+        }
+        DescribeConfigsResult {
+            error_code,
+            error_message,
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name,
+            configs,
+        }
+    };
+    let results = request.resources.into_iter().map(describe).collect();
+    DescribeConfigsResponse { results, ..Default::default() }
+}
+
+fn entries(
+    cluster: &Cluster,
+    asked: &DescribeConfigsResource,
+) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
+    let name = &asked.resource_name;
+    match asked.resource_type {
+        resource::TOPIC => find_topic(cluster, name).map(|topic| topic_entries(&topic)),
+        // The defaults of all brokers, of which none can be set.
+        resource::BROKER if name.is_empty() => Ok(Vec::new()),
+        resource::BROKER => {
+            check_broker(name)?;
+            let configs = broker_configs::all(cluster);
+            Ok(configs.into_iter().map(broker_entry).collect())
+        }
+        resource::BROKER_LOGGER => check_broker(name).map(|()| Vec::new()),
+        resource::CLIENT_METRICS | resource::GROUP => Ok(Vec::new()),
+        other => {
+            Err((ErrorCode::INVALID_REQUEST, format!("configs of resource type {other}: none")))
+        }
+    }
+}
+
+pub(super) fn find_topic(cluster: &Cluster, name: &str) -> Result<std::sync::Arc<Topic>, Refusal> {
+    if !is_valid_name(name) {
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!("topic name '{name}' is invalid"),
+        ));
+    }
+    let unknown = || format!("The topic '{name}' does not exist.");
+    let topic = cluster.topics.get(name);
+    topic.ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, unknown()))
+}
+
+/// Refuses other brokers than this one.
+pub(super) fn check_broker(name: &str) -> Result<(), Refusal> {
+    let refuse = |text| Err((ErrorCode::INVALID_REQUEST, text));
+    match name.parse::<i32>() {
+        Ok(NODE_ID) => Ok(()),
+        Ok(_) => refuse(format!(
+            "Unexpected broker id, expected {NODE_ID} or empty string, but received {name}"
+        )),
+        Err(_) => refuse(format!("Broker id must be an integer, but it is: {name}")),
+    }
+}
+
+fn topic_entries(topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
+    let entry = |(definition, value, is_set): (&crate::topic::ConfigDefinition, &str, bool)| {
+        let own = is_set.then(|| DescribeConfigsSynonym {
+            name: Str::from_static(definition.name),
+            value: Some(value.into()),
+            source: SOURCE_TOPIC,
+        });
+        let brokers = DescribeConfigsSynonym {
+            name: Str::from_static(definition.broker_name),
+            value: Some(Str::from_static(definition.default)),
+            source: SOURCE_DEFAULT,
+        };
+        DescribeConfigsResourceResult {
+            name: Str::from_static(definition.name),
+            value: Some(value.into()),
+            read_only: !definition.honoured,
+            is_default: !is_set,
+            config_source: if is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            is_sensitive: false,
+            synonyms: own.into_iter().chain([brokers]).collect(),
+            config_type: definition.kind.code(),
+            documentation: Some(Str::from_static(definition.documentation)),
+        }
+    };
+    topic.config.all().map(entry).collect()
+}
+
+fn broker_entry(config: BrokerConfig) -> DescribeConfigsResourceResult {
+    let source = if config.is_default { SOURCE_DEFAULT } else { SOURCE_BROKER };
+    let value = Some(Str::from(config.value));
+    let name = Str::from_static(config.name);
+    let synonym = DescribeConfigsSynonym { name: name.clone(), value: value.clone(), source };
+    DescribeConfigsResourceResult {
+        name,
+        value,
+        read_only: true,
+        is_default: config.is_default,
+        config_source: source,
+        is_sensitive: false,
+        synonyms: vec![synonym],
+        config_type: config.kind.code(),
+        documentation: Some(Str::from_static(config.documentation)),
+    }
+}
+
+/// Lists what DescribeConfigs can be asked about.
+pub(super) fn list_resources(
+    cluster: &Cluster,
+    request: &ListConfigResourcesRequest,
+    version: i16,
+) -> ListConfigResourcesResponse {
+    let (empty, wanted) = (request.resource_types.is_empty(), &request.resource_types);
+    let known = |wanted: &i8| KNOWN.contains(wanted);
+    if version < ALL_RESOURCES_SINCE {
+        return ListConfigResourcesResponse::default();
+    }
+    if !wanted.iter().all(known) {
+        let error_code = ErrorCode::UNSUPPORTED_VERSION;
+        return ListConfigResourcesResponse { error_code, ..Default::default() };
+    }
+    let names = |resource_type| match resource_type {
+        resource::TOPIC => {
+            cluster.topics.all().iter().map(|topic| topic.name.as_str().into()).collect()
+        }
+        resource::BROKER | resource::BROKER_LOGGER => vec![Str::from(NODE_ID.to_string())],
+        _ => Vec::new(),
+    };
+    let listed = KNOWN.iter().filter(|it| empty || wanted.contains(it)).flat_map(|kind| {
+        let named =
+            move |resource_name| ListedConfigResource { resource_name, resource_type: *kind };
+        names(*kind).into_iter().map(named)
+    });
+    ListConfigResourcesResponse { config_resources: listed.collect(), ..Default::default() }
+}
+
+const KNOWN: &[i8] = &[
+    resource::TOPIC,
+    resource::BROKER,
+    resource::BROKER_LOGGER,
+    resource::CLIENT_METRICS,
+    resource::GROUP,
+];

@@ -1,0 +1,150 @@
+//! DescribeGroups, ListGroups, DeleteGroups, OffsetDelete: looking at groups, and removing them.
+
+use super::operations;
+use crate::cluster::Cluster;
+use crate::group::{Description, Listing, Reply, StateName, TopicPartition};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tidelog_protocol::messages::{
+    DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, DescribedGroup, DescribedGroupMember, ListGroupsRequest,
+    ListGroupsResponse, ListedGroup, OffsetDeleteRequest, OffsetDeleteResponse,
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use tidelog_protocol::{ErrorCode, Str};
+
+/// Before this version a group that does not exist is a dead one (KIP-1043).
+const GROUP_ID_NOT_FOUND_SINCE: i16 = 6;
+/// The type of a group whose members pick a leader among them.
+const CLASSIC: &str = "classic";
+
+/// Describes groups with their members.
+pub(super) fn describe(
+    cluster: &Cluster,
+    request: DescribeGroupsRequest,
+    version: i16,
+) -> DescribeGroupsResponse {
+    let asked = request.include_authorized_operations;
+    let describe = |group_id: Str| match cluster.groups.describe(&group_id) {
+        Some(description) => DescribedGroup {
+            authorized_operations: operations::asked(operations::GROUP, asked),
+            ..described(group_id, description)
+        },
+        None => missing(group_id, version),
+    };
+    let groups = request.groups.into_iter().map(describe).collect();
+    DescribeGroupsResponse { groups, ..Default::default() }
+}
+
+fn described(group_id: Str, description: Description) -> DescribedGroup {
+    let member = |member: crate::group::MemberDescription| DescribedGroupMember {
+        member_id: member.member_id,
+        group_instance_id: member.group_instance_id,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    };
+    DescribedGroup {
+        group_id,
+        group_state: Str::from_static(description.state.as_str()),
+        protocol_type: description.protocol_type,
+        protocol_data: description.protocol,
+        members: description.members.into_iter().map(member).collect(),
+        ..Default::default()
+    }
+}
+
+fn missing(group_id: Str, version: i16) -> DescribedGroup {
+    let dead = DescribedGroup {
+        group_state: Str::from_static(StateName::Dead.as_str()),
+        group_id,
+        ..Default::default()
+    };
+    match version {
+        GROUP_ID_NOT_FOUND_SINCE.. => DescribedGroup {
+            error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+            error_message: Some(format!("Group {} not found.", dead.group_id).into()),
+            ..dead
+        },
+        _ => dead,
+    }
+}
+
+/// Lists the groups in one of the states and of one of the types; no filter lets all pass.
+pub(super) fn list(cluster: &Cluster, request: &ListGroupsRequest) -> ListGroupsResponse {
+    let passes = |filter: &[Str], value: &str| {
+        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
+    let wanted = |(_, listing): &(Str, Listing)| {
+        passes(&request.states_filter, listing.state.as_str())
+            && passes(&request.types_filter, CLASSIC)
+    };
+    let listed = |(group_id, listing): (Str, Listing)| ListedGroup {
+        group_id,
+        protocol_type: listing.protocol_type,
+        group_state: Str::from_static(listing.state.as_str()),
+        group_type: Str::from_static(CLASSIC),
+    };
+    let groups = cluster.groups.list().into_iter().filter(wanted).map(listed).collect();
+    ListGroupsResponse { groups, ..Default::default() }
+}
+
+/// Deletes groups without members, and what they committed.
+pub(super) async fn delete(
+    cluster: Arc<Cluster>,
+    request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
+    let mut results = Vec::with_capacity(request.groups_names.len());
+    for group_id in request.groups_names {
+        let error_code = match cluster.groups.exists(&group_id) {
+            true => match cluster.groups.delete(&group_id).await {
+                Reply::Done => ErrorCode::NONE,
+                Reply::Failed(error) => error.into(),
+                _ => ErrorCode::UNKNOWN_SERVER_ERROR,
+            },
+            false => ErrorCode::GROUP_ID_NOT_FOUND,
+        };
+        results.push(DeletableGroupResult { group_id, error_code });
+    }
+    DeleteGroupsResponse { results, ..Default::default() }
+}
+
+/// Forgets what a group committed for some partitions.
+pub(super) async fn delete_offsets(
+    cluster: Arc<Cluster>,
+    request: OffsetDeleteRequest,
+) -> OffsetDeleteResponse {
+    let failed = |error_code| OffsetDeleteResponse { error_code, ..Default::default() };
+    if !cluster.groups.exists(&request.group_id) {
+        return failed(ErrorCode::GROUP_ID_NOT_FOUND);
+    }
+    let exists = |topic: &Str, index| {
+        cluster.topics.get(topic).is_some_and(|topic| topic.partition(index).is_some())
+    };
+    let asked = request.topics.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|it| (topic.name.clone(), it.partition_index))
+    });
+    let known: Vec<TopicPartition> = asked.filter(|(topic, index)| exists(topic, *index)).collect();
+    let outcomes = match cluster.groups.delete_offsets(&request.group_id, known.clone()).await {
+        Reply::Each(outcomes) => outcomes,
+        Reply::Failed(error) => return failed(error.into()),
+        _ => return failed(ErrorCode::UNKNOWN_SERVER_ERROR),
+    };
+    let code = |outcome: Result<(), crate::group::Error>| outcome.err().map(ErrorCode::from);
+    let codes: HashMap<TopicPartition, ErrorCode> = known
+        .into_iter()
+        .zip(outcomes)
+        .map(|(partition, outcome)| (partition, code(outcome).unwrap_or_default()))
+        .collect();
+    let topics = request.topics.into_iter().map(|topic| {
+        let answer = |partition_index| {
+            let code = codes.get(&(topic.name.clone(), partition_index)).copied();
+            let error_code = code.unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            OffsetDeleteResponsePartition { partition_index, error_code }
+        };
+        let partitions = topic.partitions.iter().map(|it| answer(it.partition_index)).collect();
+        OffsetDeleteResponseTopic { name: topic.name, partitions }
+    });
+    OffsetDeleteResponse { topics: topics.collect(), ..Default::default() }
+}

@@ -1,0 +1,174 @@
+//! How far a group member has read, and how much of that is committed.
+//!
+//! **A position outlives a rebalance as long as the committed offset it rests on stands**: if
+//! nobody else has committed for the partition, nobody else has got further with it, and what was
+//! delivered here is not delivered again. Unlike Kafka, whose eager consumers go back to the
+//! committed offset at every rebalance.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tidelog_protocol::{Str, Uuid};
+
+/// Where to start in a partition that nothing is committed for (`auto.offset.reset`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// At the first record there is.
+    Earliest,
+    /// At what is produced from now on.
+    Latest,
+    /// Nowhere: it is an error.
+    None,
+}
+
+/// A partition by topic and index.
+pub(super) type Place = (Str, i32);
+
+/// One partition's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// The next offset to deliver.
+    pub(super) position: i64,
+    /// What the group has committed, as far as is known here.
+    pub(super) committed: Option<i64>,
+    /// A topic made anew under an old name has another.
+    topic_id: Uuid,
+}
+
+/// The cursors of a member, those of partitions that it does not have now included.
+#[derive(Debug, Default)]
+pub(super) struct Cursors {
+    by_place: BTreeMap<Place, Cursor>,
+    /// When the first delivery was made that is not committed.
+    uncommitted_since: Option<Duration>,
+}
+
+impl Cursors {
+    /// Finds where to go on in a partition that is now the member's: where it was, else at the
+    /// committed offset, else at `reset`.
+    pub(super) fn assign(
+        &mut self,
+        place: Place,
+        topic_id: Uuid,
+        committed: Option<i64>,
+        reset: Option<i64>,
+    ) -> Option<Cursor> {
+        let known = self.by_place.get(&place);
+        let known = known.filter(|it| it.topic_id == topic_id && it.committed == committed);
+        let position = known.map(|it| it.position).or(committed).or(reset)?;
+        let cursor = Cursor { position, committed, topic_id };
+        self.by_place.insert(place, cursor);
+        Some(cursor)
+    }
+
+    /// Forgets partitions that are gone.
+    pub(super) fn retain(&mut self, exists: impl Fn(&Place, &Uuid) -> bool) {
+        self.by_place.retain(|place, cursor| exists(place, &cursor.topic_id));
+    }
+
+    pub(super) fn get(&self, place: &Place) -> Option<Cursor> {
+        self.by_place.get(place).copied()
+    }
+
+    /// Records up to `position` were delivered, or are gone.
+    pub(super) fn advance(&mut self, place: &Place, position: i64, now: Duration) {
+        if let Some(cursor) = self.by_place.get_mut(place) {
+            cursor.position = position;
+            self.note_uncommitted(now);
+        }
+    }
+
+    /// There may be something to commit, if only where an unread partition was begun.
+    pub(super) fn note_uncommitted(&mut self, now: Duration) {
+        self.uncommitted_since.get_or_insert(now);
+    }
+
+    /// Takes in what was committed for a partition.
+    pub(super) fn committed(&mut self, place: &Place, offset: i64) {
+        if let Some(cursor) = self.by_place.get_mut(place) {
+            cursor.committed = Some(offset);
+        }
+    }
+
+    /// When an automatic commit is due.
+    pub(super) fn commit_due(&self, interval: Duration) -> Option<Duration> {
+        self.uncommitted_since.map(|since| since + interval)
+    }
+
+    /// A commit of all that [`Cursors::uncommitted`] gave has begun.
+    pub(super) fn committing(&mut self) {
+        self.uncommitted_since = None;
+    }
+
+    /// Of these partitions, what a commit would change.
+    pub(super) fn uncommitted<'a>(
+        &'a self,
+        places: impl Iterator<Item = Place> + 'a,
+    ) -> impl Iterator<Item = (Place, i64)> + 'a {
+        places.filter_map(|place| {
+            let cursor = self.by_place.get(&place)?;
+            (cursor.committed != Some(cursor.position)).then_some((place, cursor.position))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Uuid = [1; 16];
+
+    fn place() -> Place {
+        ("red".into(), 0)
+    }
+
+    fn start(cursors: &mut Cursors, committed: Option<i64>, reset: Option<i64>) -> Option<i64> {
+        cursors.assign(place(), ID, committed, reset).map(|cursor| cursor.position)
+    }
+
+    #[test]
+    fn a_partition_starts_at_the_committed_offset_else_where_the_policy_says() {
+        assert_eq!(start(&mut Cursors::default(), Some(7), Some(0)), Some(7));
+        assert_eq!(start(&mut Cursors::default(), None, Some(3)), Some(3));
+        assert_eq!(start(&mut Cursors::default(), None, None), None);
+    }
+
+    #[test]
+    fn a_position_outlives_a_rebalance_unless_someone_else_committed() {
+        let mut cursors = Cursors::default();
+        start(&mut cursors, None, Some(0));
+        cursors.advance(&place(), 5, Duration::ZERO);
+        assert_eq!(start(&mut cursors, None, Some(0)), Some(5));
+        assert_eq!(start(&mut cursors, Some(9), Some(0)), Some(9));
+        cursors.advance(&place(), 12, Duration::ZERO);
+        cursors.committed(&place(), 12);
+        assert_eq!(start(&mut cursors, Some(12), Some(0)), Some(12));
+    }
+
+    #[test]
+    fn a_topic_made_anew_is_read_from_its_own_start() {
+        let mut cursors = Cursors::default();
+        start(&mut cursors, None, Some(0));
+        cursors.advance(&place(), 5, Duration::ZERO);
+        let anew = cursors.assign(place(), [2; 16], None, Some(0));
+        assert_eq!(anew.map(|cursor| cursor.position), Some(0));
+        cursors.retain(|_, id| *id == ID);
+        assert_eq!(cursors.get(&place()), None);
+    }
+
+    #[test]
+    fn a_commit_is_due_an_interval_after_the_first_delivery_it_covers() {
+        let mut cursors = Cursors::default();
+        start(&mut cursors, Some(2), None);
+        let second = Duration::from_secs(1);
+        assert_eq!(cursors.commit_due(second), None);
+        assert_eq!(cursors.uncommitted([place()].into_iter()).next(), None);
+        cursors.advance(&place(), 3, second);
+        cursors.advance(&place(), 4, second * 9);
+        assert_eq!(cursors.commit_due(second), Some(second * 2));
+        assert_eq!(cursors.uncommitted([place()].into_iter()).next(), Some((place(), 4)));
+        cursors.committing();
+        cursors.committed(&place(), 4);
+        assert_eq!(cursors.commit_due(second), None);
+        assert_eq!(cursors.uncommitted([place()].into_iter()).next(), None);
+    }
+}

@@ -1,0 +1,482 @@
+//! A member of a consumer group inside the process, on the same coordinator as wire clients, so
+//! that both share a group's partitions.
+//!
+//! A task keeps the member in its group: it joins, assigns if it leads, sends heartbeats, rejoins
+//! when the group rebalances, commits what was delivered if it is to, and leaves. Readers call
+//! [`Member::poll`] and, once the records are on their way, [`Member::deliver`].
+//! **The position moves in `deliver` and nowhere else, and only while the assignment stands that
+//! the records were read under.**
+
+mod task;
+
+use super::cursors::{Cursors, Place, Reset};
+use super::membership::CLIENT_HOST;
+use super::reader::{Read, read};
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::group::{
+    self, Commit, CommitPartition, LeavingMember, MemberDescription, Reply, StateName,
+};
+use crate::topic::{LEADER_EPOCH, Topic};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tidelog_protocol::Str;
+use tidelog_storage as storage;
+use tokio::sync::watch;
+
+/// How a member behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The group.
+    pub group: Str,
+    /// Set for a static member (KIP-345), which takes the place of an older one of this name.
+    pub instance: Option<Str>,
+    /// What the member calls itself.
+    pub client_id: Str,
+    /// Where to start when nothing is committed.
+    pub reset: Reset,
+    /// How long a delivery may stay uncommitted; without it, only [`Member::commit`] commits.
+    pub auto_commit: Option<Duration>,
+}
+
+/// How much one poll gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Records of all partitions.
+    pub records_max: usize,
+    /// About as many bytes of one partition.
+    pub partition_bytes_max: usize,
+    /// About as many bytes of all partitions.
+    pub bytes_max: usize,
+}
+
+/// One partition that a member is to read.
+#[derive(Clone)]
+pub struct Claim {
+    /// The topic.
+    pub topic: Arc<Topic>,
+    /// The partition's index.
+    pub partition: i32,
+}
+
+impl Claim {
+    fn place(&self) -> Place {
+        (self.topic.name.as_str().into(), self.partition)
+    }
+}
+
+/// A member's part of the work in a generation.
+pub struct Assignment {
+    /// The subscription it answers.
+    pub topics: Arc<BTreeSet<Str>>,
+    /// The partitions, by topic and index.
+    pub claims: Vec<Claim>,
+    member_id: Str,
+    generation: i32,
+}
+
+/// Why a member cannot go on.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// It was closed.
+    #[error("the consumer is closed")]
+    Closed,
+    /// The coordinator does not let it.
+    #[error("the group's coordinator refused: {0}")]
+    Refused(group::Error),
+    /// Nothing is committed for a partition, and nobody said where to start.
+    #[error(
+        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none"
+    )]
+    NoOffset {
+        /// The group.
+        group: Str,
+        /// The topic.
+        topic: Str,
+        /// The partition.
+        partition: i32,
+    },
+    /// A partition cannot be read.
+    #[error(transparent)]
+    Storage(Arc<storage::Error>),
+}
+
+/// Records of one partition.
+pub struct Part {
+    /// Where they are from.
+    pub claim: Claim,
+    /// The records.
+    pub read: Read,
+}
+
+/// What a poll found; empty when time was up.
+#[derive(Default)]
+pub struct Polled {
+    /// Records by partition.
+    pub parts: Vec<Part>,
+    assignment: Option<Arc<Assignment>>,
+}
+
+/// A member of a consumer group.
+pub struct Member {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    /// Closed when the task has left the group.
+    running: watch::Receiver<()>,
+}
+
+struct Shared {
+    cluster: Arc<Cluster>,
+    options: Options,
+    wanted: watch::Sender<Arc<BTreeSet<Str>>>,
+    status: watch::Sender<Status>,
+    /// Held while `status` changes, so that a delivery belongs to one assignment.
+    cursors: Mutex<Cursors>,
+    /// Where the next poll begins, so that no partition starves another.
+    turn: Mutex<usize>,
+}
+
+#[derive(Clone)]
+enum Status {
+    Joining,
+    Assigned(Arc<Assignment>),
+    Ended(Error),
+}
+
+impl Member {
+    /// Starts to join. Needs a Tokio runtime.
+    pub fn start(cluster: Arc<Cluster>, options: Options, topics: BTreeSet<Str>) -> Self {
+        let shared = Arc::new(Shared {
+            cluster,
+            options,
+            wanted: watch::Sender::new(Arc::new(topics)),
+            status: watch::Sender::new(Status::Joining),
+            cursors: Mutex::default(),
+            turn: Mutex::new(0),
+        });
+        let (stop, stopping) = watch::channel(false);
+        let (alive, running) = watch::channel(());
+        tokio::spawn(task::run(shared.clone(), stopping, alive));
+        Self { shared, stop, running }
+    }
+
+    /// Takes out of their groups the members of this `client_id` that an earlier process had when
+    /// it crashed, which nobody else need wait for. Called before the first of this one starts.
+    pub async fn leave_remains(cluster: &Cluster, client_id: &str) {
+        let is_ours =
+            |it: &MemberDescription| it.client_host == CLIENT_HOST && it.client_id == client_id;
+        for (group, listing) in cluster.groups.list() {
+            if listing.state == StateName::Empty {
+                continue;
+            }
+            let members = cluster.groups.describe(&group).map(|it| it.members).unwrap_or_default();
+            let leaving = members.into_iter().filter(is_ours).map(|it| LeavingMember {
+                member_id: it.member_id,
+                group_instance_id: it.group_instance_id,
+            });
+            let leaving: Vec<_> = leaving.collect();
+            if !leaving.is_empty() {
+                cluster.groups.leave(&group, leaving).await;
+            }
+        }
+    }
+
+    /// Reads these topics from now on; positions in topics that stay are kept.
+    pub fn subscribe(&self, topics: BTreeSet<Str>) {
+        self.shared.wanted.send_if_modified(|wanted| {
+            let differs = **wanted != topics;
+            if differs {
+                *wanted = Arc::new(topics);
+            }
+            differs
+        });
+    }
+
+    /// What the member reads now, if it is not just joining.
+    pub fn assignment(&self) -> Option<Arc<Assignment>> {
+        match &*self.shared.status.borrow() {
+            Status::Assigned(assignment) => Some(assignment.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is closed or refused for good.
+    pub fn has_ended(&self) -> bool {
+        matches!(&*self.shared.status.borrow(), Status::Ended(_))
+    }
+
+    /// Waits until the member reads what it subscribes to, until `deadline` on [`clock::now`].
+    pub async fn assigned(&self, deadline: Duration) -> Result<Option<Arc<Assignment>>, Error> {
+        let mut status = self.shared.status.subscribe();
+        let settled = |status: &Status| match status {
+            Status::Joining => false,
+            Status::Assigned(it) => *it.topics == **self.shared.wanted.borrow(),
+            Status::Ended(_) => true,
+        };
+        let left = deadline.saturating_sub(clock::now());
+        match tokio::time::timeout(left, status.wait_for(settled)).await {
+            Ok(Ok(status)) => match &*status {
+                Status::Assigned(assignment) => Ok(Some(assignment.clone())),
+                Status::Ended(error) => Err(error.clone()),
+                Status::Joining => Ok(None),
+            },
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Reads what is there, or waits for it until `deadline` on [`clock::now`]. Nothing is
+    /// delivered yet: the same records come again until [`Member::deliver`].
+    pub async fn poll(&self, limits: Limits, deadline: Duration) -> Result<Polled, Error> {
+        loop {
+            let Some(assignment) = self.assigned(deadline).await? else {
+                return Ok(Polled::default());
+            };
+            let mut status = self.shared.status.subscribe();
+            let polled = self.shared.read(&assignment, limits).await?;
+            if polled.parts.iter().any(|part| !part.read.records.is_empty()) {
+                return Ok(polled);
+            }
+            if !polled.parts.is_empty() {
+                // Markers and gaps are nothing to deliver.
+                self.deliver(&polled);
+                continue;
+            }
+            let left = deadline.saturating_sub(clock::now());
+            if left.is_zero() {
+                return Ok(Polled::default());
+            }
+            let more = self.shared.more(&assignment);
+            // Time being up is not an error: the next turn of the loop says so.
+            let _ = tokio::time::timeout(left, async {
+                tokio::select! {
+                    () = more => {}
+                    _ = status.wait_for(|now| !now.is(&assignment)) => {}
+                }
+            })
+            .await;
+        }
+    }
+
+    /// Moves the positions past what was polled, unless the assignment has changed: then the
+    /// records may be another member's by now.
+    pub fn deliver(&self, polled: &Polled) -> bool {
+        let Some(assignment) = &polled.assignment else { return true };
+        let mut cursors = self.shared.cursors.lock();
+        if !self.shared.status.borrow().is(assignment) {
+            return false;
+        }
+        let now = clock::now();
+        for part in &polled.parts {
+            cursors.advance(&part.claim.place(), part.read.next, now);
+        }
+        true
+    }
+
+    /// Commits what was delivered.
+    pub async fn commit_delivered(&self, deadline: Duration) -> Result<(), Error> {
+        self.commit_with(deadline, |shared, assignment| shared.uncommitted(assignment)).await
+    }
+
+    /// Commits these offsets, as they are: the next offset to read, by partition.
+    pub async fn commit(
+        &self,
+        offsets: Vec<(Str, i32, i64)>,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        self.commit_with(deadline, |_, _| offsets.clone()).await
+    }
+
+    /// Commits, and again in the next generation if a rebalance comes in between.
+    async fn commit_with(
+        &self,
+        deadline: Duration,
+        offsets: impl Fn(&Shared, &Assignment) -> Vec<(Str, i32, i64)>,
+    ) -> Result<(), Error> {
+        loop {
+            let Some(assignment) = self.assigned(deadline).await? else {
+                return Err(Error::Refused(group::Error::RebalanceInProgress));
+            };
+            let mut status = self.shared.status.subscribe();
+            let offsets = offsets(&self.shared, &assignment);
+            match self.shared.commit(&assignment, offsets).await {
+                Err(
+                    group::Error::RebalanceInProgress
+                    | group::Error::IllegalGeneration
+                    | group::Error::UnknownMemberId,
+                ) => {
+                    let left = deadline.saturating_sub(clock::now());
+                    let changed = status.wait_for(|now| !now.is(&assignment));
+                    if tokio::time::timeout(left, changed).await.is_err() {
+                        return Err(Error::Refused(group::Error::RebalanceInProgress));
+                    }
+                }
+                committed => return committed.map_err(Error::Refused),
+            }
+        }
+    }
+
+    /// Commits what was delivered if that is automatic, leaves the group, and waits until that is
+    /// done. Polls under way end with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.stop.send_replace(true);
+        let mut running = self.running.clone();
+        while running.changed().await.is_ok() {}
+    }
+}
+
+impl Status {
+    fn is(&self, assignment: &Arc<Assignment>) -> bool {
+        matches!(self, Self::Assigned(now) if Arc::ptr_eq(now, assignment))
+    }
+}
+
+impl Shared {
+    /// One pass over the partitions that have something, off the async workers.
+    async fn read(&self, assignment: &Arc<Assignment>, limits: Limits) -> Result<Polled, Error> {
+        let mut ready = self.ready(assignment)?;
+        if ready.is_empty() {
+            return Ok(Polled::default());
+        }
+        let start = *self.turn.lock() % ready.len();
+        ready.rotate_left(start);
+        let work = move || read_parts(ready, limits);
+        let parts = match tokio::task::spawn_blocking(work).await {
+            Ok(parts) => parts.map_err(|error| Error::Storage(Arc::new(error)))?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        *self.turn.lock() = start.wrapping_add(parts.len());
+        Ok(Polled { parts, assignment: Some(assignment.clone()) })
+    }
+
+    /// The partitions with records to deliver, and from where on. A position that the log no
+    /// longer has moves as the reset policy says.
+    fn ready(&self, assignment: &Assignment) -> Result<Vec<(Claim, i64)>, Error> {
+        let mut ready = Vec::new();
+        let mut cursors = self.cursors.lock();
+        for claim in &assignment.claims {
+            let place = claim.place();
+            let Some(partition) = claim.topic.partition(claim.partition) else { continue };
+            let Some(mut cursor) = cursors.get(&place) else { continue };
+            let (start, end) =
+                (partition.log().log_start_offset(), partition.log().log_end_offset());
+            if !(start..=end).contains(&cursor.position) {
+                let reset = self.reset(claim).ok_or_else(|| self.no_offset(claim))?;
+                cursors.advance(&place, reset, clock::now());
+                cursor.position = reset;
+            }
+            if cursor.position < partition.high_watermark() {
+                ready.push((claim.clone(), cursor.position));
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Waits until a partition has something to deliver.
+    async fn more(&self, assignment: &Assignment) {
+        let mut advances = FuturesUnordered::new();
+        {
+            let cursors = self.cursors.lock();
+            for claim in &assignment.claims {
+                let partition = claim.topic.partition(claim.partition);
+                if let (Some(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
+                    advances.push(partition.past(cursor.position + 1));
+                }
+            }
+        }
+        if advances.next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Where the policy starts reading a partition.
+    fn reset(&self, claim: &Claim) -> Option<i64> {
+        let partition = claim.topic.partition(claim.partition)?;
+        match self.options.reset {
+            Reset::Earliest => Some(partition.log().log_start_offset()),
+            Reset::Latest => Some(partition.high_watermark()),
+            Reset::None => None,
+        }
+    }
+
+    fn no_offset(&self, claim: &Claim) -> Error {
+        let (topic, partition) = claim.place();
+        Error::NoOffset { group: self.options.group.clone(), topic, partition }
+    }
+
+    /// What the positions are ahead of the committed offsets.
+    fn uncommitted(&self, assignment: &Assignment) -> Vec<(Str, i32, i64)> {
+        let mut cursors = self.cursors.lock();
+        cursors.committing();
+        let places = assignment.claims.iter().map(Claim::place);
+        let ahead = cursors.uncommitted(places);
+        ahead.map(|((topic, partition), offset)| (topic, partition, offset)).collect()
+    }
+
+    async fn commit(
+        &self,
+        assignment: &Assignment,
+        offsets: Vec<(Str, i32, i64)>,
+    ) -> Result<(), group::Error> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let partition = |(topic, partition, offset): &(Str, i32, i64)| CommitPartition {
+            topic: topic.clone(),
+            partition: *partition,
+            offset: *offset,
+            leader_epoch: LEADER_EPOCH,
+            metadata: Str::new(),
+        };
+        let commit = Commit {
+            member_id: assignment.member_id.clone(),
+            group_instance_id: self.options.instance.clone(),
+            generation: assignment.generation,
+            retention_ms: None,
+            partitions: offsets.iter().map(partition).collect(),
+        };
+        match self.cluster.groups.commit(&self.options.group, commit).await {
+            Reply::Each(outcomes) => outcomes.into_iter().collect::<Result<(), _>>()?,
+            Reply::Failed(error) => return Err(error),
+            _ => return Err(group::Error::InvalidRequest),
+        }
+        let mut cursors = self.cursors.lock();
+        for (topic, partition, offset) in offsets {
+            cursors.committed(&(topic, partition), offset);
+        }
+        Ok(())
+    }
+}
+
+fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<Part>> {
+    let (mut records_left, mut bytes_left) = (limits.records_max, limits.bytes_max);
+    let mut parts = Vec::new();
+    for (claim, from) in ready {
+        if records_left == 0 || bytes_left == 0 {
+            break;
+        }
+        let Some(partition) = claim.topic.partition(claim.partition) else { continue };
+        let bytes_max = limits.partition_bytes_max.min(bytes_left);
+        match read(partition, from, bytes_max, records_left) {
+            Ok(read) => {
+                let bytes = |it: &tidelog_protocol::records::Record| {
+                    it.key.as_ref().map_or(0, bytes::Bytes::len)
+                        + it.value.as_ref().map_or(0, bytes::Bytes::len)
+                };
+                records_left -= read.records.len().min(records_left);
+                bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
+                parts.push(Part { claim, read });
+            }
+            // One damaged partition must not hold up the others.
+            Err(error) if parts.is_empty() => return Err(error),
+            Err(error) => {
+                let (topic, index) = claim.place();
+                tracing::error!(topic = &*topic, partition = index, "cannot be read: {error}");
+            }
+        }
+    }
+    Ok(parts)
+}

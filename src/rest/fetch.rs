@@ -1,0 +1,161 @@
+//! Fetch: records from given offsets on, without a group.
+
+use super::Shared;
+use super::extract::{Params, TopicPartitionOffset, partition, topic};
+use super::message::Message;
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::consumer::{Read, read};
+use crate::http::{Account, ApiError, Body};
+use crate::topic::{Partition, Topic};
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Records of one answer.
+pub(super) const RECORDS_MAX: usize = 500;
+/// About as many bytes of one partition; a larger record comes alone.
+pub(super) const PARTITION_BYTES_MAX: usize = 1 << 20;
+/// About as many bytes of one answer.
+pub(super) const BYTES_MAX: usize = 8 << 20;
+/// How long to wait for records when the client does not say.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Partitions of one request.
+const PLACES_MAX: usize = 10_000;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FetchRequest {
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+    #[serde(default)]
+    topic_partition_offsets: Vec<TopicPartitionOffset>,
+    timeout: Option<i64>,
+}
+
+impl FetchRequest {
+    /// The set, then the single one; what is asked twice comes once.
+    fn places(self) -> Result<Vec<TopicPartitionOffset>, ApiError> {
+        let mut places = self.topic_partition_offsets;
+        match (self.topic, self.partition, self.offset) {
+            (None, None, None) => {}
+            (Some(topic), Some(partition), Some(offset)) => {
+                places.push(TopicPartitionOffset { topic, partition, offset });
+            }
+            _ => {
+                let text = "topic, partition and offset are needed together";
+                return Err(ApiError::bad_request(text));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        places.retain(|place| seen.insert(place.clone()));
+        match places.len() {
+            0 => Err(ApiError::bad_request(
+                "nothing to fetch: topic, partition and offset are missing",
+            )),
+            1..=PLACES_MAX => Ok(places),
+            count => {
+                let text = format!("{count} partitions are over the limit of {PLACES_MAX}");
+                Err(ApiError::bad_request(text))
+            }
+        }
+    }
+}
+
+/// One partition to read.
+#[derive(Clone)]
+struct Place {
+    topic: Arc<Topic>,
+    partition: Partition,
+    index: i32,
+    offset: i64,
+}
+
+/// `/fetch`
+pub(super) async fn fetch(
+    Account(principal): Account,
+    State(_): State<Shared>,
+    params: Params,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let request: FetchRequest = body.object_or_default()?;
+    let deadline = params.timeout(request.timeout, DEFAULT_TIMEOUT)?.deadline();
+    let mut places = find(&principal.cluster, request.places()?)?;
+    loop {
+        for place in &mut places {
+            // What retention took is passed over.
+            place.offset = place.offset.max(place.partition.log().log_start_offset());
+        }
+        let work = {
+            let places = places.clone();
+            move || read_all(&places)
+        };
+        let reads = match tokio::task::spawn_blocking(work).await {
+            Ok(reads) => reads?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let left = deadline.saturating_sub(clock::now());
+        if left.is_zero() || reads.iter().any(|(_, read)| !read.records.is_empty()) {
+            let messages = reads.iter().flat_map(|(at, read)| {
+                let place = &places[*at];
+                let message = |record| Message::new(&place.topic.name, place.index, record);
+                read.records.iter().map(message)
+            });
+            return messages_response(&messages.collect::<Vec<_>>());
+        }
+        for (at, read) in &reads {
+            places[*at].offset = read.next;
+        }
+        let mut more: FuturesUnordered<_> = places
+            .iter()
+            .map(|place| place.partition.past(place.offset.saturating_add(1)))
+            .collect();
+        // Time being up is not an error: nothing is the answer then.
+        let _ = tokio::time::timeout(left, more.next()).await;
+    }
+}
+
+/// An array of messages.
+pub(super) fn messages_response(messages: &[Message<'_>]) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(messages).map_err(ApiError::internal)?;
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn find(cluster: &Cluster, places: Vec<TopicPartitionOffset>) -> Result<Vec<Place>, ApiError> {
+    let place = |asked: TopicPartitionOffset| {
+        let topic = topic(cluster, &asked.topic)?;
+        let partition = partition(&topic, asked.partition)?.clone();
+        Ok(Place { topic, partition, index: asked.partition, offset: asked.offset.max(0) })
+    };
+    places.into_iter().map(place).collect()
+}
+
+/// Reads what is there, in the order asked, up to the answer's limits.
+fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
+    let (mut records_left, mut bytes_left) = (RECORDS_MAX, BYTES_MAX);
+    let mut reads = Vec::new();
+    for (at, place) in places.iter().enumerate() {
+        if records_left == 0 || bytes_left == 0 {
+            break;
+        }
+        if place.offset >= place.partition.high_watermark() {
+            continue;
+        }
+        let bytes_max = PARTITION_BYTES_MAX.min(bytes_left);
+        let read = read(&place.partition, place.offset, bytes_max, records_left)?;
+        records_left -= read.records.len().min(records_left);
+        let bytes = |record: &tidelog_protocol::records::Record| {
+            let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
+            of(&record.key) + of(&record.value)
+        };
+        bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
+        reads.push((at, read));
+    }
+    Ok(reads)
+}

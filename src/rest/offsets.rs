@@ -1,0 +1,107 @@
+//! Offsets of partitions: what a group has committed, and where a log begins, ends, or was at a
+//! time.
+
+use super::Shared;
+use super::extract::{Params, Segments, TopicPartition, TopicPartitionOffset, partition, topic};
+use crate::cluster::Cluster;
+use crate::consumer::offset_for_time;
+use crate::http::{Account, ApiError, Body, Json};
+use crate::topic::Partition;
+use axum::extract::State;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// In place of an offset where there is none.
+const NO_OFFSET: i64 = -1;
+/// Nothing here waits; the parameter is checked and otherwise harmless.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `/committed/{group}/{instance}`: of the partitions asked for, or of all that have one.
+pub(super) async fn committed(
+    Account(principal): Account,
+    State(shared): State<Shared>,
+    Segments((group, instance)): Segments<(String, String)>,
+    params: Params,
+    body: Body,
+) -> Result<Json<Vec<TopicPartitionOffset>>, ApiError> {
+    params.timeout(None, DEFAULT_TIMEOUT)?;
+    let cluster = &principal.cluster;
+    let slot = shared.rest.instances.get(&cluster.account.id, &group, &instance);
+    if let Some(session) = slot.and_then(|slot| slot.session()) {
+        session.touch();
+    }
+    let asked: Vec<TopicPartition> = body.one_or_many()?;
+    for it in &asked {
+        partition(&*topic(cluster, &it.topic)?, it.partition)?;
+    }
+    let mut committed = BTreeMap::new();
+    for (topic, partition, it) in cluster.groups.offsets(&group).await {
+        committed.insert(TopicPartition { topic: topic.to_string(), partition }, it.offset);
+    }
+    let answer = |TopicPartition { topic, partition }: TopicPartition, offset: i64| {
+        TopicPartitionOffset { topic, partition, offset }
+    };
+    Ok(Json(match asked.is_empty() {
+        true => committed.into_iter().map(|(place, offset)| answer(place, offset)).collect(),
+        false => {
+            let offset = |place: &TopicPartition| *committed.get(place).unwrap_or(&NO_OFFSET);
+            asked
+                .into_iter()
+                .map(|place| (offset(&place), place))
+                .map(|(offset, place)| answer(place, offset))
+                .collect()
+        }
+    }))
+}
+
+/// A place in time.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Earliest,
+    Latest,
+    At(i64),
+}
+
+/// `/offsets/{earliest|latest|ms since 1970}`
+pub(super) async fn at(
+    Account(principal): Account,
+    Segments(when): Segments<String>,
+    params: Params,
+    body: Body,
+) -> Result<Json<Vec<TopicPartitionOffset>>, ApiError> {
+    params.timeout(None, DEFAULT_TIMEOUT)?;
+    let when = match when.as_str() {
+        "earliest" => When::Earliest,
+        "latest" => When::Latest,
+        text => When::At(text.parse().map_err(|_| {
+            let text = format!("'{text}' is no time: earliest, latest or milliseconds since 1970");
+            ApiError::bad_request(text)
+        })?),
+    };
+    let asked: Vec<TopicPartition> = body.one_or_many()?;
+    let cluster = principal.cluster;
+    // Looking up a time reads the log.
+    let work = move || asked.into_iter().map(|it| answer(&cluster, it, when)).collect();
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answers) => Result::map(answers, Json),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+fn answer(
+    cluster: &Cluster,
+    asked: TopicPartition,
+    when: When,
+) -> Result<TopicPartitionOffset, ApiError> {
+    let found = topic(cluster, &asked.topic)?;
+    let offset = find(partition(&found, asked.partition)?, when)?;
+    Ok(TopicPartitionOffset { topic: asked.topic, partition: asked.partition, offset })
+}
+
+fn find(partition: &Partition, when: When) -> Result<i64, ApiError> {
+    Ok(match when {
+        When::Earliest => partition.log().log_start_offset(),
+        When::Latest => partition.high_watermark(),
+        When::At(ms) => offset_for_time(partition, ms)?.unwrap_or(NO_OFFSET),
+    })
+}

@@ -1,0 +1,197 @@
+//! Produce, in three forms. **All of a request is checked before any of it is appended**, and it is
+//! answered when all of it is durable.
+
+use super::extract::{Params, Segments, partition};
+use super::message::NewMessage;
+use super::{Rest, Shared};
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::http::{Account, ApiError, Body, Json};
+use crate::topic::{Partition, Topic, partition_for};
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidelog_protocol::records::{BatchBuilder, Compression, Record};
+
+/// Where a message went.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Metadata {
+    topic: String,
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+}
+
+/// `GET /produce/{topic}/{message}?key=`: the rest of the path is the message.
+pub(super) async fn from_path(
+    Account(principal): Account,
+    State(shared): State<Shared>,
+    Segments((topic, value)): Segments<(String, String)>,
+    params: Params,
+) -> Result<Json<Metadata>, ApiError> {
+    let key = params.get("key").map(str::to_owned);
+    let message =
+        NewMessage { topic: Some(topic), key, value: value.into(), ..NewMessage::default() };
+    let mut produced = produce(&shared.rest, &principal.cluster, vec![message]).await?;
+    produced.pop().map(Json).ok_or_else(|| ApiError::internal("a produced message is missing"))
+}
+
+/// `/produce/{topic}`: a message, or an array of them.
+pub(super) async fn to_topic(
+    Account(principal): Account,
+    State(shared): State<Shared>,
+    Segments(topic): Segments<String>,
+    body: Body,
+) -> Result<Json<Vec<Metadata>>, ApiError> {
+    let mut messages: Vec<NewMessage> = required(&body)?;
+    messages.iter_mut().for_each(|message| message.topic = Some(topic.clone()));
+    produce(&shared.rest, &principal.cluster, messages).await.map(Json)
+}
+
+/// `/produce`: messages that name their topics.
+pub(super) async fn to_any(
+    Account(principal): Account,
+    State(shared): State<Shared>,
+    body: Body,
+) -> Result<Json<Vec<Metadata>>, ApiError> {
+    produce(&shared.rest, &principal.cluster, required(&body)?).await.map(Json)
+}
+
+fn required(body: &Body) -> Result<Vec<NewMessage>, ApiError> {
+    match body.0.iter().all(u8::is_ascii_whitespace) {
+        true => body.json(),
+        false => body.one_or_many(),
+    }
+}
+
+/// One partition's share of a request.
+struct Share {
+    topic: Arc<Topic>,
+    partition: i32,
+    batches: Vec<BatchBuilder>,
+    /// The messages in the order of their offsets, by place in the request.
+    places: Vec<usize>,
+}
+
+/// Produces messages, each of which names its topic; the answers are in the same order.
+pub(super) async fn produce(
+    rest: &Rest,
+    cluster: &Cluster,
+    messages: Vec<NewMessage>,
+) -> Result<Vec<Metadata>, ApiError> {
+    let topics = find_topics(cluster, &messages).await?;
+    let keyless = rest.next_keyless();
+    let now = clock::unix_ms();
+    let mut shares: BTreeMap<(String, i32), Share> = BTreeMap::new();
+    let mut answers = Vec::with_capacity(messages.len());
+    for (place, message) in messages.into_iter().enumerate() {
+        let name = message.topic.clone().unwrap_or_default();
+        let topic = &topics[&name];
+        let index = choose(topic, &message, keyless)?;
+        let share = shares.entry((name.clone(), index)).or_insert_with(|| Share {
+            topic: topic.clone(),
+            partition: index,
+            batches: Vec::new(),
+            places: Vec::new(),
+        });
+        let timestamp = message.timestamp.unwrap_or(now);
+        share.add(place, &message, timestamp)?;
+        answers.push(Metadata { topic: name, partition: index, offset: -1, timestamp });
+    }
+    let mut waits = Vec::new();
+    for share in shares.into_values() {
+        waits.extend(share.append(&mut answers)?);
+    }
+    for (partition, last_offset) in waits {
+        partition.durable(last_offset).await;
+    }
+    Ok(answers)
+}
+
+/// Every topic named, all of which must be there and open to producers.
+async fn find_topics(
+    cluster: &Cluster,
+    messages: &[NewMessage],
+) -> Result<BTreeMap<String, Arc<Topic>>, ApiError> {
+    let mut topics = BTreeMap::new();
+    for (place, message) in messages.iter().enumerate() {
+        let Some(name) = message.topic.as_ref().filter(|name| !name.is_empty()) else {
+            let text = format!("message {place} names no topic; it needs \"topic\"");
+            return Err(ApiError::bad_request(text));
+        };
+        if topics.contains_key(name) {
+            continue;
+        }
+        let topic = cluster.topic_or_auto_create(name).await?;
+        if let Some(sync) = &topic.sync {
+            let text =
+                format!("topic '{name}' belongs to sync '{sync}'; only its ingest writes to it");
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", text));
+        }
+        topics.insert(name.clone(), topic);
+    }
+    Ok(topics)
+}
+
+/// As asked for; else by key, as the Java client does; else one for the whole request, so that it
+/// makes few batches.
+fn choose(topic: &Topic, message: &NewMessage, keyless: u32) -> Result<i32, ApiError> {
+    if let Some(index) = message.partition {
+        return partition(topic, index).map(|_| index);
+    }
+    let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
+    Ok(match &message.key {
+        Some(key) => partition_for(key.as_bytes(), count),
+        None => i32::try_from(keyless % count.unsigned_abs()).unwrap_or(0),
+    })
+}
+
+impl Share {
+    fn add(&mut self, place: usize, message: &NewMessage, timestamp: i64) -> Result<(), ApiError> {
+        if timestamp < 0 {
+            let text = format!("timestamp {timestamp} of message {place} is negative");
+            return Err(ApiError::bad_request(text));
+        }
+        if message.headers.len() > Record::HEADERS_MAX {
+            let (count, max) = (message.headers.len(), Record::HEADERS_MAX);
+            let text = format!("message {place} has {count} headers, more than {max}");
+            return Err(ApiError::bad_request(text));
+        }
+        let (key, value) = (message.key.as_ref().map(String::as_bytes), &*message.value);
+        let append =
+            |batch: &mut BatchBuilder| batch.append(timestamp, key, Some(value), &message.headers);
+        let fits = self.batches.last_mut().is_some_and(|batch| append(batch).is_ok());
+        if !fits {
+            let bytes_max = self.topic.config.max_message_bytes();
+            let mut batch = BatchBuilder::new(Compression::None, bytes_max);
+            append(&mut batch).map_err(|full| {
+                let (name, needed) = (&self.topic.name, full.needed);
+                ApiError::too_large(format!(
+                    "message {place} takes {needed} bytes as a batch, over the limit of {bytes_max} \
+                     bytes (max.message.bytes of topic '{name}')"
+                ))
+            })?;
+            self.batches.push(batch);
+        }
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Appends, and gives what to wait for.
+    fn append(self, answers: &mut [Metadata]) -> Result<Option<(Partition, i64)>, ApiError> {
+        let partition = partition(&self.topic, self.partition)?;
+        let mut places = self.places.into_iter();
+        let mut last = None;
+        for batch in self.batches.into_iter().filter_map(BatchBuilder::finish) {
+            let appended = partition.append(&batch)?;
+            let offsets = appended.base_offset..=appended.last_offset;
+            for (offset, place) in offsets.zip(places.by_ref()) {
+                answers[place].offset = offset;
+            }
+            last = Some((partition.clone(), appended.last_offset));
+        }
+        Ok(last)
+    }
+}

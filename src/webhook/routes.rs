@@ -1,0 +1,188 @@
+//! `/v1/webhooks`. Another account's webhook and one that does not exist look alike.
+
+use super::cursor::committed;
+use super::definition::{Definition, Pattern, Retry, Start};
+use super::instance::Webhook;
+use super::registry::{Error, Webhooks};
+use super::status::Status;
+use crate::http::{Account, ApiError, Context, Json};
+use axum::Router;
+use axum::extract::{FromRef, Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+#[derive(Clone)]
+struct Shared {
+    context: Context,
+    webhooks: Arc<Webhooks>,
+}
+
+impl FromRef<Shared> for Context {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.context.clone()
+    }
+}
+
+impl FromRef<Shared> for Arc<Webhooks> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.webhooks.clone()
+    }
+}
+
+/// The routes of `/v1/webhooks`.
+pub fn router(context: Context, webhooks: Arc<Webhooks>) -> Router {
+    Router::new()
+        .route("/v1/webhooks", post(create).get(list))
+        .route("/v1/webhooks/{id}", get(describe).delete(delete))
+        .route("/v1/webhooks/{id}/secret", get(secret))
+        .route("/v1/webhooks/{id}/enable", post(enable))
+        .with_state(Shared { context, webhooks })
+}
+
+/// A webhook as it is shown, without its secret.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    url: String,
+    topics: Vec<Pattern>,
+    start: Start,
+    retry: Retry,
+    disabled: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Created {
+    secret: String,
+    #[serde(flatten)]
+    webhook: Shown,
+}
+
+#[derive(Serialize)]
+struct Described {
+    #[serde(flatten)]
+    webhook: Shown,
+    group: String,
+    status: Status,
+    partitions: Vec<PartitionStatus>,
+}
+
+/// How far a partition is delivered; offsets are the next to deliver and the next to be written.
+#[derive(Serialize)]
+struct PartitionStatus {
+    topic: String,
+    partition: usize,
+    committed_offset: i64,
+    end_offset: i64,
+    lag: i64,
+}
+
+impl From<&Webhook> for Shown {
+    fn from(webhook: &Webhook) -> Self {
+        let Definition { url, topics, start, retry } = webhook.definition.clone();
+        let disabled = webhook.disabled.lock().clone();
+        Self { id: webhook.id.clone(), url, topics, start, retry, disabled }
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Definition(error) => Self::bad_request(error.to_string()),
+            Error::Count => Self::conflict(error.to_string()),
+            Error::Broker(error) => Self::internal(format!("{error:#}")),
+        }
+    }
+}
+
+fn find(webhooks: &Webhooks, account: &Account, id: &str) -> Result<Arc<Webhook>, ApiError> {
+    let found = webhooks.get(&account.0.cluster, id);
+    found.ok_or_else(|| ApiError::not_found(format!("webhook '{id}' does not exist")))
+}
+
+/// `POST /v1/webhooks {"url":"https://...","topics":["sequin.*"]}`
+async fn create(
+    account: Account,
+    State(webhooks): State<Arc<Webhooks>>,
+    Json(definition): Json<Definition>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let webhook = webhooks.create(&account.0.cluster, definition).await?;
+    let created = Created { secret: webhook.secret.expose(), webhook: Shown::from(&*webhook) };
+    Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// `GET /v1/webhooks`
+async fn list(account: Account, State(webhooks): State<Arc<Webhooks>>) -> Json<Vec<Shown>> {
+    let webhooks = webhooks.list(&account.0.cluster);
+    Json(webhooks.iter().map(|webhook| Shown::from(&**webhook)).collect())
+}
+
+/// `GET /v1/webhooks/{id}`
+async fn describe(
+    account: Account,
+    State(webhooks): State<Arc<Webhooks>>,
+    Path(id): Path<String>,
+) -> Result<Json<Described>, ApiError> {
+    let webhook = find(&webhooks, &account, &id)?;
+    let partitions = partitions(&webhook).await;
+    let status = webhook.status.lock().clone();
+    let group = webhook.group();
+    Ok(Json(Described { webhook: Shown::from(&*webhook), group, status, partitions }))
+}
+
+/// `GET /v1/webhooks/{id}/secret`
+async fn secret(
+    account: Account,
+    State(webhooks): State<Arc<Webhooks>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let webhook = find(&webhooks, &account, &id)?;
+    Ok(Json(json!({ "secret": webhook.secret.expose() })))
+}
+
+/// `POST /v1/webhooks/{id}/enable`: also has an enabled webhook try at once what waits.
+async fn enable(
+    account: Account,
+    State(webhooks): State<Arc<Webhooks>>,
+    Path(id): Path<String>,
+) -> Result<Json<Shown>, ApiError> {
+    let webhook = find(&webhooks, &account, &id)?;
+    webhooks.enable(&webhook).await.map_err(ApiError::internal)?;
+    // It may have been deleted meanwhile.
+    Ok(Json(Shown::from(&*find(&webhooks, &account, &id)?)))
+}
+
+/// `DELETE /v1/webhooks/{id}`
+async fn delete(
+    account: Account,
+    State(webhooks): State<Arc<Webhooks>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let webhook = find(&webhooks, &account, &id)?;
+    webhooks.delete(&webhook).await.map_err(ApiError::internal)?;
+    Ok(Json(json!({ "deleted": id })))
+}
+
+async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
+    let committed = committed(&webhook.cluster, &webhook.group()).await;
+    let mut topics = webhook.cluster.topics.all();
+    topics.retain(|topic| webhook.definition.matches(&topic.name));
+    let mut statuses = Vec::new();
+    for topic in topics {
+        for (partition, (index, log)) in (0..).zip(&topic.partitions).enumerate() {
+            let committed = committed.get(&(topic.name.clone(), index)).copied();
+            let committed_offset = committed.unwrap_or_else(|| log.log().log_start_offset());
+            let end_offset = log.high_watermark();
+            statuses.push(PartitionStatus {
+                topic: topic.name.clone(),
+                partition,
+                committed_offset,
+                end_offset,
+                lag: (end_offset - committed_offset).max(0),
+            });
+        }
+    }
+    statuses
+}

@@ -1,0 +1,268 @@
+//! The HTTP client of all webhooks: one attempt, and what its end means.
+//!
+//! **No request leaves for an address that the [`Policy`] refuses**: a host that is an address is
+//! judged before each attempt, and a name by what it resolves to, in the resolver that the
+//! connection itself uses, so that there is no second lookup to answer differently. Redirects are
+//! not followed.
+
+use super::delivery::Outcome;
+use super::message::Message;
+use super::signature::Secret;
+use super::status::Standing;
+use super::target::Policy;
+use crate::{clock, http_client};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Sends the requests of all webhooks.
+pub(super) struct Sender {
+    client: reqwest::Client,
+    policy: Policy,
+    up: Semaphore,
+    new: Semaphore,
+    down: Semaphore,
+}
+
+/// How an attempt ended, and what to tell the webhook's owner if it failed.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) error: Option<String>,
+}
+
+/// Where requests go and how they are signed.
+pub(super) struct Endpoint<'a> {
+    pub(super) webhook: &'a str,
+    pub(super) url: &'a str,
+    pub(super) secret: &'a Secret,
+}
+
+/// Attempts that run at once, by the endpoint's standing: one that is down takes long to say so,
+/// one that is new may be. Each attempt is a connection, so their sum has to stay well below the
+/// usual limit of 1024 open files.
+const UP_MAX: usize = 256;
+const NEW_MAX: usize = 256;
+const DOWN_MAX: usize = 128;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the first byte of the connection to the last of the answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read of an answer, so that its connection can be used again.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+impl Sender {
+    /// A sender to what `policy` allows.
+    ///
+    /// # Errors
+    /// When the system's certificates cannot be read.
+    pub(super) fn new(policy: Policy) -> reqwest::Result<Self> {
+        let client = http_client::builder()
+            .dns_resolver(Arc::new(Resolver(policy)))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()?;
+        let [up, new, down] = [UP_MAX, NEW_MAX, DOWN_MAX].map(Semaphore::new);
+        Ok(Self { client, policy, up, new, down })
+    }
+
+    /// Room for an attempt, among those of all webhooks whose endpoints are known alike.
+    pub(super) async fn permit(&self, standing: Standing) -> SemaphorePermit<'_> {
+        let permits = match standing {
+            Standing::Up => &self.up,
+            Standing::New => &self.new,
+            Standing::Down => &self.down,
+        };
+        permits.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// What may be called.
+    pub(super) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Sends a message once. The caller holds a permit.
+    pub(super) async fn send(
+        &self,
+        endpoint: &Endpoint<'_>,
+        message: &Message,
+        attempt: u32,
+    ) -> Answer {
+        let url = match self.policy.check_url(endpoint.url) {
+            Ok(url) => url,
+            Err(error) => return Answer::failed(error.to_string(), None),
+        };
+        let timestamp = clock::unix_ms() / 1000;
+        let headers = message.headers(endpoint.webhook, endpoint.secret, timestamp, attempt);
+        let request = self.client.post(url).headers(headers).body(message.body());
+        match request.send().await {
+            Ok(response) => {
+                let answer = judge(response.status(), response.headers(), timestamp);
+                drain(response).await;
+                answer
+            }
+            Err(error) => Answer::failed(describe(&error), None),
+        }
+    }
+}
+
+impl Answer {
+    fn failed(error: String, retry_after: Option<Duration>) -> Self {
+        Self { outcome: Outcome::Failed { retry_after }, error: Some(error) }
+    }
+}
+
+/// What a status means. `now` is in seconds since 1970.
+fn judge(status: StatusCode, headers: &HeaderMap, now: i64) -> Answer {
+    if status.is_success() {
+        return Answer { outcome: Outcome::Delivered, error: None };
+    }
+    let text = format!("the endpoint answered {status}");
+    match status {
+        StatusCode::GONE => Answer { outcome: Outcome::Gone, error: Some(text) },
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Answer::failed(text, header.and_then(|value| retry_after(value, now)))
+        }
+        _ => Answer::failed(text, None),
+    }
+}
+
+/// A `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
+fn retry_after(value: &str, now: i64) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?;
+    let seconds = date.timestamp().as_second().saturating_sub(now);
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// Reads the rest of an answer, up to a bound. What it says does not matter any more.
+async fn drain(mut response: Response) {
+    let mut left = ANSWER_BYTES_MAX;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// What went wrong, without the URL, which may hold a secret.
+fn describe(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    match error {
+        _ if error.is_connect() && error.is_timeout() => {
+            format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
+        }
+        _ if error.is_timeout() => format!("no answer within {} s", TIMEOUT.as_secs()),
+        _ if error.is_connect() => format!("cannot connect: {cause}"),
+        _ if error.source().is_some() => format!("the request failed: {cause}"),
+        _ => "the request failed".to_owned(),
+    }
+}
+
+/// Resolves names to the addresses that may be called.
+struct Resolver(Policy);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let policy = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            allowed(policy, found)
+        })
+    }
+}
+
+/// The addresses that may be called, or why the last of them may not.
+fn allowed(
+    policy: Policy,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+    let mut refusal = None;
+    let mut allowed = Vec::new();
+    for address in found {
+        match policy.check_address(address.ip()) {
+            Ok(()) => allowed.push(address),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if allowed.is_empty() => Err(error.into()),
+        _ => Ok(Box::new(allowed.into_iter())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_success_is_delivery_and_only_410_is_the_end() {
+        let judge = |status: u16| {
+            judge(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), 0).outcome
+        };
+        let failed = Outcome::Failed { retry_after: None };
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(judge(status), Outcome::Delivered, "{status}");
+        }
+        for status in [301, 302, 304, 307, 308, 400, 401, 404, 409, 429, 500, 502, 503, 504] {
+            assert_eq!(judge(status), failed, "{status}");
+        }
+        assert_eq!(judge(410), Outcome::Gone);
+    }
+
+    #[test]
+    fn retry_after_is_read_where_it_means_something() {
+        const NOW: i64 = 1_445_412_420; // 2015-10-21 07:27:00
+        let retry_after = |status: u16, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            let status = StatusCode::from_u16(status).unwrap();
+            match judge(status, &headers, NOW).outcome {
+                Outcome::Failed { retry_after } => retry_after.map(|it| it.as_secs()),
+                outcome => panic!("{outcome:?}"),
+            }
+        };
+        assert_eq!(retry_after(503, "120"), Some(120));
+        assert_eq!(retry_after(429, " 0 "), Some(0));
+        assert_eq!(retry_after(429, "Wed, 21 Oct 2015 07:28:00 GMT"), Some(60));
+        assert_eq!(retry_after(503, "Wed, 21 Oct 2015 07:26:00 GMT"), Some(0));
+        assert_eq!(retry_after(503, "soon"), None);
+        assert_eq!(retry_after(503, "-1"), None);
+        assert_eq!(retry_after(500, "120"), None);
+    }
+
+    #[tokio::test]
+    async fn the_resolver_judges_this_machine_as_the_policy_does() {
+        for (allow_private, want) in [(false, false), (true, true)] {
+            let resolver = Resolver(Policy { allow_private, https_only: false });
+            let found = resolver.resolve("localhost".parse().unwrap()).await;
+            assert_eq!(found.is_ok(), want);
+        }
+    }
+
+    #[test]
+    fn a_name_resolves_to_nothing_but_what_may_be_called() {
+        let production = Policy { allow_private: false, https_only: true };
+        let allowed = |addresses: &str| {
+            let parse = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
+            allowed(production, addresses.split(' ').map(parse))
+                .map(|found| found.map(|it| it.ip().to_string()).collect::<Vec<_>>().join(" "))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(allowed("10.0.0.1 1.1.1.1 ::1"), Ok("1.1.1.1".to_owned()));
+        let refusal = "expected a public address, found 169.254.169.254 (link-local)";
+        assert_eq!(allowed("10.0.0.1 169.254.169.254"), Err(refusal.to_owned()));
+    }
+}

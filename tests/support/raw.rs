@@ -1,0 +1,122 @@
+//! A client that sends what it is told, frames that no real client would send included.
+
+use bytes::Bytes;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use tidelog_protocol::header::{RequestHeader, read_response_header};
+use tidelog_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use tidelog_protocol::{ApiKey, ErrorCode, Reader, Request, Response, Str, Writer};
+
+/// One connection.
+pub(crate) struct Raw {
+    stream: TcpStream,
+    correlation_id: i32,
+}
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Raw {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, correlation_id: 0 }
+    }
+
+    /// A connection that has said who it is.
+    pub(crate) fn authenticated(address: &str, username: &str, password: &str) -> Self {
+        let mut raw = Self::connect(address);
+        assert_eq!(raw.authenticate(username, password), ErrorCode::NONE);
+        raw
+    }
+
+    /// SASL/PLAIN, and the error code it ends with.
+    pub(crate) fn authenticate(&mut self, username: &str, password: &str) -> ErrorCode {
+        self.call(SaslHandshakeRequest { mechanism: Str::from_static("PLAIN") }, 1);
+        let auth_bytes = Bytes::from(format!("\0{username}\0{password}"));
+        match self.call(SaslAuthenticateRequest { auth_bytes }, 2) {
+            Response::SaslAuthenticate(it) => it.error_code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends a request and reads its answer.
+    pub(crate) fn call(&mut self, request: impl Into<Request>, version: i16) -> Response {
+        let request = request.into();
+        let key = request.api_key();
+        self.send(&self.frame(&request, version));
+        let answer = self.answer().unwrap_or_else(|| panic!("hung up on {}", key.name()));
+        let correlation_id = self.correlation_id;
+        self.correlation_id += 1;
+        read(key, version, answer, correlation_id)
+    }
+
+    /// A whole frame, its length included.
+    pub(crate) fn frame(&self, request: &Request, version: i16) -> Vec<u8> {
+        let key = request.api_key();
+        let mut out = Writer::default();
+        let header = RequestHeader {
+            key,
+            version: key.version(version),
+            correlation_id: self.correlation_id,
+            client_id: Some(Str::from_static("raw")),
+        };
+        header.write(&mut out);
+        request.write(&mut out, key.version(version));
+        out.into_frame().concat()
+    }
+
+    /// Sends bytes as they are. That the other end has hung up shows when reading.
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        match self.stream.write_all(bytes) {
+            Err(error) if !is_hangup(error.kind()) => panic!("{error}"),
+            _ => {}
+        }
+    }
+
+    /// The next frame, without its length; `None` when the other end hung up.
+    pub(crate) fn answer(&mut self) -> Option<Bytes> {
+        let mut length = [0; 4];
+        self.fill(&mut length)?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.fill(&mut frame)?;
+        Some(frame.into())
+    }
+
+    /// Everything until the other end hangs up.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.stream.read_to_end(&mut bytes) {
+            Err(error) if !is_hangup(error.kind()) => panic!("no hangup: {error}"),
+            _ => bytes,
+        }
+    }
+
+    /// This end's address, as the other end's log names it.
+    pub(crate) fn peer(&self) -> String {
+        self.stream.local_addr().unwrap().to_string()
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {
+        match self.stream.read_exact(bytes) {
+            Ok(()) => Some(()),
+            Err(error) if is_hangup(error.kind()) => None,
+            Err(error) => panic!("neither an answer nor a hangup: {error}"),
+        }
+    }
+}
+
+/// Reads an answer, which must have nothing after it.
+pub(crate) fn read(key: ApiKey, version: i16, answer: Bytes, correlation_id: i32) -> Response {
+    let mut input = Reader::new(answer);
+    let version = key.version(version);
+    assert_eq!(read_response_header(&mut input, key, version).unwrap(), correlation_id);
+    let response = Response::read(key, version, &mut input).unwrap();
+    input.finish().unwrap();
+    response
+}
+
+fn is_hangup(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
