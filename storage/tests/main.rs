@@ -7,6 +7,7 @@ mod crash;
 mod disk;
 mod faulty;
 mod formats;
+mod inspect;
 mod model;
 mod producers;
 mod retention;
