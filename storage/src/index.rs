@@ -1,8 +1,8 @@
 //! The sparse indexes of a segment, in the layout of Kafka's files.
 //!
 //! ```text
-//! .index      8 bytes an entry:  last offset of a batch - base offset i32 | batch position i32
-//! .timeindex 12 bytes an entry:  largest timestamp so far i64 | last offset of its batch - base i32
+//! .index      8 bytes an entry: last offset of a batch - base offset i32 | batch position i32
+//! .timeindex 12 bytes an entry: largest timestamp so far i64 | last offset of its batch - base i32
 //! ```
 //!
 //! An entry is added with the first batch that starts more than `interval` bytes after the last

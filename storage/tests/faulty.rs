@@ -2,8 +2,8 @@
 //!
 //! It keeps what programs see (live) apart from what a crash leaves (durable). Until a sync, each
 //! write waits in pieces of one block, and each changed entry of a directory waits too. A crash
-//! keeps any version of each block and each entry: later blocks without earlier ones, too. A failed sync drops what it should have written and, as Linux does,
-//! reports success the next time.
+//! keeps any version of each block and each entry: later blocks without earlier ones, too. A failed
+//! sync drops what it should have written and, as Linux does, reports success the next time.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
