@@ -31,6 +31,7 @@ mod error;
 mod files;
 pub mod fs;
 mod index;
+mod inspect;
 mod log;
 mod mmap;
 mod open;
@@ -45,6 +46,7 @@ mod times;
 mod volume;
 
 pub use error::{Error, Result};
+pub use inspect::{Found, inspect, segment_bytes};
 pub use mmap::Map;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use recovery::{Action, Recovered, Repair};

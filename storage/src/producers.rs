@@ -63,7 +63,7 @@ impl Kept {
 }
 
 impl Producers {
-    /// Checks a batch before it is appended: `Some((base_offset, last_offset))` if it already was.
+    /// Checks a batch before it is appended: `Some((base_offset, last_offset))` when it was.
     ///
     /// # Errors
     /// [`Error::OutOfOrderSequence`], [`Error::InvalidProducerEpoch`].
