@@ -101,6 +101,7 @@ pub fn dispatch(
         R::DeleteAcls(it) => now(access::delete_acls(&it)),
         R::DescribeClientQuotas(_) => now(access::describe_quotas()),
         R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
+        R::DescribeProducers(it) => later(producers::describe(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }
