@@ -205,6 +205,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
     ("retention", &["broker", "clock", "state", "topic"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
+    ("retention", &["broker", "clock", "state", "topic"]),
     // The Kafka listener.
     (
         "api",
@@ -225,7 +226,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["broker", "topic"]),
     ("manage", &["account", "http", "id", "topic"]),
     ("ingest", &["broker", "clock", "cluster", "consumer", "control", "http", "state", "topic"]),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "id", "topic"]),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "topic"]),
     (
         "webhook",
         &[

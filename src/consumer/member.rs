@@ -89,7 +89,8 @@ pub enum Error {
     Refused(group::Error),
     /// Nothing is committed for a partition, and nobody said where to start.
     #[error(
-        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none"
+        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', \
+         and the offset reset policy is none"
     )]
     NoOffset {
         /// The group.
