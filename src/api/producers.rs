@@ -1,6 +1,6 @@
 //! InitProducerId: an id for an idempotent producer. DescribeProducers: who writes to a partition.
 
-use super::log_error;
+use super::{log_error, once};
 use crate::cluster::Cluster;
 use crate::topic::Topic;
 use std::sync::Arc;
@@ -46,10 +46,11 @@ pub(super) async fn describe(
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
     let work = move || {
-        let topics = request.topics.into_iter().map(|asked| {
+        let topics = once(request.topics, |topic| topic.name.clone());
+        let topics = topics.into_iter().map(|asked| {
             let topic = cluster.topics.get(&asked.name);
-            let describe = |index: &i32| describe_one(topic.as_deref(), *index);
-            let partitions = asked.partition_indexes.iter().map(describe).collect();
+            let indexes = once(asked.partition_indexes, |index| *index).into_iter();
+            let partitions = indexes.map(|it| describe_one(topic.as_deref(), it)).collect();
             DescribeProducersTopicResponse { name: asked.name, partitions }
         });
         DescribeProducersResponse { topics: topics.collect(), ..Default::default() }

@@ -6,6 +6,7 @@ mod fetch;
 mod groups;
 mod partitions;
 mod producers;
+mod repeats;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
