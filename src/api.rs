@@ -34,6 +34,8 @@ pub use session::Session;
 use crate::cluster::Cluster;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
@@ -101,6 +103,7 @@ pub fn dispatch(
         R::DeleteAcls(it) => now(access::delete_acls(&it)),
         R::DescribeClientQuotas(_) => now(access::describe_quotas()),
         R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
+        R::DescribeProducers(it) => later(producers::describe(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }
@@ -112,6 +115,20 @@ fn now(response: impl Into<Response>) -> Pending {
 
 fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Pending {
     Box::pin(async { Outcome::Answer(response.await.into()) })
+}
+
+/// The items, each once: an answer that is larger than its question must not be multiplied by
+/// asking again in the same request.
+fn once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(key(item)));
+    items
+}
+
+/// What is there more than once.
+fn repeated<'a, K: Eq + Hash + Clone + 'a>(keys: impl Iterator<Item = &'a K>) -> HashSet<K> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(*key)).cloned().collect()
 }
 
 /// The code that tells a client about a failed log, and a line that tells the operator.

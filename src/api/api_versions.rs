@@ -51,6 +51,7 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DescribeUserScramCredentials,
     ApiKey::DescribeQuorum,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
 ];

@@ -1,9 +1,10 @@
 //! DeleteRecords, OffsetForLeaderEpoch and DescribeLogDirs: where logs begin, end, and how large
 //! they are.
 
-use super::log_error;
+use super::{log_error, once};
 use crate::cluster::Cluster;
 use crate::topic::{LEADER_EPOCH, Partition, Topic};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
@@ -112,8 +113,10 @@ pub(super) fn describe_dirs(
         Some(asked) => {
             let sizes = |asked: DescribableLogDirTopic| {
                 let topic = cluster.topics.get(&asked.topic)?;
-                Some(sizes(&topic, Some(&asked.partitions)))
+                let partitions = asked.partitions.into_iter().collect();
+                Some(sizes(&topic, Some(&partitions)))
             };
+            let asked = once(asked, |topic| topic.topic.clone());
             asked.into_iter().filter_map(sizes).collect()
         }
     };
@@ -122,7 +125,7 @@ pub(super) fn describe_dirs(
     DescribeLogDirsResponse { results: vec![dir], ..Default::default() }
 }
 
-fn sizes(topic: &Topic, asked: Option<&[i32]>) -> DescribeLogDirsTopic {
+fn sizes(topic: &Topic, asked: Option<&HashSet<i32>>) -> DescribeLogDirsTopic {
     let wanted = |index: &i32| asked.is_none_or(|asked| asked.contains(index));
     let partitions = (0..).zip(&topic.partitions).filter(|(index, _)| wanted(index));
     let size = |(partition_index, partition): (i32, &Partition)| DescribeLogDirsPartition {

@@ -160,6 +160,11 @@ impl Config {
         self.value("message.timestamp.type") == "LogAppendTime"
     }
 
+    /// How far ahead of the broker's time a record may be, in ms.
+    pub fn timestamp_after_max_ms(&self) -> i64 {
+        self.number("message.timestamp.after.max.ms")
+    }
+
     /// What the log needs to know, when it is opened.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {
