@@ -3,6 +3,7 @@
 //! A handler runs what must keep the order of requests (append, join) before it returns; what may
 //! wait (a sync, a rebalance, new records) is in the future it gives back.
 
+mod access;
 mod alter_configs;
 mod api_versions;
 mod broker_configs;
@@ -12,8 +13,11 @@ mod fetch;
 mod group_admin;
 mod groups;
 mod list_offsets;
+mod logs;
 mod offsets;
 mod operations;
+mod partitions;
+mod placement;
 mod produce;
 mod producers;
 pub mod sasl;
@@ -31,6 +35,7 @@ use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
+use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
 use tidelog_protocol::{ErrorCode, Request, Response};
 
 /// What becomes of a request.
@@ -81,6 +86,20 @@ pub fn dispatch(
         R::ListConfigResources(it) => now(configs::list_resources(cluster, &it, version)),
         R::AlterConfigs(it) => later(alter_configs::replace(cluster.clone(), it)),
         R::IncrementalAlterConfigs(it) => later(alter_configs::change(cluster.clone(), it)),
+        R::CreatePartitions(it) => later(partitions::create(cluster.clone(), it)),
+        R::DescribeTopicPartitions(it) => now(partitions::describe(cluster, it)),
+        R::DeleteRecords(it) => later(logs::delete_records(cluster.clone(), it)),
+        R::OffsetForLeaderEpoch(it) => now(logs::offset_for_leader_epoch(cluster, it)),
+        R::DescribeLogDirs(it) => now(logs::describe_dirs(cluster, it)),
+        R::ElectLeaders(it) => now(placement::elect_leaders(cluster, it)),
+        R::AlterPartitionReassignments(it) => now(placement::alter_reassignments(cluster, it)),
+        R::ListPartitionReassignments(_) => now(ListPartitionReassignmentsResponse::default()),
+        R::DescribeQuorum(it) => now(placement::describe_quorum(session, it)),
+        R::DescribeAcls(_) => now(access::describe_acls()),
+        R::CreateAcls(it) => now(access::create_acls(&it)),
+        R::DeleteAcls(it) => now(access::delete_acls(&it)),
+        R::DescribeClientQuotas(_) => now(access::describe_quotas()),
+        R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }

@@ -4,7 +4,7 @@
 
 use crate::account::Account;
 use crate::control::Control;
-use crate::group::Groups;
+use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
@@ -48,7 +48,12 @@ impl Cluster {
     /// A cluster with nothing in it yet.
     pub fn new(account: Account, shared: Shared) -> Self {
         let topics = Catalog::new(&account.id, shared.control.clone(), shared.volume.clone());
-        let groups = Groups::new(&account.id, &shared);
+        let options = group::Options {
+            initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
+            ..Default::default()
+        };
+        let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
+        let groups = Groups::new(&account.id, options, state, deadlines);
         Self { account, topics, groups, shared }
     }
 

@@ -200,11 +200,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("account", &["clock", "control", "id"]),
     ("topic", &["clock", "control"]),
     ("txn", &["control"]),
-    ("group", &["clock", "cluster", "state"]),
+    ("group", &["clock", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
-    ("consumer", &["clock", "cluster", "group", "id", "topic"]),
     ("retention", &["broker", "clock", "state", "topic"]),
+    ("consumer", &["clock", "cluster", "group", "id", "topic"]),
     // The Kafka listener.
     (
         "api",

@@ -74,7 +74,7 @@ fn entries(
         resource::BROKER if name.is_empty() => Ok(Vec::new()),
         resource::BROKER => {
             check_broker(name)?;
-            let configs = broker_configs::all(&cluster.shared.settings);
+            let configs = broker_configs::all(cluster);
             Ok(configs.into_iter().map(broker_entry).collect())
         }
         resource::BROKER_LOGGER => check_broker(name).map(|()| Vec::new()),

@@ -3,9 +3,9 @@
 
 mod configs;
 mod groups;
+mod partitions;
 
-use super::{Outcome, dispatch, serves};
-use crate::api::Session;
+use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
 use crate::settings::Layer;

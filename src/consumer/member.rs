@@ -10,10 +10,13 @@
 mod task;
 
 use super::cursors::{Cursors, Place, Reset};
+use super::membership::CLIENT_HOST;
 use super::reader::{Read, read};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::group::{self, Commit, CommitPartition, Reply};
+use crate::group::{
+    self, Commit, CommitPartition, LeavingMember, MemberDescription, Reply, StateName,
+};
 use crate::topic::{LEADER_EPOCH, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
@@ -158,6 +161,27 @@ impl Member {
         let (alive, running) = watch::channel(());
         tokio::spawn(task::run(shared.clone(), stopping, alive));
         Self { shared, stop, running }
+    }
+
+    /// Takes out of their groups the members of this `client_id` that an earlier process had when
+    /// it crashed, which nobody else need wait for. Called before the first of this one starts.
+    pub async fn leave_remains(cluster: &Cluster, client_id: &str) {
+        let is_ours =
+            |it: &MemberDescription| it.client_host == CLIENT_HOST && it.client_id == client_id;
+        for (group, listing) in cluster.groups.list() {
+            if listing.state == StateName::Empty {
+                continue;
+            }
+            let members = cluster.groups.describe(&group).map(|it| it.members).unwrap_or_default();
+            let leaving = members.into_iter().filter(is_ours).map(|it| LeavingMember {
+                member_id: it.member_id,
+                group_instance_id: it.group_instance_id,
+            });
+            let leaving: Vec<_> = leaving.collect();
+            if !leaving.is_empty() {
+                cluster.groups.leave(&group, leaving).await;
+            }
+        }
     }
 
     /// Reads these topics from now on; positions in topics that stay are kept.

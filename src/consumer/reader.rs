@@ -18,8 +18,8 @@ pub struct Read {
 /// Bytes a batch may take once it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
-/// Reads records that are durable: about `bytes_max` bytes and at most `records_max` of them, always
-/// one if there is one. Decompresses, and may read the disk: not for an async worker.
+/// Reads records that are durable: about `bytes_max` bytes and at most `records_max` of them,
+/// always one if there is one. Decompresses, and may read the disk: not for an async worker.
 ///
 /// # Errors
 /// [`storage::Error::OffsetOutOfRange`] below the log's start or above its end.

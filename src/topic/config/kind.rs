@@ -1,7 +1,5 @@
 //! The types of configs, and Kafka's words for a value that is not of its type.
 
-use std::cmp::Ordering;
-
 /// What a config may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -85,13 +83,11 @@ fn not_a(kind: &str) -> String {
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(number: T, min: T, max: T) -> Result<(), String> {
-    // Neither holds for what is not a number.
-    if !matches!(number.partial_cmp(&min), Some(Ordering::Greater | Ordering::Equal)) {
-        return Err(format!("Value must be at least {min}"));
-    }
-    match number <= max {
-        true => Ok(()),
-        false => Err(format!("Value must be no more than {max}")),
+    // Not a number is neither above the one nor below the other.
+    match (number >= min, number <= max) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!("Value must be at least {min}")),
+        (_, false) => Err(format!("Value must be no more than {max}")),
     }
 }
 
