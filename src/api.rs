@@ -28,6 +28,7 @@ mod topics;
 mod tests;
 
 pub use api_versions::{api_versions, served, serves, unsupported_version};
+pub use fetch::SessionSlot;
 pub use session::Session;
 
 use crate::cluster::Cluster;
@@ -62,7 +63,7 @@ pub fn dispatch(
     let version = header.version.number;
     match request {
         R::Produce(it) => produce::produce(cluster, it),
-        R::Fetch(it) => later(fetch::fetch(cluster.clone(), it, version)),
+        R::Fetch(it) => later(fetch::fetch(cluster, session, it, version)),
         R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
         R::Metadata(it) => {
             later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))

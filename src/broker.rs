@@ -1,7 +1,7 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, Shared};
+use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
 use crate::id;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tidelog_storage as storage;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Who a connection or request is.
 #[derive(Clone)]
@@ -67,7 +67,15 @@ impl Broker {
         let deadlines = Deadlines::default();
         let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
-            shared: Shared { settings, control, volume, producer_ids, state, deadlines },
+            shared: Shared {
+                settings,
+                control,
+                volume,
+                producer_ids,
+                state,
+                deadlines,
+                fetch_session_room: Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_OF_ALL_MAX)),
+            },
             credentials: Credentials::default(),
             clusters: RwLock::default(),
             admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),

@@ -11,6 +11,7 @@ use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
+use tokio::sync::Semaphore;
 
 /// What every cluster of this process shares.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Shared {
     pub state: State,
     /// Deadlines of groups.
     pub deadlines: crate::group::Deadlines,
+    /// Partitions that more fetch sessions may have, of all accounts.
+    pub fetch_session_room: Arc<Semaphore>,
 }
 
 /// An account with its topics and groups.
@@ -37,9 +40,15 @@ pub struct Cluster {
     pub topics: Catalog,
     /// Its consumer groups.
     pub groups: Groups,
+    /// Partitions that more fetch sessions may have.
+    pub fetch_session_room: Arc<Semaphore>,
     /// What all clusters share.
     pub shared: Shared,
 }
+
+/// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
+const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
 
 /// The only broker's id.
 pub const NODE_ID: i32 = 1;
@@ -54,7 +63,8 @@ impl Cluster {
         };
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
         let groups = Groups::new(&account.id, options, state, deadlines);
-        Self { account, topics, groups, shared }
+        let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
+        Self { account, topics, groups, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.

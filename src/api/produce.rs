@@ -5,6 +5,7 @@
 //! mutation is compared with.
 
 use super::{Outcome, Pending, log_error};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::topic::{Partition, Topic};
 use bytes::Bytes;
@@ -47,12 +48,13 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
             let index = data.index;
             let appended = found.as_ref().map_err(|code| Refusal::from(*code));
             match appended.and_then(|topic| append(topic, data)) {
-                Ok((partition, appended)) => {
+                Ok((partition, appended, append_time_ms)) => {
                     durable.push((partition, appended.last_offset));
                     PartitionProduceResponse {
                         index,
                         base_offset: appended.base_offset,
                         log_start_offset: appended.log_start_offset,
+                        log_append_time_ms: append_time_ms.unwrap_or(-1),
                         ..Default::default()
                     }
                 }
@@ -112,12 +114,13 @@ fn find(
 fn append(
     topic: &Topic,
     data: PartitionProduceData,
-) -> Result<(Partition, tidelog_storage::Appended), Refusal> {
+) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
-    let appended = partition.append(&batch);
+    let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
+    let appended = partition.append_stamped(&batch, append_time_ms);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
-    Ok((partition.clone(), appended))
+    Ok((partition.clone(), appended, append_time_ms))
 }
 
 /// Takes exactly one sound batch of data.

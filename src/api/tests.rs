@@ -2,6 +2,7 @@
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
 mod configs;
+mod fetch;
 mod groups;
 mod partitions;
 
@@ -57,6 +58,7 @@ impl Client {
             principal: None,
             sasl: Default::default(),
             software: None,
+            fetch: Arc::default(),
         };
         Self { cluster, session, dir }
     }

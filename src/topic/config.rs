@@ -155,6 +155,11 @@ impl Config {
         u64::try_from(self.number("retention.bytes")).ok()
     }
 
+    /// Whether records get the broker's time in place of the producer's.
+    pub fn log_append_time(&self) -> bool {
+        self.value("message.timestamp.type") == "LogAppendTime"
+    }
+
     /// What the log needs to know, when it is opened.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {

@@ -41,11 +41,12 @@ mod retention;
 mod scan;
 mod segment;
 mod snapshot;
+mod times;
 mod volume;
 
 pub use error::{Error, Result};
 pub use mmap::Map;
-pub use partition::{Appended, OnAdvance, Partition, PartitionOptions};
+pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use recovery::{Action, Recovered, Repair};
 pub use retention::{Removed, Retention};
 pub use volume::{Flush, OnFailure, Volume, VolumeOptions};

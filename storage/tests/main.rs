@@ -11,3 +11,4 @@ mod model;
 mod producers;
 mod retention;
 mod support;
+mod times;

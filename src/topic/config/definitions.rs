@@ -172,7 +172,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "CreateTime",
         Word(TIMESTAMP_TYPES),
         "Whether records keep the producer's time or get the broker's.",
-    ),
+    )
+    .honoured(),
     define(
         "min.cleanable.dirty.ratio",
         "log.cleaner.min.cleanable.ratio",
