@@ -205,7 +205,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
     ("retention", &["broker", "clock", "state", "topic"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
-    ("retention", &["broker", "clock", "state", "topic"]),
     // The Kafka listener.
     (
         "api",
