@@ -66,7 +66,7 @@ pub fn dispatch(
     match request {
         R::Produce(it) => produce::produce(cluster, it),
         R::Fetch(it) => later(fetch::fetch(cluster, session, it, version)),
-        R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
+        R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it, version)),
         R::Metadata(it) => {
             later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
         }
@@ -94,6 +94,7 @@ pub fn dispatch(
         R::DeleteRecords(it) => later(logs::delete_records(cluster.clone(), it)),
         R::OffsetForLeaderEpoch(it) => now(logs::offset_for_leader_epoch(cluster, it)),
         R::DescribeLogDirs(it) => now(logs::describe_dirs(cluster, it)),
+        R::AlterReplicaLogDirs(it) => now(logs::alter_dirs(cluster, it)),
         R::ElectLeaders(it) => now(placement::elect_leaders(cluster, it)),
         R::AlterPartitionReassignments(it) => now(placement::alter_reassignments(cluster, it)),
         R::ListPartitionReassignments(_) => now(ListPartitionReassignmentsResponse::default()),
@@ -115,6 +116,14 @@ fn now(response: impl Into<Response>) -> Pending {
 
 fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Pending {
     Box::pin(async { Outcome::Answer(response.await.into()) })
+}
+
+/// Runs what reads or syncs files off the async workers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
 /// The items, each once: an answer that is larger than its question must not be multiplied by

@@ -1,6 +1,6 @@
 //! InitProducerId: an id for an idempotent producer. DescribeProducers: who writes to a partition.
 
-use super::{log_error, once};
+use super::{blocking, log_error, once};
 use crate::cluster::Cluster;
 use crate::topic::Topic;
 use std::sync::Arc;
@@ -55,10 +55,7 @@ pub(super) async fn describe(
         });
         DescribeProducersResponse { topics: topics.collect(), ..Default::default() }
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    blocking(work).await
 }
 
 fn describe_one(topic: Option<&Topic>, index: i32) -> DescribeProducersPartitionResponse {
