@@ -1,13 +1,15 @@
 """The scenarios with aiokafka."""
 
 import asyncio
+import logging
 import time
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import AuthenticationFailedError, MessageSizeTooLargeError
+from aiokafka.errors import (KafkaConnectionError, MessageSizeTooLargeError,
+                             SaslAuthenticationFailed)
 
 from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S,
                     expect, expect_samples, run, start_member)
@@ -232,13 +234,21 @@ def error_of(coroutine):
 
 
 def password():
+    """Only its log tells why it cannot connect."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("aiokafka").addHandler(handler)
+
     async def connect():
         wrong = AIOKafkaProducer(**{**LOGIN, "sasl_plain_password": "wrong"})
         try:
             await wrong.start()
         finally:
             await wrong.stop()
-    expect("error", error_of(connect()), AuthenticationFailedError)
+    expect("error", error_of(connect()), KafkaConnectionError)
+    reason = SaslAuthenticationFailed.__name__
+    expect(f"{reason} in the log", any(reason in text for text in said), True)
 
 
 def too_large():
