@@ -5,6 +5,7 @@ mod configs;
 mod fetch;
 mod groups;
 mod partitions;
+mod topics;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
