@@ -7,7 +7,7 @@ use crate::control::Control;
 use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use crate::topic::{self, Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
@@ -37,7 +37,7 @@ pub struct Cluster {
     /// Whose cluster it is.
     pub account: Account,
     /// Its topics.
-    pub topics: Catalog,
+    pub topics: Arc<Catalog>,
     /// Its consumer groups.
     pub groups: Groups,
     /// Partitions that more fetch sessions may have.
@@ -64,7 +64,7 @@ impl Cluster {
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
         let groups = Groups::new(&account.id, options, state, deadlines);
         let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
-        Self { account, topics, groups, fetch_session_room, shared }
+        Self { account, topics: Arc::new(topics), groups, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.
@@ -82,7 +82,12 @@ impl Cluster {
     }
 
     /// Deletes a topic, and what groups remember of it.
-    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
+    pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        let (cluster, name) = (self.clone(), name.to_owned());
+        topic::to_the_end(async move { cluster.do_delete_topic(&name).await }).await
+    }
+
+    async fn do_delete_topic(&self, name: &str) -> Result<(), Error> {
         let forget = async |id: tidelog_protocol::Uuid| {
             self.groups.forget_topic(name).await;
             // The rows of records begin with their topic's id. If they stay, for whatever reason,

@@ -88,7 +88,8 @@ impl Alter {
         match *kind {
             resource::TOPIC => {
                 find_topic(cluster, name)?;
-                let change = |config: &Config| match self.replace {
+                let replace = self.replace;
+                let change = move |config: &Config| match replace {
                     true => Config::default().changed(changes),
                     false => config.changed(changes),
                 };

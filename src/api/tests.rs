@@ -7,6 +7,7 @@ mod groups;
 mod partitions;
 mod producers;
 mod repeats;
+mod topics;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;

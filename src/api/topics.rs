@@ -142,7 +142,7 @@ pub(super) async fn delete(
     DeleteTopicsResponse { responses, ..Default::default() }
 }
 
-async fn delete_one(cluster: &Cluster, asked: DeleteTopicState) -> DeletableTopicResult {
+async fn delete_one(cluster: &Arc<Cluster>, asked: DeleteTopicState) -> DeletableTopicResult {
     let name = match asked.name {
         Some(name) => Some(name),
         None => cluster.topics.by_id(&asked.topic_id).map(|topic| topic.name.as_str().into()),

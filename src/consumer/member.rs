@@ -384,7 +384,7 @@ impl Shared {
             for claim in &assignment.claims {
                 let partition = claim.topic.partition(claim.partition);
                 if let (Some(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
-                    advances.push(partition.past(cursor.position + 1));
+                    advances.push(partition.past(cursor.position.saturating_add(1)));
                 }
             }
         }

@@ -80,7 +80,7 @@ pub async fn read_or_wait(
     patience: Duration,
 ) -> storage::Result<Read> {
     // Time being up is not an error: nothing is the answer then.
-    let _ = tokio::time::timeout(patience, partition.past(from + 1)).await;
+    let _ = tokio::time::timeout(patience, partition.past(from.saturating_add(1))).await;
     let partition = partition.clone();
     let work = move || read(&partition, from, bytes_max, records_max);
     match tokio::task::spawn_blocking(work).await {
