@@ -1,3 +1,5 @@
+//! CreateTopics and DeleteTopics against a broker on a temporary directory.
+
 use super::{Client, ask, batch};
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
