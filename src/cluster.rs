@@ -7,10 +7,11 @@ use crate::control::Control;
 use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use crate::topic::{self, Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
+use tokio::sync::Semaphore;
 
 /// What every cluster of this process shares.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Shared {
     pub state: State,
     /// Deadlines of groups.
     pub deadlines: crate::group::Deadlines,
+    /// Partitions that more fetch sessions may have, of all accounts.
+    pub fetch_session_room: Arc<Semaphore>,
 }
 
 /// An account with its topics and groups.
@@ -34,12 +37,18 @@ pub struct Cluster {
     /// Whose cluster it is.
     pub account: Account,
     /// Its topics.
-    pub topics: Catalog,
+    pub topics: Arc<Catalog>,
     /// Its consumer groups.
     pub groups: Groups,
+    /// Partitions that more fetch sessions may have.
+    pub fetch_session_room: Arc<Semaphore>,
     /// What all clusters share.
     pub shared: Shared,
 }
+
+/// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
+const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
 
 /// The only broker's id.
 pub const NODE_ID: i32 = 1;
@@ -54,7 +63,8 @@ impl Cluster {
         };
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
         let groups = Groups::new(&account.id, options, state, deadlines);
-        Self { account, topics, groups, shared }
+        let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
+        Self { account, topics: Arc::new(topics), groups, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.
@@ -72,7 +82,12 @@ impl Cluster {
     }
 
     /// Deletes a topic, and what groups remember of it.
-    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
+    pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        let (cluster, name) = (self.clone(), name.to_owned());
+        topic::to_the_end(async move { cluster.do_delete_topic(&name).await }).await
+    }
+
+    async fn do_delete_topic(&self, name: &str) -> Result<(), Error> {
         let forget = async |id: tidelog_protocol::Uuid| {
             self.groups.forget_topic(name).await;
             // The rows of records begin with their topic's id. If they stay, for whatever reason,

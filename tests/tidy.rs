@@ -225,7 +225,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["broker", "topic"]),
     ("manage", &["account", "http", "id", "topic"]),
     ("ingest", &["broker", "clock", "cluster", "consumer", "control", "http", "state", "topic"]),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "id", "topic"]),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "topic"]),
     (
         "webhook",
         &[

@@ -2,6 +2,7 @@
 //! the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
+use super::once;
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{Topic, is_valid_name};
 use tidelog_protocol::messages::{
@@ -59,7 +60,8 @@ pub(super) fn describe(
             configs,
         }
     };
-    let results = request.resources.into_iter().map(describe).collect();
+    let asked = once(request.resources, |it| (it.resource_type, it.resource_name.clone()));
+    let results = asked.into_iter().map(describe).collect();
     DescribeConfigsResponse { results, ..Default::default() }
 }
 

@@ -5,6 +5,7 @@
 //! mutation is compared with.
 
 use super::{Outcome, Pending, log_error};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::topic::{Partition, Topic};
 use bytes::Bytes;
@@ -47,12 +48,13 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
             let index = data.index;
             let appended = found.as_ref().map_err(|code| Refusal::from(*code));
             match appended.and_then(|topic| append(topic, data)) {
-                Ok((partition, appended)) => {
+                Ok((partition, appended, append_time_ms)) => {
                     durable.push((partition, appended.last_offset));
                     PartitionProduceResponse {
                         index,
                         base_offset: appended.base_offset,
                         log_start_offset: appended.log_start_offset,
+                        log_append_time_ms: append_time_ms.unwrap_or(-1),
                         ..Default::default()
                     }
                 }
@@ -112,12 +114,29 @@ fn find(
 fn append(
     topic: &Topic,
     data: PartitionProduceData,
-) -> Result<(Partition, tidelog_storage::Appended), Refusal> {
+) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
-    let appended = partition.append(&batch);
+    let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
+    if append_time_ms.is_none() {
+        check_time(batch.header().max_timestamp, topic.config.timestamp_after_max_ms())?;
+    }
+    let appended = partition.append_stamped(&batch, append_time_ms);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
-    Ok((partition.clone(), appended))
+    Ok((partition.clone(), appended, append_time_ms))
+}
+
+/// Refuses records from too far in the future, which retention by time would never reach.
+fn check_time(max_timestamp: i64, after_max_ms: i64) -> Result<(), Refusal> {
+    match max_timestamp.saturating_sub(clock::unix_ms()) <= after_max_ms {
+        true => Ok(()),
+        false => {
+            let text = format!(
+                "timestamp {max_timestamp} is more than message.timestamp.after.max.ms, {after_max_ms}, ahead of the broker's time"
+            );
+            Err(Refusal::new(ErrorCode::INVALID_TIMESTAMP, text))
+        }
+    }
 }
 
 /// Takes exactly one sound batch of data.

@@ -2,8 +2,12 @@
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
 mod configs;
+mod fetch;
 mod groups;
 mod partitions;
+mod producers;
+mod repeats;
+mod topics;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
@@ -57,6 +61,7 @@ impl Client {
             principal: None,
             sasl: Default::default(),
             software: None,
+            fetch: Arc::default(),
         };
         Self { cluster, session, dir }
     }

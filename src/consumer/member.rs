@@ -89,7 +89,8 @@ pub enum Error {
     Refused(group::Error),
     /// Nothing is committed for a partition, and nobody said where to start.
     #[error(
-        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none"
+        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', \
+         and the offset reset policy is none"
     )]
     NoOffset {
         /// The group.
@@ -383,7 +384,7 @@ impl Shared {
             for claim in &assignment.claims {
                 let partition = claim.topic.partition(claim.partition);
                 if let (Some(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
-                    advances.push(partition.past(cursor.position + 1));
+                    advances.push(partition.past(cursor.position.saturating_add(1)));
                 }
             }
         }

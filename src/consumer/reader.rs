@@ -67,13 +67,7 @@ pub fn read(
 /// The offset of the first durable record with a timestamp at or after `timestamp_ms`. Reads the
 /// disk: not for an async worker.
 pub fn offset_for_time(partition: &Partition, timestamp_ms: i64) -> storage::Result<Option<i64>> {
-    let Some((base_offset, _)) = partition.log().offset_for_time(timestamp_ms)? else {
-        return Ok(None);
-    };
-    // The log knows the batch; which of its records it is takes a look inside.
-    let batch = read(partition, base_offset, 1, usize::MAX)?;
-    let first = batch.records.iter().find(|record| record.timestamp >= timestamp_ms);
-    Ok(Some(first.map_or(base_offset, |record| record.offset)))
+    Ok(partition.log().offset_for_time(timestamp_ms)?.map(|(offset, _)| offset))
 }
 
 /// Like [`read`], off the async workers; when there is nothing yet, waits for records up to
@@ -86,7 +80,7 @@ pub async fn read_or_wait(
     patience: Duration,
 ) -> storage::Result<Read> {
     // Time being up is not an error: nothing is the answer then.
-    let _ = tokio::time::timeout(patience, partition.past(from + 1)).await;
+    let _ = tokio::time::timeout(patience, partition.past(from.saturating_add(1))).await;
     let partition = partition.clone();
     let work = move || read(&partition, from, bytes_max, records_max);
     match tokio::task::spawn_blocking(work).await {

@@ -169,8 +169,8 @@ impl Share {
             append(&mut batch).map_err(|full| {
                 let (name, needed) = (&self.topic.name, full.needed);
                 ApiError::too_large(format!(
-                    "message {place} takes {needed} bytes as a batch, over the limit of {bytes_max} \
-                     bytes (max.message.bytes of topic '{name}')"
+                    "message {place} takes {needed} bytes as a batch, over the limit of \
+                     {bytes_max} bytes (max.message.bytes of topic '{name}')"
                 ))
             })?;
             self.batches.push(batch);
@@ -182,10 +182,11 @@ impl Share {
     /// Appends, and gives what to wait for.
     fn append(self, answers: &mut [Metadata]) -> Result<Option<(Partition, i64)>, ApiError> {
         let partition = partition(&self.topic, self.partition)?;
+        let append_time_ms = self.topic.config.log_append_time().then(clock::unix_ms);
         let mut places = self.places.into_iter();
         let mut last = None;
         for batch in self.batches.into_iter().filter_map(BatchBuilder::finish) {
-            let appended = partition.append(&batch)?;
+            let appended = partition.append_stamped(&batch, append_time_ms)?;
             let offsets = appended.base_offset..=appended.last_offset;
             for (offset, place) in offsets.zip(places.by_ref()) {
                 answers[place].offset = offset;

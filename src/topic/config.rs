@@ -155,6 +155,16 @@ impl Config {
         u64::try_from(self.number("retention.bytes")).ok()
     }
 
+    /// Whether records get the broker's time in place of the producer's.
+    pub fn log_append_time(&self) -> bool {
+        self.value("message.timestamp.type") == "LogAppendTime"
+    }
+
+    /// How far ahead of the broker's time a record may be, in ms.
+    pub fn timestamp_after_max_ms(&self) -> i64 {
+        self.number("message.timestamp.after.max.ms")
+    }
+
     /// What the log needs to know, when it is opened.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {

@@ -42,7 +42,17 @@ impl Partition {
 
     /// Appends a batch; it is neither durable nor visible before [`Partition::durable`].
     pub fn append(&self, batch: &Batch) -> storage::Result<storage::Appended> {
-        self.log.append(batch, LEADER_EPOCH)
+        self.append_stamped(batch, None)
+    }
+
+    /// The same; with an append time, in ms since 1970, all records get it.
+    pub fn append_stamped(
+        &self,
+        batch: &Batch,
+        append_time_ms: Option<i64>,
+    ) -> storage::Result<storage::Appended> {
+        let stamp = storage::Stamp { leader_epoch: LEADER_EPOCH, append_time_ms };
+        self.log.append_stamped(batch, stamp)
     }
 
     /// Waits until everything up to and including `offset` is durable. Pends for ever if the disk

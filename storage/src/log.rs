@@ -13,7 +13,8 @@ use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
-use crate::partition::Inner;
+use crate::partition::{Inner, Stamp};
+use crate::producers::Producers;
 use crate::segment::{Segment, Setup, file_name};
 use crate::snapshot::Snapshots;
 
@@ -67,23 +68,26 @@ impl Log {
         &mut self,
         home: &Inner,
         batch: &Batch,
-        leader_epoch: i32,
+        stamp: Stamp,
     ) -> Result<(i64, i64)> {
-        let header = self.assigned(batch, leader_epoch)?;
-        if self.snapshots.is_none() {
-            self.snapshots = Some(Snapshots::load(home, self.end.offset)?);
-        }
-        if let Some(snapshots) = &self.snapshots
-            && let Some(appended) = snapshots.producers.check(&header)?
-        {
+        let mut header = self.assigned(batch, stamp.leader_epoch)?;
+        if let Some(appended) = self.producers(home)?.check(&header)? {
             return Ok(appended);
         }
         if self.sealed || self.is_full(home, &header) {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
-        self.note_epoch(home, leader_epoch)?;
-        self.write(home, batch, &header)?;
+        self.note_epoch(home, stamp.leader_epoch)?;
+        let offset = header.base_offset;
+        match stamp.append_time_ms {
+            None => self.write(home, batch, &batch.assigned_prefix(offset, stamp.leader_epoch))?,
+            Some(time) => {
+                let stamped = batch.restamped_header(offset, stamp.leader_epoch, time);
+                header = Header::parse(&stamped).expect("the header was just written");
+                self.write(home, batch, &stamped)?;
+            }
+        }
         self.active.publish(&header, self.end.position);
         self.end.position += header.total_bytes() as u64;
         self.end.offset = header.last_offset() + 1;
@@ -94,22 +98,31 @@ impl Log {
         Ok((header.base_offset, header.last_offset()))
     }
 
-    fn write(&mut self, home: &Inner, batch: &Batch, header: &Header) -> Result<()> {
+    /// Writes the batch with `prefix` in place of its first bytes.
+    fn write(&mut self, home: &Inner, batch: &Batch, prefix: &[u8]) -> Result<()> {
         let file = match &self.unsynced {
             Some(file) => file.clone(),
             None => self.active.file(&home.shared.files)?,
         };
         let path = self.active.path();
-        let bytes = header.total_bytes() as u64;
+        let bytes = batch.bytes().len() as u64;
         self.allocate(home, &*file, bytes).context("allocate", &path)?;
-        let prefix = batch.assigned_prefix(header.base_offset, header.leader_epoch);
-        let mut parts = [IoSlice::new(&prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
+        let mut parts = [IoSlice::new(prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
         if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
             self.take_back(home, &*file)?;
             return Err(Error::Io { operation: "write", path, source });
         }
         self.unsynced = Some(file);
         Ok(())
+    }
+
+    /// The idempotent producers, read when they are first asked for.
+    pub(crate) fn producers(&mut self, home: &Inner) -> Result<&Producers> {
+        let snapshots = match self.snapshots.take() {
+            Some(snapshots) => snapshots,
+            None => Snapshots::load(home, self.end.offset)?,
+        };
+        Ok(&self.snapshots.insert(snapshots).producers)
     }
 
     /// Forgets producers that have been idle.

@@ -73,8 +73,7 @@ impl Opening<'_> {
         Ok((Arc::new(inner), recovered))
     }
 
-    /// Whether acknowledged records are gone without a trace. Their offsets are not given out
-    /// again.
+    /// Whether acknowledged records are gone without a trace. Their offsets are not reused.
     fn report_missing(&self, last: &Segment, end: &mut End, recovered: &mut Recovered) -> bool {
         let Some(point) = self.point.as_ref().map(|point| point.end) else { return false };
         let missing = end.offset < point.offset;

@@ -18,8 +18,8 @@ use tidelog_protocol::records::Batch;
 use crate::checkpoint::{End, RecoveryPoint};
 use crate::error::{Error, Result};
 use crate::fs::File;
-use crate::index::TimeEntry;
 use crate::log::Log;
+use crate::producers::ActiveProducer;
 use crate::segment::Segment;
 use crate::volume::Shared;
 
@@ -38,6 +38,15 @@ impl Default for PartitionOptions {
     fn default() -> Self {
         Self { segment_bytes: 1 << 30, index_interval_bytes: 4096, preallocate: true }
     }
+}
+
+/// What the log writes into the header of a batch, beside its offset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Epoch of the leader that appends.
+    pub leader_epoch: i32,
+    /// The time all records get, in ms since 1970; `None` leaves them their own.
+    pub append_time_ms: Option<i64>,
 }
 
 /// What an append did; it is durable when the high watermark is past `last_offset`.
@@ -88,6 +97,12 @@ impl Partition {
     /// [`Error::Io`], and the log is as before; [`Error::OutOfOrderSequence`] and
     /// [`Error::InvalidProducerEpoch`]; [`Error::Poisoned`] after a failed sync.
     pub fn append(&self, batch: &Batch, leader_epoch: i32) -> Result<Appended> {
+        self.append_stamped(batch, Stamp { leader_epoch, append_time_ms: None })
+    }
+
+    /// The same for a topic whose `message.timestamp.type` is LogAppendTime, if the stamp has an
+    /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
+    pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
         let (base_offset, last_offset) = {
             let mut log = inner.log.lock();
@@ -95,7 +110,7 @@ impl Partition {
             if log.closed {
                 return Err(Error::Closed);
             }
-            let offsets = log.append(inner, batch, leader_epoch)?;
+            let offsets = log.append(inner, batch, stamp)?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
             offsets
         };
@@ -104,6 +119,15 @@ impl Partition {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// The idempotent producers that are remembered, by id. May read the log.
+    pub fn producers(&self) -> Result<Vec<ActiveProducer>> {
+        let mut log = self.0.log.lock();
+        if log.closed {
+            return Err(Error::Closed);
+        }
+        Ok(log.producers(&self.0)?.active())
     }
 
     /// Forgets idempotent producers whose last batch is older than `before_ms`.
@@ -164,36 +188,6 @@ impl Partition {
             }
         }
         Ok(Bytes::new())
-    }
-
-    /// The first batch below the high watermark with a timestamp at or after `timestamp_ms`, as its
-    /// base offset and its largest timestamp.
-    ///
-    /// Unlike Kafka: of batches, not of records, until records are decoded here. A consumer that
-    /// starts there may see records from before the time, and misses none after it.
-    pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
-        let (start, high_watermark) = (self.log_start_offset(), self.high_watermark());
-        for segment in self.0.segments().iter() {
-            if let Some(header) = segment.find_time(&self.0.shared.files, timestamp_ms, start)? {
-                let visible = header.base_offset < high_watermark;
-                let offset = header.base_offset.max(start);
-                return Ok(visible.then_some((offset, header.max_timestamp)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The last offset of the batch with the largest timestamp, and that timestamp; the first of
-    /// several.
-    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
-        let mut max: Option<TimeEntry> = None;
-        for segment in self.0.segments().iter() {
-            let latest = segment.latest(&self.0.shared.files)?;
-            if latest.is_some_and(|new| max.is_none_or(|max| new.timestamp > max.timestamp)) {
-                max = latest;
-            }
-        }
-        Ok(max.map(|entry| (entry.last_offset, entry.timestamp)))
     }
 
     /// Bytes of all batches.

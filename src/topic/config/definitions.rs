@@ -158,7 +158,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "3600000",
         Long(0, LONG),
         "How far ahead of the broker's time a record's timestamp may be.",
-    ),
+    )
+    .honoured(),
     define(
         "message.timestamp.before.max.ms",
         "log.message.timestamp.before.max.ms",
@@ -172,7 +173,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "CreateTime",
         Word(TIMESTAMP_TYPES),
         "Whether records keep the producer's time or get the broker's.",
-    ),
+    )
+    .honoured(),
     define(
         "min.cleanable.dirty.ratio",
         "log.cleaner.min.cleanable.ratio",

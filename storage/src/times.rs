@@ -1,0 +1,101 @@
+//! Finding records by their timestamp.
+//!
+//! The index leads to the batch, whose largest timestamp is in its header; which of its records it
+//! is takes a look inside. **A batch whose records cannot be read answers as a whole**: a consumer
+//! that starts at its first record misses nothing.
+
+use tidelog_protocol::records::{Batch, Record};
+
+use crate::error::Result;
+use crate::index::TimeEntry;
+use crate::partition::Partition;
+use crate::segment::Segment;
+
+/// Bytes a batch may decompress to when its records are looked at.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+
+impl Partition {
+    /// The first record below the high watermark with a timestamp at or after `timestamp_ms`, as
+    /// its offset and timestamp.
+    pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
+        let files = &self.0.shared.files;
+        let mut from = self.log_start_offset();
+        let high_watermark = self.high_watermark();
+        for segment in self.0.segments().iter() {
+            while let Some(header) = segment.find_time(files, timestamp_ms, from)? {
+                if header.base_offset >= high_watermark {
+                    return Ok(None);
+                }
+                let wanted =
+                    |record: &Record| record.offset >= from && record.timestamp >= timestamp_ms;
+                match self.find_record(header.base_offset.max(from), wanted)? {
+                    Found::Record(found) => return Ok(Some(found)),
+                    Found::Unreadable => {
+                        return Ok(Some((header.base_offset.max(from), header.max_timestamp)));
+                    }
+                    // Those it has are before the log's start.
+                    Found::Nothing => from = header.last_offset() + 1,
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record with the largest timestamp, the first of several, as its offset and timestamp
+    /// (KIP-734). The batch in which the log starts counts in whole.
+    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
+        let start = self.log_start_offset();
+        let mut max: Option<TimeEntry> = None;
+        for segment in self.0.segments().iter() {
+            let latest = segment.latest(&self.0.shared.files)?;
+            let latest = match latest {
+                Some(entry) if entry.last_offset < start => self.latest_from(segment, start)?,
+                latest => latest,
+            };
+            if latest.is_some_and(|new| max.is_none_or(|max| new.timestamp > max.timestamp)) {
+                max = latest;
+            }
+        }
+        let Some(TimeEntry { timestamp, last_offset }) = max else { return Ok(None) };
+        Ok(Some(match self.find_record(last_offset, |record| record.timestamp >= timestamp)? {
+            Found::Record(found) => found,
+            Found::Nothing | Found::Unreadable => (last_offset, timestamp),
+        }))
+    }
+
+    /// What [`Segment::latest`] would say without the batches before `start`.
+    fn latest_from(&self, segment: &Segment, start: i64) -> Result<Option<TimeEntry>> {
+        let mut max: Option<TimeEntry> = None;
+        segment.each_from(&self.0.shared.files, start, |batch| {
+            let (timestamp, last_offset) = (batch.max_timestamp, batch.last_offset());
+            if max.is_none_or(|max| timestamp > max.timestamp) {
+                max = Some(TimeEntry { timestamp, last_offset });
+            }
+        })?;
+        Ok(max)
+    }
+
+    /// The first record that is `wanted` of the batch that holds `offset`.
+    fn find_record(&self, offset: i64, wanted: impl Fn(&Record) -> bool) -> Result<Found> {
+        let mut bytes = self.read(offset, 1, i64::MAX)?;
+        let Ok(batch) = Batch::split_from(&mut bytes) else { return Ok(Found::Unreadable) };
+        let Ok(records) = batch.records(RECORDS_BYTES_MAX) else { return Ok(Found::Unreadable) };
+        for record in records {
+            match record {
+                Ok(record) if wanted(&record) => {
+                    return Ok(Found::Record((record.offset, record.timestamp)));
+                }
+                Ok(_) => {}
+                Err(_) => return Ok(Found::Unreadable),
+            }
+        }
+        Ok(Found::Nothing)
+    }
+}
+
+/// What a look into a batch found.
+enum Found {
+    Record((i64, i64)),
+    Nothing,
+    Unreadable,
+}
