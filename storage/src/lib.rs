@@ -21,12 +21,15 @@
 //!   what is cut and what never is.
 //! - An idle partition holds no thread, no open file and no map beyond a bounded cache.
 //!
+//! - Compaction writes segments anew, keeping offsets; see the `compaction` module.
+//!
 //! Indexes, checkpoints and snapshots are caches or hints: a log without them opens, only slower.
 
 mod cache;
 mod checkpoint;
 mod clock;
 mod commit;
+mod compaction;
 mod error;
 mod files;
 pub mod fs;
@@ -45,6 +48,7 @@ mod snapshot;
 mod times;
 mod volume;
 
+pub use compaction::{Compacted, Compaction};
 pub use error::{Error, Result};
 pub use inspect::{Found, inspect, segment_bytes};
 pub use mmap::Map;
