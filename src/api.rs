@@ -20,6 +20,7 @@ mod partitions;
 mod placement;
 mod produce;
 mod producers;
+mod repeats;
 pub mod sasl;
 mod session;
 mod topics;

@@ -2,6 +2,7 @@
 //! and in force when it is answered.
 
 use super::configs::{Refusal, check_broker, find_topic, resource};
+use super::repeats::repeated;
 use super::topic_error;
 use crate::cluster::Cluster;
 use crate::topic::{Change, Config};
@@ -151,12 +152,6 @@ fn refuse_nulls(names: &[Str]) -> Result<(), Refusal> {
             Err((ErrorCode::INVALID_REQUEST, text))
         }
     }
-}
-
-/// The resources that are there more than once.
-fn repeated<'a>(resources: impl Iterator<Item = &'a Resource>) -> HashSet<Resource> {
-    let mut seen = HashSet::new();
-    resources.filter(|resource| !seen.insert(*resource)).cloned().collect()
 }
 
 fn response(

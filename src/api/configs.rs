@@ -2,6 +2,7 @@
 //! the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
+use super::repeats::keep_first;
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{Topic, is_valid_name};
 use tidelog_protocol::messages::{
@@ -33,8 +34,9 @@ pub(super) type Refusal = (ErrorCode, String);
 /// Describes topics and the broker; everything else has no configs here.
 pub(super) fn describe(
     cluster: &Cluster,
-    request: DescribeConfigsRequest,
+    mut request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
+    keep_first(&mut request.resources, |it| (it.resource_type, it.resource_name.clone()));
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
     let describe = |asked: DescribeConfigsResource| {
         let (error_code, error_message, mut configs) = match entries(cluster, &asked) {

@@ -1,6 +1,7 @@
 //! DescribeGroups, ListGroups, DeleteGroups, OffsetDelete: looking at groups, and removing them.
 
 use super::operations;
+use super::repeats::keep_first;
 use crate::cluster::Cluster;
 use crate::group::{Description, Listing, Reply, StateName, TopicPartition};
 use std::collections::HashMap;
@@ -21,9 +22,10 @@ const CLASSIC: &str = "classic";
 /// Describes groups with their members.
 pub(super) fn describe(
     cluster: &Cluster,
-    request: DescribeGroupsRequest,
+    mut request: DescribeGroupsRequest,
     version: i16,
 ) -> DescribeGroupsResponse {
+    keep_first(&mut request.groups, Str::clone);
     let asked = request.include_authorized_operations;
     let describe = |group_id: Str| match cluster.groups.describe(&group_id) {
         Some(description) => DescribedGroup {

@@ -2,8 +2,10 @@
 //! they are.
 
 use super::log_error;
+use super::repeats::keep_first;
 use crate::cluster::Cluster;
 use crate::topic::{LEADER_EPOCH, Partition, Topic};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
@@ -109,7 +111,8 @@ pub(super) fn describe_dirs(
 ) -> DescribeLogDirsResponse {
     let topics: Vec<DescribeLogDirsTopic> = match request.topics {
         None => cluster.topics.all().iter().map(|topic| sizes(topic, None)).collect(),
-        Some(asked) => {
+        Some(mut asked) => {
+            keep_first(&mut asked, |it| it.topic.clone());
             let sizes = |asked: DescribableLogDirTopic| {
                 let topic = cluster.topics.get(&asked.topic)?;
                 Some(sizes(&topic, Some(&asked.partitions)))
@@ -123,7 +126,8 @@ pub(super) fn describe_dirs(
 }
 
 fn sizes(topic: &Topic, asked: Option<&[i32]>) -> DescribeLogDirsTopic {
-    let wanted = |index: &i32| asked.is_none_or(|asked| asked.contains(index));
+    let asked: Option<HashSet<i32>> = asked.map(|asked| asked.iter().copied().collect());
+    let wanted = |index: &i32| asked.as_ref().is_none_or(|asked| asked.contains(index));
     let partitions = (0..).zip(&topic.partitions).filter(|(index, _)| wanted(index));
     let size = |(partition_index, partition): (i32, &Partition)| DescribeLogDirsPartition {
         partition_index,

@@ -1,5 +1,6 @@
 //! OffsetCommit and OffsetFetch.
 
+use super::repeats::keep_first;
 use super::topic_error;
 use crate::cluster::Cluster;
 use crate::group::{Commit, CommitPartition, Committed, Reply};
@@ -112,7 +113,7 @@ fn fill_in(
 /// Answers OffsetFetch in its old form, one group, or its new one, several.
 pub(super) async fn fetch(
     cluster: Arc<Cluster>,
-    request: OffsetFetchRequest,
+    mut request: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
     if version < FETCH_BATCH_SINCE {
@@ -142,6 +143,7 @@ pub(super) async fn fetch(
         };
         return OffsetFetchResponse { topics, ..Default::default() };
     }
+    keep_first(&mut request.groups, |asked| asked.group_id.clone());
     let mut groups = Vec::with_capacity(request.groups.len());
     for asked in request.groups {
         let offsets = Offsets::of(&cluster, &asked.group_id).await;

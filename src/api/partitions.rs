@@ -1,5 +1,6 @@
 //! CreatePartitions, and DescribeTopicPartitions page by page (KIP-966).
 
+use super::repeats::repeated;
 use super::{operations, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{LEADER_EPOCH, Topic, is_valid_name};
@@ -20,9 +21,9 @@ pub(super) async fn create(
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let mut results = Vec::with_capacity(request.topics.len());
+    let twice = repeated(request.topics.iter().map(|asked| &asked.name));
     for asked in &request.topics {
-        let twice = request.topics.iter().filter(|other| other.name == asked.name).count() > 1;
-        let grown = match twice {
+        let grown = match twice.contains(&asked.name) {
             true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),
             false => grow(&cluster, asked, request.validate_only).await,
         };

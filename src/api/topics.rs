@@ -1,9 +1,11 @@
 //! CreateTopics and DeleteTopics.
 
 use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
+use super::repeats::repeated;
 use super::topic_error;
 use crate::cluster::Cluster;
 use crate::topic::{Config, Error, NewTopic, Topic};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
@@ -20,11 +22,12 @@ pub(super) async fn create(
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
     let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
+    let mut answered = HashSet::new();
+    let twice = repeated(request.topics.iter().map(|asked| &asked.name));
     for asked in &request.topics {
-        let twice = request.topics.iter().filter(|other| other.name == asked.name).count() > 1;
-        if twice {
+        if twice.contains(&asked.name) {
             // Once, however often it was named, as Kafka answers.
-            if topics.iter().all(|done| done.name != asked.name) {
+            if answered.insert(&asked.name) {
                 let text =
                     "Create topics request from client contains multiple entries for this topic.";
                 topics.push(refused(asked, (ErrorCode::INVALID_REQUEST, text.to_owned())));
