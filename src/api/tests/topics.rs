@@ -1,3 +1,5 @@
+//! Topics that come and go while clients and the process do, and what is named twice.
+
 use super::{Client, ask, batch};
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
