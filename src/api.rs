@@ -78,7 +78,7 @@ pub fn dispatch(
         R::SyncGroup(it) => later(groups::sync(cluster, it)),
         R::Heartbeat(it) => later(groups::heartbeat(cluster, it)),
         R::LeaveGroup(it) => later(groups::leave(cluster, it, version)),
-        R::OffsetCommit(it) => later(offsets::commit(cluster.clone(), it, version)),
+        R::OffsetCommit(it) => later(offsets::commit(cluster, it, version)),
         R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),
         R::DescribeGroups(it) => now(group_admin::describe(cluster, it, version)),

@@ -1,13 +1,12 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
+use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared, to_the_end};
 use crate::control::Control;
 use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::topic;
 use crate::txn::ProducerIds;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
@@ -148,7 +147,7 @@ impl Broker {
     /// Creates an account with a first credential.
     pub async fn create_account(self: &Arc<Self>, name: &str) -> Result<(Arc<Cluster>, Secret)> {
         let (broker, name) = (self.clone(), name.to_owned());
-        topic::to_the_end(async move { broker.do_create_account(&name).await }).await
+        to_the_end(async move { broker.do_create_account(&name).await }).await
     }
 
     async fn do_create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret)> {

@@ -7,7 +7,8 @@ use crate::control::Control;
 use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::topic::{self, Catalog, Config, Error, NewTopic, Topic};
+pub use crate::topic::to_the_end;
+use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
@@ -84,7 +85,7 @@ impl Cluster {
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
         let (cluster, name) = (self.clone(), name.to_owned());
-        topic::to_the_end(async move { cluster.do_delete_topic(&name).await }).await
+        to_the_end(async move { cluster.do_delete_topic(&name).await }).await
     }
 
     async fn do_delete_topic(&self, name: &str) -> Result<(), Error> {

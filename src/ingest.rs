@@ -83,11 +83,16 @@ impl Ingest {
         loop {
             interval.tick().await;
             let streams: Vec<_> = self.streams.lock().values().cloned().collect();
-            for stream in streams.into_iter().filter(|stream| stream.is_unsettled()) {
-                let settled = tokio::task::spawn_blocking(move || stream.settle()).await;
-                if let Ok(Err(error)) = settled {
-                    tracing::error!("record state stays in memory: {error}");
+            // Looking takes the partitions' locks, which are held while mutations are written.
+            let settle = move || {
+                for stream in streams.iter().filter(|stream| stream.is_unsettled()) {
+                    if let Err(error) = stream.settle() {
+                        tracing::error!("record state stays in memory: {error}");
+                    }
                 }
+            };
+            if let Err(error) = tokio::task::spawn_blocking(settle).await {
+                tracing::error!("record state stays in memory: {error}");
             }
         }
     }

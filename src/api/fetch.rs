@@ -62,7 +62,6 @@ fn new_session_id() -> i32 {
 async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = clock::now() + wait;
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let find = |request: FetchTopic| {
         let topic = match version >= TOPIC_IDS_SINCE {
             true => cluster.topics.by_id(&request.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
@@ -75,6 +74,8 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
     };
     let asked: Vec<Asked> = request.topics.into_iter().map(find).collect();
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
+    // More than an answer holds would never be there.
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     loop {
         let read = Reading::new(bytes_max, request.isolation_level).read(&asked);
         let left = deadline.saturating_sub(clock::now());

@@ -18,12 +18,13 @@ const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 /// These versions say how long to keep the offsets.
 const RETENTION: std::ops::RangeInclusive<i16> = 2..=4;
 
-/// Commits offsets; partitions that do not exist are refused one by one.
-pub(super) async fn commit(
-    cluster: Arc<Cluster>,
+/// Commits offsets; partitions that do not exist are refused one by one. The group has the commit
+/// before it returns, so that a member may leave right behind it.
+pub(super) fn commit(
+    cluster: &Cluster,
     request: OffsetCommitRequest,
     version: i16,
-) -> OffsetCommitResponse {
+) -> impl Future<Output = OffsetCommitResponse> + use<> {
     let mut topics = Vec::with_capacity(request.topics.len());
     let mut partitions = Vec::new();
     for asked in request.topics {
@@ -64,14 +65,14 @@ pub(super) async fn commit(
     }
     let missing =
         request.generation_id_or_member_epoch >= 0 && !cluster.groups.exists(&request.group_id);
-    let outcome = if request.group_id.is_empty() {
+    let committing = if request.group_id.is_empty() {
         Err(ErrorCode::INVALID_GROUP_ID)
     } else if missing && version >= GROUP_ID_NOT_FOUND_SINCE {
         Err(ErrorCode::GROUP_ID_NOT_FOUND)
     } else if missing {
         Err(ErrorCode::ILLEGAL_GENERATION)
     } else if partitions.is_empty() {
-        Ok(Vec::new())
+        Ok(None)
     } else {
         let retention_ms = Some(request.retention_time_ms);
         let commit = Commit {
@@ -81,14 +82,21 @@ pub(super) async fn commit(
             retention_ms: retention_ms.filter(|ms| *ms >= 0 && RETENTION.contains(&version)),
             partitions,
         };
-        match cluster.groups.commit(&request.group_id, commit).await {
-            Reply::Each(outcomes) => Ok(outcomes),
-            Reply::Failed(error) => Err(error.into()),
-            _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
-        }
+        Ok(Some(cluster.groups.commit(&request.group_id, commit)))
     };
-    fill_in(&mut topics, outcome);
-    OffsetCommitResponse { topics, ..Default::default() }
+    async move {
+        let outcome = match committing {
+            Err(code) => Err(code),
+            Ok(None) => Ok(Vec::new()),
+            Ok(Some(reply)) => match reply.await {
+                Reply::Each(outcomes) => Ok(outcomes),
+                Reply::Failed(error) => Err(error.into()),
+                _ => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+            },
+        };
+        fill_in(&mut topics, outcome);
+        OffsetCommitResponse { topics, ..Default::default() }
+    }
 }
 
 /// Puts the group's outcomes where no error stands yet; they are in the same order.

@@ -5,6 +5,7 @@
 //! appends goes to the store's writer in the same order. **A reply is sent only when everything
 //! its group appended before it is durable.** No group has a task: their deadlines share one.
 
+use super::deadlines::Entry;
 use super::{
     Commit, Committed, Deadlines, Description, Effect, Error, Group, Heartbeat, Join,
     LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX, TopicPartition,
@@ -13,9 +14,8 @@ use crate::clock;
 use crate::state::State;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 use tidelog_protocol::Str;
 use tokio::sync::oneshot;
 
@@ -30,8 +30,10 @@ pub struct Groups {
     state: State,
     deadlines: Deadlines,
     options: Options,
-    slots: Mutex<HashMap<Str, Arc<Slot>>>,
+    slots: Arc<Slots>,
 }
+
+type Slots = Mutex<HashMap<Str, Arc<Slot>>>;
 
 /// A group and what the driver keeps beside it.
 pub(super) struct Slot {
@@ -40,14 +42,16 @@ pub(super) struct Slot {
     state: State,
     deadlines: Deadlines,
     live: Mutex<Live>,
+    /// Where it is, until nothing is left of it.
+    slots: Weak<Slots>,
     /// Commits handed to the store's writer and not durable yet.
     undurable: Arc<AtomicUsize>,
 }
 
 struct Live {
     group: Group<Ticket>,
-    /// The earliest deadline is scheduled.
-    scheduled: Option<Duration>,
+    /// Where its next deadline is scheduled.
+    scheduled: Option<Entry>,
 }
 
 fn now() -> Now {
@@ -57,7 +61,7 @@ fn now() -> Now {
 impl Groups {
     /// No groups yet.
     pub fn new(account: &str, options: Options, state: State, deadlines: Deadlines) -> Self {
-        Self { account: account.to_owned(), state, deadlines, options, slots: Mutex::default() }
+        Self { account: account.to_owned(), state, deadlines, options, slots: Arc::default() }
     }
 
     /// Rebuilds the groups from their records; called at start.
@@ -191,7 +195,7 @@ impl Groups {
                 let vacant = live.group.is_vacant();
                 drop(live);
                 if vacant {
-                    self.forget(slot);
+                    slot.forget();
                 }
             }
         }
@@ -220,17 +224,9 @@ impl Groups {
             state: self.state.clone(),
             deadlines: self.deadlines.clone(),
             live: Mutex::new(Live { group, scheduled: None }),
+            slots: Arc::downgrade(&self.slots),
             undurable: Arc::default(),
         })
-    }
-
-    /// Drops a vacant group, unless someone else has just got hold of it: only the map's handle
-    /// and ours may be left, and others come only through the map, which is locked.
-    fn forget(&self, slot: Arc<Slot>) {
-        let mut slots = self.slots.lock();
-        if Arc::strong_count(&slot) == 2 && slot.live.lock().group.is_vacant() {
-            slots.remove(&slot.name);
-        }
     }
 }
 
@@ -248,13 +244,29 @@ fn store_key(account: &str, key: &[u8]) -> Vec<u8> {
 }
 
 impl Slot {
-    /// Fires what is due.
-    pub(super) fn expire(self: &Arc<Self>) {
+    /// Fires what is due at an entry, which is no longer scheduled.
+    pub(super) fn expire(self: Arc<Self>, entry: Entry) {
         let mut live = self.live.lock();
-        live.scheduled = None;
+        live.scheduled.take_if(|scheduled| *scheduled == entry);
         let mut out = Vec::new();
         live.group.expire(now(), &mut out);
         self.carry_out(&mut live, out);
+        let vacant = live.group.is_vacant();
+        drop(live);
+        if vacant {
+            self.forget();
+        }
+    }
+
+    /// Drops a vacant group, unless someone else has just got hold of it: only the map's handle
+    /// and ours may be left. Others come through the map, which is locked, or for a deadline, which
+    /// finds nothing to do.
+    fn forget(self: Arc<Self>) {
+        let Some(slots) = self.slots.upgrade() else { return };
+        let mut slots = slots.lock();
+        if Arc::strong_count(&self) == 2 && self.live.lock().group.is_vacant() {
+            slots.remove(&self.name);
+        }
     }
 
     fn carry_out(self: &Arc<Self>, live: &mut Live, effects: Vec<Effect<Ticket>>) {
@@ -310,9 +322,76 @@ impl Slot {
 
     fn schedule(self: &Arc<Self>, live: &mut Live) {
         let Some(deadline) = live.group.deadline() else { return };
-        if live.scheduled.is_none_or(|scheduled| deadline < scheduled) {
-            live.scheduled = Some(deadline);
-            self.deadlines.schedule(deadline, Arc::downgrade(self));
+        if live.scheduled.is_none_or(|(scheduled, _)| deadline < scheduled) {
+            let entry = self.deadlines.schedule(live.scheduled, deadline, Arc::downgrade(self));
+            live.scheduled = Some(entry);
         }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(entry) = self.live.get_mut().scheduled {
+            self.deadlines.cancel(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(member_id: Str) -> Join {
+        Join {
+            member_id,
+            new_member_id: "member".into(),
+            requires_known_member_id: true,
+            session_timeout_ms: 6_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![super::super::Protocol {
+                name: "range".into(),
+                metadata: bytes::Bytes::new(),
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_a_group_that_nobody_joined() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
+        let deadlines = Deadlines::default();
+        let groups = Groups::new("acme", Options::default(), state, deadlines.clone());
+        let reply = groups.join("left", join(Str::new())).await;
+        assert!(matches!(reply, Reply::MemberIdRequired(_)), "{reply:?}");
+        let member = LeavingMember { member_id: "member".into(), group_instance_id: None };
+        groups.leave("left", vec![member]).await;
+        assert_eq!((groups.exists("left"), deadlines.len()), (false, 0));
+        groups.join("silent", join(Str::new())).await;
+        assert_eq!((groups.exists("silent"), deadlines.len()), (true, 1));
+        let slot = groups.slots.lock().get("silent").cloned().unwrap();
+        let entry = slot.live.lock().scheduled.unwrap();
+        slot.live.lock().group.expire(Now { since_start: entry.0, ..now() }, &mut Vec::new());
+        deadlines.cancel(entry);
+        slot.expire(entry);
+        assert_eq!((groups.exists("silent"), deadlines.len()), (false, 0));
+    }
+
+    #[tokio::test]
+    async fn a_group_has_one_entry_however_often_its_deadline_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
+        let deadlines = Deadlines::default();
+        let groups = Groups::new("acme", Options::default(), state, deadlines.clone());
+        for retention_ms in (1..50).rev() {
+            let commit = Commit {
+                generation: -1,
+                retention_ms: Some(retention_ms * 1_000_000),
+                partitions: vec![super::super::CommitPartition::default()],
+                ..Default::default()
+            };
+            groups.commit("simple", commit).await;
+        }
+        assert_eq!(deadlines.len(), 1);
     }
 }

@@ -38,7 +38,7 @@ pub struct Join {
 }
 
 /// A member's place in a generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     /// The generation.
     pub generation: i32,

@@ -169,20 +169,23 @@ impl<T> Group<T> {
 
     /// The answer to a member's join in the current generation.
     pub(super) fn joined(&self, id: &Str) -> Joined {
-        let metadata = self.durable.metadata.clone().unwrap_or_default();
-        let leader = metadata.leader.unwrap_or_default();
-        let members = metadata.members.into_iter().filter(|_| leader == *id).map(|(id, member)| {
-            JoinedMember {
-                member_id: id,
-                group_instance_id: member.group_instance_id,
-                metadata: member.subscription,
-            }
+        let member_id = id.clone();
+        let Some(metadata) = &self.durable.metadata else {
+            return Joined { member_id, ..Joined::default() };
+        };
+        let leader = metadata.leader.clone().unwrap_or_default();
+        // Only the leader, which assigns, is told of the others.
+        let members = metadata.members.iter().filter(|_| leader == *id);
+        let members = members.map(|(id, member)| JoinedMember {
+            member_id: id.clone(),
+            group_instance_id: member.group_instance_id.clone(),
+            metadata: member.subscription.clone(),
         });
         Joined {
             generation: metadata.generation,
-            protocol_type: metadata.protocol_type,
-            protocol: metadata.protocol.unwrap_or_default(),
-            member_id: id.clone(),
+            protocol_type: metadata.protocol_type.clone(),
+            protocol: metadata.protocol.clone().unwrap_or_default(),
+            member_id,
             skip_assignment: false,
             members: members.collect(),
             leader,

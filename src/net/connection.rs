@@ -131,6 +131,10 @@ async fn run(
         let deadline = if authenticated { deadline } else { deadline.min(authenticate_by) };
         tokio::select! {
             frame = frames.next(&mut input, max), if pipeline.len() < PIPELINE_MAX => {
+                // Nobody is left to answer, and what is under way may take as long as it likes.
+                if let Err(error @ (FrameError::Closed | FrameError::Io(_))) = frame {
+                    return Err(error.into());
+                }
                 let answer = frame.map_err(Hangup::from).and_then(|it| accept(session, it));
                 // What was asked before a hangup still gets its answer.
                 pipeline.push_back(answer.unwrap_or_else(|hangup| {

@@ -191,6 +191,7 @@ impl Partition {
                         log_end_offset,
                     });
                 }
+                Err(Error::Io { .. }) if self.0.log.lock().closed => return Err(Error::Closed),
                 Err(error) => return Err(error),
             }
         }
@@ -208,8 +209,16 @@ impl Partition {
     /// or none of it.
     pub fn delete(self) -> Result<()> {
         let _alone = self.0.maintenance.lock();
-        self.0.log.lock().closed = true;
-        self.0.shared.delete(&self.0)
+        let end = {
+            let mut log = self.0.log.lock();
+            log.closed = true;
+            log.end.offset
+        };
+        self.0.shared.delete(&self.0)?;
+        // No sync will cover what was appended last. It is gone as it would be had one done so, and
+        // nobody waits for it any longer.
+        self.0.advance(end);
+        Ok(())
     }
 }
 

@@ -135,3 +135,14 @@ fn without_waiting_for_syncs_the_high_watermark_follows_appends() {
     let (_volume, partition, recovered) = on_disk(root.path(), SMALL);
     assert_eq!((partition.high_watermark(), recovered.clean), (2, true));
 }
+
+#[test]
+fn nobody_waits_for_a_sync_of_a_log_that_is_deleted() {
+    let root = tempfile::tempdir().unwrap();
+    let (_volume, partition, _) = on_disk(root.path(), SMALL);
+    partition.append(&batch(3, 0, b"never synced"), 0).unwrap();
+    assert_eq!(partition.high_watermark(), 0);
+    partition.clone().delete().unwrap();
+    assert_eq!(partition.high_watermark(), 3);
+    assert!(matches!(partition.read(0, 100, 3), Ok(_) | Err(Error::Closed)));
+}
