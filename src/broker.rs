@@ -1,12 +1,13 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, Shared};
+use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
+use crate::topic;
 use crate::txn::ProducerIds;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tidelog_storage as storage;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Who a connection or request is.
 #[derive(Clone)]
@@ -67,7 +68,15 @@ impl Broker {
         let deadlines = Deadlines::default();
         let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
-            shared: Shared { settings, control, volume, producer_ids, state, deadlines },
+            shared: Shared {
+                settings,
+                control,
+                volume,
+                producer_ids,
+                state,
+                deadlines,
+                fetch_session_room: Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_OF_ALL_MAX)),
+            },
             credentials: Credentials::default(),
             clusters: RwLock::default(),
             admin_token_digest: Sha256::digest(admin_token.as_bytes()).into(),
@@ -86,16 +95,25 @@ impl Broker {
         for row in control.credentials().await? {
             self.credentials.insert(row);
         }
+        let mut half_deleted = Vec::new();
         for row in control.topics().await? {
             let (account, name) = (row.account.clone(), row.name.clone());
             let Some(cluster) = self.cluster(&account) else { continue };
-            if let Err(error) = cluster.topics.open(row) {
+            let deleting = row.partitions < 0;
+            match cluster.topics.open(row) {
+                Ok(()) if deleting => half_deleted.push((cluster, name)),
+                Ok(()) => {}
                 // One damaged topic must not keep the others from starting.
-                tracing::error!(account, topic = name, "topic stays closed: {error}");
+                Err(error) => {
+                    tracing::error!(account, topic = name, "topic stays closed: {error}");
+                }
             }
         }
         for cluster in self.clusters() {
             cluster.groups.load().context("groups")?;
+        }
+        for (cluster, name) in half_deleted {
+            cluster.delete_topic(&name).await.with_context(|| format!("deleting {name}"))?;
         }
         Ok(())
     }
@@ -128,7 +146,12 @@ impl Broker {
     }
 
     /// Creates an account with a first credential.
-    pub async fn create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret)> {
+    pub async fn create_account(self: &Arc<Self>, name: &str) -> Result<(Arc<Cluster>, Secret)> {
+        let (broker, name) = (self.clone(), name.to_owned());
+        topic::to_the_end(async move { broker.do_create_account(&name).await }).await
+    }
+
+    async fn do_create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret)> {
         if !account::is_valid_name(name) {
             bail!("account name '{name}' is invalid: 1 to 64 letters, digits, '-' or '_'");
         }
@@ -156,7 +179,7 @@ impl Broker {
 
     /// The account of `tidelog dev`, its credential and password: made at the first start in a
     /// directory, and the same ever after.
-    pub async fn dev_account(&self) -> Result<(Principal, String)> {
+    pub async fn dev_account(self: &Arc<Self>) -> Result<(Principal, String)> {
         const PASSWORD: &str = "dev_password";
         const USERNAME: &str = "dev_username";
         let control = &self.shared.control;

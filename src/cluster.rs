@@ -4,13 +4,14 @@
 
 use crate::account::Account;
 use crate::control::Control;
-use crate::group::Groups;
+use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
-use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use crate::topic::{self, Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;
 use tidelog_storage::Volume;
+use tokio::sync::Semaphore;
 
 /// What every cluster of this process shares.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Shared {
     pub state: State,
     /// Deadlines of groups.
     pub deadlines: crate::group::Deadlines,
+    /// Partitions that more fetch sessions may have, of all accounts.
+    pub fetch_session_room: Arc<Semaphore>,
 }
 
 /// An account with its topics and groups.
@@ -34,12 +37,18 @@ pub struct Cluster {
     /// Whose cluster it is.
     pub account: Account,
     /// Its topics.
-    pub topics: Catalog,
+    pub topics: Arc<Catalog>,
     /// Its consumer groups.
     pub groups: Groups,
+    /// Partitions that more fetch sessions may have.
+    pub fetch_session_room: Arc<Semaphore>,
     /// What all clusters share.
     pub shared: Shared,
 }
+
+/// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
+const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
 
 /// The only broker's id.
 pub const NODE_ID: i32 = 1;
@@ -48,8 +57,14 @@ impl Cluster {
     /// A cluster with nothing in it yet.
     pub fn new(account: Account, shared: Shared) -> Self {
         let topics = Catalog::new(&account.id, shared.control.clone(), shared.volume.clone());
-        let groups = Groups::new(&account.id, &shared);
-        Self { account, topics, groups, shared }
+        let options = group::Options {
+            initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
+            ..Default::default()
+        };
+        let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
+        let groups = Groups::new(&account.id, options, state, deadlines);
+        let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
+        Self { account, topics: Arc::new(topics), groups, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.
@@ -67,17 +82,22 @@ impl Cluster {
     }
 
     /// Deletes a topic, and what groups remember of it.
-    pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
-        let id = self.topics.delete(name).await?;
-        self.groups.forget_topic(name).await;
-        // The rows of records begin with their topic's id. If they stay, for whatever reason,
-        // nobody reads them: a new topic has a new id.
-        let state = self.shared.state.clone();
-        let forgotten =
-            tokio::task::spawn_blocking(move || state.remove_prefix(&state.records, &id)).await;
-        if let Ok(Err(error)) = forgotten {
-            tracing::warn!("the record state of '{name}' stays: {error}");
-        }
-        Ok(())
+    pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        let (cluster, name) = (self.clone(), name.to_owned());
+        topic::to_the_end(async move { cluster.do_delete_topic(&name).await }).await
+    }
+
+    async fn do_delete_topic(&self, name: &str) -> Result<(), Error> {
+        let forget = async |id: tidelog_protocol::Uuid| {
+            self.groups.forget_topic(name).await;
+            // The rows of records begin with their topic's id. If they stay, for whatever reason,
+            // nobody reads them: a new topic has a new id.
+            let state = self.shared.state.clone();
+            let work = move || state.remove_prefix(&state.records, &id);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
+                tracing::warn!("the record state of '{name}' stays: {error}");
+            }
+        };
+        self.topics.delete(name, forget).await
     }
 }

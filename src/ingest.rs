@@ -8,7 +8,8 @@
 //! A mutation's JSON is read as an [`json::Object`], its columns are renamed by the collection's
 //! [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`], and
 //! [`diff::diff`] says what changed. If anything did, [`event::NewEvent`] writes the value that is
-//! appended to the topic, in the partition that [`partition_for`](crate::topic::partition_for) names.
+//! appended to the topic, in the partition that
+//! [`partition_for`](crate::topic::partition_for) names.
 //!
 //! **Text passes through.** A column is never parsed into a number or re-encoded: it is a slice of
 //! the request, and its bytes reach the topic as they came. Only equality looks at what the text

@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod manage;
 pub mod net;
 pub mod rest;
+pub mod retention;
 pub mod serve;
 pub mod settings;
 pub mod state;

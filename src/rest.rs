@@ -22,6 +22,7 @@ mod webhook;
 mod tests;
 
 use crate::broker::Broker;
+use crate::consumer::Member;
 use crate::http::{Context, Json};
 use axum::Router;
 use axum::extract::FromRef;
@@ -39,9 +40,11 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Nothing is kept of earlier runs but what groups have committed. Needs a Tokio runtime.
-    pub fn open(broker: &Arc<Broker>) -> Arc<Self> {
-        let _ = broker;
+    /// Nothing is kept of earlier runs but what groups have committed.
+    pub async fn open(broker: &Arc<Broker>) -> Arc<Self> {
+        for cluster in broker.clusters() {
+            Member::leave_remains(&cluster, session::CLIENT_ID).await;
+        }
         let instances = Arc::new(Instances::default());
         tokio::spawn(instances::expire(Arc::downgrade(&instances)));
         Arc::new(Self { instances, keyless: AtomicU32::new(0) })

@@ -36,6 +36,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     ready: impl FnOnce(Ready) -> F,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    raise_descriptor_limit();
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
     let (broker, admin_token) = Broker::open(settings).await?;
@@ -48,12 +49,12 @@ pub async fn run<F: Future<Output = Result<()>>>(
     };
     let ingest = Ingest::open(&broker).await?;
     let webhooks = Webhooks::open(&broker).await?;
-    let rest = Rest::open(&broker);
+    let rest = Rest::open(&broker).await;
     let router = router(&context, &ingest, &webhooks, &rest);
     let deadlines = broker.shared.deadlines.clone();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
-    tasks.spawn(crate::topic::enforce_retention(broker.clone()));
+    tasks.spawn(crate::retention::enforce(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));
@@ -68,6 +69,17 @@ pub async fn run<F: Future<Output = Result<()>>>(
     rest.close().await;
     webhooks.close().await;
     broker.close().await
+}
+
+/// Connections and open segments each take a descriptor, and the usual soft limit of 1,024 is for
+/// programs that use `select`; what the hard limit allows is ours to use.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!("the limit on open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener> {

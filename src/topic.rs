@@ -4,10 +4,8 @@ mod catalog;
 mod config;
 mod partition;
 mod partitioner;
-mod retention;
 
-pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
+pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name, to_the_end};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};
 pub use partitioner::partition_for;
-pub use retention::enforce_retention;

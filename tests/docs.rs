@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const START: &str = "<!-- made by tests/docs.rs: start -->\n";
 const END: &str = "<!-- made by tests/docs.rs: end -->\n";
 /// Longer documents are not read.
-const LINES_MAX: usize = 200;
+const LINES_MAX: usize = 280;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -198,20 +198,34 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
-    ("topic", &["broker", "clock", "control", "state"]),
+    ("topic", &["clock", "control"]),
     ("txn", &["control"]),
-    ("group", &["clock", "cluster", "state"]),
+    ("group", &["clock", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
     ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
+    ("retention", &["broker", "clock", "state", "topic"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
     // The Kafka listener.
-    ("api", &["account", "broker", "clock", "cluster", "group", "id", "storage_error", "topic"]),
+    (
+        "api",
+        &[
+            "account",
+            "broker",
+            "clock",
+            "cluster",
+            "group",
+            "id",
+            "settings",
+            "storage_error",
+            "topic",
+        ],
+    ),
     ("net", &["api", "broker"]),
     // The front ends, and what they stand on.
     ("http", &["broker", "topic"]),
     ("manage", &["account", "http", "id", "topic"]),
     ("ingest", &["broker", "clock", "cluster", "consumer", "control", "http", "state", "topic"]),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "id", "topic"]),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "topic"]),
     (
         "webhook",
         &[

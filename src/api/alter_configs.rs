@@ -2,7 +2,7 @@
 //! and in force when it is answered.
 
 use super::configs::{Refusal, check_broker, find_topic, resource};
-use super::topic_error;
+use super::{repeated, topic_error};
 use crate::cluster::Cluster;
 use crate::topic::{Change, Config};
 use std::collections::HashSet;
@@ -88,7 +88,8 @@ impl Alter {
         match *kind {
             resource::TOPIC => {
                 find_topic(cluster, name)?;
-                let change = |config: &Config| match self.replace {
+                let replace = self.replace;
+                let change = move |config: &Config| match replace {
                     true => Config::default().changed(changes),
                     false => config.changed(changes),
                 };
@@ -150,12 +151,6 @@ fn refuse_nulls(names: &[Str]) -> Result<(), Refusal> {
             Err((ErrorCode::INVALID_REQUEST, text))
         }
     }
-}
-
-/// The resources that are there more than once.
-fn repeated<'a>(resources: impl Iterator<Item = &'a Resource>) -> HashSet<Resource> {
-    let mut seen = HashSet::new();
-    resources.filter(|resource| !seen.insert(*resource)).cloned().collect()
 }
 
 fn response(

@@ -6,8 +6,10 @@
 
 use super::Session;
 use std::ops::RangeInclusive;
-use tidelog_protocol::messages::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use tidelog_protocol::{ApiKey, ErrorCode};
+use tidelog_protocol::messages::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
+};
+use tidelog_protocol::{ApiKey, ErrorCode, Str};
 
 /// Every API that is served.
 const SERVED: &[ApiKey] = &[
@@ -28,15 +30,31 @@ const SERVED: &[ApiKey] = &[
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::DescribeLogDirs,
     ApiKey::SaslAuthenticate,
+    ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
     ApiKey::OffsetDelete,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::DescribeUserScramCredentials,
+    ApiKey::DescribeQuorum,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
     ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// The first version of Produce with today's message format.
@@ -81,9 +99,29 @@ pub fn api_versions(
     }
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(|key| listed(*key)).collect(),
+        supported_features: vec![SupportedFeature {
+            name: METADATA_VERSION,
+            min_version: METADATA_LEVEL_MIN,
+            max_version: METADATA_LEVEL,
+        }],
+        finalized_features_epoch: 0,
+        finalized_features: vec![FinalizedFeature {
+            name: METADATA_VERSION,
+            max_version_level: METADATA_LEVEL,
+            min_version_level: METADATA_LEVEL,
+        }],
         ..Default::default()
     }
 }
+
+/// The one feature that is on. Tools tell the cluster's release from it; the others, such as
+/// `transaction.version`, change what clients send, and are not listed until they are true. None
+/// with a lowest level of 0 is listed, which clients before version 4 cannot read (KAFKA-17011).
+const METADATA_VERSION: Str = Str::from_static("metadata.version");
+/// Kafka 3.3's, the lowest any release lists.
+const METADATA_LEVEL_MIN: i16 = 7;
+/// Kafka 4.3's.
+const METADATA_LEVEL: i16 = 30;
 
 /// The answer to a version we do not know: which ones we do (KIP-511).
 pub fn unsupported_version() -> ApiVersionsResponse {
@@ -105,6 +143,11 @@ fn is_software_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_keys_and_names_each_once() {
+        assert!(SERVED.is_sorted_by(|a, b| a < b));
+    }
 
     #[test]
     fn software_names_are_checked_as_kafka_does() {

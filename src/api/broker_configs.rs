@@ -1,7 +1,7 @@
 //! The broker configs that tools read. They are the operator's, so no client changes them.
 
+use crate::cluster::{Cluster, NODE_ID};
 use crate::group;
-use crate::settings::Settings;
 use crate::topic::{ConfigDefinition, DEFINITIONS, Kind};
 
 /// A broker config.
@@ -22,7 +22,8 @@ const INT: Kind = Kind::Int(i32::MIN as i64, i32::MAX as i64);
 const TEXT: Kind = Kind::Word(&[]);
 
 /// Every broker config, those of topics' defaults included.
-pub(super) fn all(settings: &Settings) -> Vec<BrokerConfig> {
+pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
+    let settings = &cluster.shared.settings;
     let groups = group::Options::default();
     let delay_ms = settings.group_initial_rebalance_delay.as_millis();
     let retention_minutes = groups.offsets_retention.as_secs() / 60;
@@ -33,14 +34,14 @@ pub(super) fn all(settings: &Settings) -> Vec<BrokerConfig> {
             Kind::Boolean,
             "Whether a topic is created when a client asks about one that does not exist.",
         ),
-        set("broker.id", crate::cluster::NODE_ID, INT, "This broker's id."),
+        set("broker.id", NODE_ID, INT, "This broker's id."),
         set(
             "group.initial.rebalance.delay.ms",
             delay_ms,
             INT,
             "How long the first member of a group waits for others.",
         ),
-        set("node.id", crate::cluster::NODE_ID, INT, "This broker's id."),
+        set("node.id", NODE_ID, INT, "This broker's id."),
         set(
             "num.partitions",
             settings.default_partitions,

@@ -4,7 +4,7 @@
 //! a container and another machine without configuration.
 
 use super::Session;
-use super::{operations, topic_error};
+use super::{once, operations, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{self, LEADER_EPOCH, Topic};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub(super) async fn metadata(
     let mut topics: Vec<_> = match request.topics.filter(|topics| !everything(topics)) {
         None => cluster.topics.all().iter().map(|topic| describe(topic)).collect(),
         Some(asked) => {
+            let asked = once(asked, |topic| (topic.topic_id, topic.name.clone()));
             let mut topics = Vec::with_capacity(asked.len());
             for topic in asked {
                 topics.push(find(&cluster, topic, request.allow_auto_topic_creation).await);

@@ -2,6 +2,7 @@
 //! the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
+use super::once;
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{Topic, is_valid_name};
 use tidelog_protocol::messages::{
@@ -59,7 +60,8 @@ pub(super) fn describe(
             configs,
         }
     };
-    let results = request.resources.into_iter().map(describe).collect();
+    let asked = once(request.resources, |it| (it.resource_type, it.resource_name.clone()));
+    let results = asked.into_iter().map(describe).collect();
     DescribeConfigsResponse { results, ..Default::default() }
 }
 
@@ -74,7 +76,7 @@ fn entries(
         resource::BROKER if name.is_empty() => Ok(Vec::new()),
         resource::BROKER => {
             check_broker(name)?;
-            let configs = broker_configs::all(&cluster.shared.settings);
+            let configs = broker_configs::all(cluster);
             Ok(configs.into_iter().map(broker_entry).collect())
         }
         resource::BROKER_LOGGER => check_broker(name).map(|()| Vec::new()),

@@ -1,9 +1,10 @@
 //! Fetch: whole batches from the log's maps, waiting until there are enough.
-//!
-//! Fetch sessions (KIP-227) are declined with session id 0, which every client accepts: it goes on
-//! sending full requests.
 
-use super::log_error;
+mod session;
+
+pub use session::SessionSlot;
+
+use super::{Session, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::topic::{LEADER_EPOCH, Topic};
@@ -31,12 +32,34 @@ struct Asked {
     request: FetchTopic,
 }
 
-/// Reads, and reads again when records came, until there is enough or time is up.
-pub(super) async fn fetch(
-    cluster: Arc<Cluster>,
-    request: FetchRequest,
+/// Answers a fetch; the session's turn is taken before it returns.
+pub(super) fn fetch(
+    cluster: &Arc<Cluster>,
+    session: &Session,
+    mut request: FetchRequest,
     version: i16,
-) -> FetchResponse {
+) -> impl Future<Output = FetchResponse> + use<> {
+    let (cluster, slot) = (cluster.clone(), session.fetch.clone());
+    let turn = slot.begin(&cluster, &mut request, new_session_id());
+    async move {
+        match turn {
+            Ok(turn) => {
+                let mut response = read(&cluster, request, version).await;
+                response.session_id = slot.finish(turn, &mut response.responses);
+                response
+            }
+            Err(error_code) => FetchResponse { error_code, ..Default::default() },
+        }
+    }
+}
+
+/// Positive, and no small number that another session is likely to have had.
+fn new_session_id() -> i32 {
+    (i32::from_be_bytes(clock::random()) & i32::MAX).max(1)
+}
+
+/// Reads, and reads again when records came, until there is enough or time is up.
+async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = clock::now() + wait;
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! OffsetCommit and OffsetFetch.
 
-use super::topic_error;
+use super::{once, topic_error};
 use crate::cluster::Cluster;
 use crate::group::{Commit, CommitPartition, Committed, Reply};
 use crate::topic;
@@ -142,8 +142,9 @@ pub(super) async fn fetch(
         };
         return OffsetFetchResponse { topics, ..Default::default() };
     }
-    let mut groups = Vec::with_capacity(request.groups.len());
-    for asked in request.groups {
+    let asked = once(request.groups, |group| group.group_id.clone());
+    let mut groups = Vec::with_capacity(asked.len());
+    for asked in asked {
         let offsets = Offsets::of(&cluster, &asked.group_id).await;
         groups.push(one_group(&cluster, asked, &offsets, version));
     }

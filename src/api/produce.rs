@@ -124,6 +124,9 @@ fn append(
         check_keys(&batch)?;
     }
     let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
+    if append_time_ms.is_none() {
+        check_time(batch.header().max_timestamp, topic.config.timestamp_after_max_ms())?;
+    }
     let appended = partition.append_stamped(&batch, append_time_ms);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
     Ok((partition.clone(), appended, append_time_ms))
@@ -139,6 +142,19 @@ fn check_keys(batch: &Batch) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Refuses records from too far in the future, which retention by time would never reach.
+fn check_time(max_timestamp: i64, after_max_ms: i64) -> Result<(), Refusal> {
+    match max_timestamp.saturating_sub(clock::unix_ms()) <= after_max_ms {
+        true => Ok(()),
+        false => {
+            let text = format!(
+                "timestamp {max_timestamp} is more than message.timestamp.after.max.ms, {after_max_ms}, ahead of the broker's time"
+            );
+            Err(Refusal::new(ErrorCode::INVALID_TIMESTAMP, text))
+        }
+    }
 }
 
 /// Takes exactly one sound batch of data.

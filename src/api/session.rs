@@ -1,5 +1,6 @@
 //! What a connection knows of its client.
 
+use super::fetch::SessionSlot;
 use super::sasl::Sasl;
 use crate::account::DEV_ACCOUNT;
 use crate::broker::{Broker, Principal};
@@ -24,6 +25,8 @@ pub struct Session {
     pub sasl: Sasl,
     /// Name and version of the client's software, if it said (ApiVersions 3 and later).
     pub software: Option<(Str, Str)>,
+    /// The fetch session, if the client opened one.
+    pub fetch: Arc<SessionSlot>,
 }
 
 impl Session {
@@ -53,6 +56,7 @@ impl Session {
             principal,
             sasl: Sasl::default(),
             software: None,
+            fetch: Arc::default(),
         })
     }
 }

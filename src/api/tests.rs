@@ -2,10 +2,15 @@
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
 mod configs;
+mod fetch;
 mod groups;
+mod partitions;
+mod produce;
+mod producers;
+mod repeats;
+mod topics;
 
-use super::{Outcome, dispatch, serves};
-use crate::api::Session;
+use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
 use crate::settings::Layer;
@@ -57,6 +62,7 @@ impl Client {
             principal: None,
             sasl: Default::default(),
             software: None,
+            fetch: Arc::default(),
         };
         Self { cluster, session, dir }
     }

@@ -1,7 +1,7 @@
 //! CreateTopics and DeleteTopics.
 
 use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
-use super::topic_error;
+use super::{once, repeated, topic_error};
 use crate::cluster::Cluster;
 use crate::topic::{Config, Error, NewTopic, Topic};
 use std::sync::Arc;
@@ -19,24 +19,32 @@ pub(super) async fn create(
     cluster: Arc<Cluster>,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
-    for asked in &request.topics {
-        let twice = request.topics.iter().filter(|other| other.name == asked.name).count() > 1;
-        if twice {
-            // Once, however often it was named, as Kafka answers.
-            if topics.iter().all(|done| done.name != asked.name) {
-                let text =
-                    "Create topics request from client contains multiple entries for this topic.";
-                topics.push(refused(asked, (ErrorCode::INVALID_REQUEST, text.to_owned())));
-            }
-            continue;
-        }
-        topics.push(match create_one(&cluster, asked, request.validate_only).await {
-            Ok(created) => created,
-            Err(refusal) => refused(asked, refusal),
-        });
+    let twice = repeated(request.topics.iter().map(|topic| &topic.name));
+    let asked = once(request.topics, |topic| topic.name.clone());
+    let excessive = asked.iter().map(partitions_at_least).sum::<i64>() > PARTITIONS_OF_REQUEST_MAX;
+    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(asked.len());
+    for asked in &asked {
+        let created = if excessive {
+            let text = "Excessively large number of partitions per request.";
+            Err((ErrorCode::POLICY_VIOLATION, text.to_owned()))
+        } else if twice.contains(&asked.name) {
+            let text =
+                "Create topics request from client contains multiple entries for this topic.";
+            Err((ErrorCode::INVALID_REQUEST, text.to_owned()))
+        } else {
+            create_one(&cluster, asked, request.validate_only).await
+        };
+        topics.push(created.unwrap_or_else(|refusal| refused(asked, refusal)));
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Partitions that one request may create, of all its topics: as many as Kafka lets it.
+const PARTITIONS_OF_REQUEST_MAX: i64 = 10_000;
+
+fn partitions_at_least(asked: &CreatableTopic) -> i64 {
+    let assigned = i64::try_from(asked.assignments.len()).unwrap_or(i64::MAX);
+    i64::from(asked.num_partitions).max(assigned).max(1)
 }
 
 fn refused(asked: &CreatableTopic, (error_code, message): Refusal) -> CreatableTopicResult {
@@ -134,7 +142,7 @@ pub(super) async fn delete(
     DeleteTopicsResponse { responses, ..Default::default() }
 }
 
-async fn delete_one(cluster: &Cluster, asked: DeleteTopicState) -> DeletableTopicResult {
+async fn delete_one(cluster: &Arc<Cluster>, asked: DeleteTopicState) -> DeletableTopicResult {
     let name = match asked.name {
         Some(name) => Some(name),
         None => cluster.topics.by_id(&asked.topic_id).map(|topic| topic.name.as_str().into()),

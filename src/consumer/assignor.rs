@@ -1,8 +1,8 @@
 //! Kafka's range assignor: of each topic, every subscriber gets a run of partitions.
 //!
-//! The order of members is that of Kafka's `RangeAssignor` and librdkafka's: static members first,
-//! by instance id, then the others by member id; the first ones get one partition more when the
-//! division leaves a rest.
+//! The order of members is that of Kafka's `RangeAssignor`: static members first, by instance id,
+//! then the others by member id; the first ones get one partition more when the division leaves a
+//! rest.
 
 use super::subscription::Partitions;
 use std::collections::BTreeMap;

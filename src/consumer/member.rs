@@ -10,10 +10,13 @@
 mod task;
 
 use super::cursors::{Cursors, Place, Reset};
+use super::membership::CLIENT_HOST;
 use super::reader::{Read, read};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::group::{self, Commit, CommitPartition, Reply};
+use crate::group::{
+    self, Commit, CommitPartition, LeavingMember, MemberDescription, Reply, StateName,
+};
 use crate::topic::{LEADER_EPOCH, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
@@ -86,7 +89,8 @@ pub enum Error {
     Refused(group::Error),
     /// Nothing is committed for a partition, and nobody said where to start.
     #[error(
-        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', and the offset reset policy is none"
+        "group '{group}' has no committed offset for partition {partition} of topic '{topic}', \
+         and the offset reset policy is none"
     )]
     NoOffset {
         /// The group.
@@ -158,6 +162,27 @@ impl Member {
         let (alive, running) = watch::channel(());
         tokio::spawn(task::run(shared.clone(), stopping, alive));
         Self { shared, stop, running }
+    }
+
+    /// Takes out of their groups the members of this `client_id` that an earlier process had when
+    /// it crashed, which nobody else need wait for. Called before the first of this one starts.
+    pub async fn leave_remains(cluster: &Cluster, client_id: &str) {
+        let is_ours =
+            |it: &MemberDescription| it.client_host == CLIENT_HOST && it.client_id == client_id;
+        for (group, listing) in cluster.groups.list() {
+            if listing.state == StateName::Empty {
+                continue;
+            }
+            let members = cluster.groups.describe(&group).map(|it| it.members).unwrap_or_default();
+            let leaving = members.into_iter().filter(is_ours).map(|it| LeavingMember {
+                member_id: it.member_id,
+                group_instance_id: it.group_instance_id,
+            });
+            let leaving: Vec<_> = leaving.collect();
+            if !leaving.is_empty() {
+                cluster.groups.leave(&group, leaving).await;
+            }
+        }
     }
 
     /// Reads these topics from now on; positions in topics that stay are kept.
@@ -359,7 +384,7 @@ impl Shared {
             for claim in &assignment.claims {
                 let partition = claim.topic.partition(claim.partition);
                 if let (Some(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
-                    advances.push(partition.past(cursor.position + 1));
+                    advances.push(partition.past(cursor.position.saturating_add(1)));
                 }
             }
         }

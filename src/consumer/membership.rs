@@ -56,8 +56,10 @@ pub(super) enum Next {
 }
 
 /// How long the coordinator waits for a sign of life, and for the member in a rebalance. Members
-/// in the process are quick or gone with it, so that what a crash leaves of them goes soon.
-const SESSION_TIMEOUT_MS: i32 = 10_000;
+/// in the process are quick or gone with it, so this is the least a group allows.
+const SESSION_TIMEOUT_MS: i32 = 6_000;
+/// In place of a client's address; no wire client can have it.
+pub(super) const CLIENT_HOST: &str = "/in-process";
 /// What consumers share.
 const CONSUMER: &str = "consumer";
 
@@ -117,7 +119,7 @@ impl Membership {
             requires_known_member_id: false,
             can_skip_assignment: true,
             client_id: self.client_id.clone(),
-            client_host: "/in-process".into(),
+            client_host: CLIENT_HOST.into(),
             session_timeout_ms: SESSION_TIMEOUT_MS,
             rebalance_timeout_ms: SESSION_TIMEOUT_MS,
             protocol_type: CONSUMER.into(),

@@ -18,7 +18,7 @@ pub struct Read {
 /// Bytes a batch may take once it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
-/// Reads at most about `bytes_max` bytes and exactly at most `records_max` records that are durable,
+/// Reads records that are durable: about `bytes_max` bytes and at most `records_max` of them,
 /// always one if there is one. Decompresses, and may read the disk: not for an async worker.
 ///
 /// # Errors
@@ -80,7 +80,7 @@ pub async fn read_or_wait(
     patience: Duration,
 ) -> storage::Result<Read> {
     // Time being up is not an error: nothing is the answer then.
-    let _ = tokio::time::timeout(patience, partition.past(from + 1)).await;
+    let _ = tokio::time::timeout(patience, partition.past(from.saturating_add(1))).await;
     let partition = partition.clone();
     let work = move || read(&partition, from, bytes_max, records_max);
     match tokio::task::spawn_blocking(work).await {

@@ -11,7 +11,7 @@ pub struct TopicRow {
     pub name: String,
     /// Kafka's topic id, 16 bytes.
     pub id: Vec<u8>,
-    /// How many partitions it has.
+    /// How many partitions it has; negative while it is being deleted.
     pub partitions: i64,
     /// The configs set on it, a JSON object of strings.
     pub configs: String,

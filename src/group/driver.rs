@@ -10,7 +10,6 @@ use super::{
     LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX, TopicPartition,
 };
 use crate::clock;
-use crate::cluster::Shared;
 use crate::state::State;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -57,18 +56,8 @@ fn now() -> Now {
 
 impl Groups {
     /// No groups yet.
-    pub fn new(account: &str, shared: &Shared) -> Self {
-        let options = Options {
-            initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
-            ..Options::default()
-        };
-        Self {
-            account: account.to_owned(),
-            state: shared.state.clone(),
-            deadlines: shared.deadlines.clone(),
-            options,
-            slots: Mutex::default(),
-        }
+    pub fn new(account: &str, options: Options, state: State, deadlines: Deadlines) -> Self {
+        Self { account: account.to_owned(), state, deadlines, options, slots: Mutex::default() }
     }
 
     /// Rebuilds the groups from their records; called at start.

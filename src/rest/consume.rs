@@ -31,6 +31,10 @@ const LIMITS: Limits = Limits {
     bytes_max: BYTES_MAX,
 };
 
+/// A consume waits this much longer for partitions than for records, so that one that does not
+/// wait finds what is there.
+const JOIN_GRACE: Duration = Duration::from_millis(500);
+
 /// Topics of one instance.
 const TOPICS_MAX: usize = 1_000;
 
@@ -94,7 +98,7 @@ impl Consume {
         let session = slot.session_or_start(cluster, name, settings, topics)?;
         // The coordinator's wait for more members is not the client's.
         let delay = cluster.shared.settings.group_initial_rebalance_delay;
-        let answer = answer(&session, deadline, delay).await;
+        let answer = answer(&session, deadline, delay + JOIN_GRACE).await;
         session.touch();
         match answer {
             Ok(response) => response,
@@ -108,14 +112,14 @@ impl Consume {
     }
 }
 
-/// Polls until records could be delivered or time is up.
+/// Polls until records could be delivered or time is up; waits for partitions by `grace` longer.
 async fn answer(
     session: &Session,
     deadline: Duration,
-    delay: Duration,
+    grace: Duration,
 ) -> Result<Result<Response, ApiError>, Error> {
     let member = &session.member;
-    member.assigned(deadline + delay).await?;
+    member.assigned(deadline + grace).await?;
     loop {
         let polled = member.poll(LIMITS, deadline).await?;
         let response = messages_response(&messages(&polled));

@@ -231,3 +231,25 @@ pub(super) fn is_final(error: &Error) -> bool {
         Error::Storage(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_has_a_bounded_number_of_instances_and_others_have_theirs() {
+        let instances = Instances::default();
+        let add = |account: &str, name: &str| instances.get_or_add(account, "g", name);
+        let held: Vec<_> =
+            (0..INSTANCES_MAX).map(|it| add("a", &it.to_string()).ok().unwrap()).collect();
+        let error = add("a", "one more").err().unwrap();
+        assert_eq!(error.status, StatusCode::TOO_MANY_REQUESTS);
+        add("a", "7").ok().unwrap();
+        add("b", "7").ok().unwrap();
+        // Names that nobody uses any more make room.
+        drop(held);
+        add("a", "one more").ok().unwrap();
+        instances.forget_vacant(Duration::ZERO);
+        assert!(instances.accounts.lock().is_empty());
+    }
+}

@@ -1,11 +1,13 @@
 //! Offsets of partitions: what a group has committed, and where a log begins, ends, or was at a
 //! time.
 
+use super::Shared;
 use super::extract::{Params, Segments, TopicPartition, TopicPartitionOffset, partition, topic};
 use crate::cluster::Cluster;
 use crate::consumer::offset_for_time;
 use crate::http::{Account, ApiError, Body, Json};
 use crate::topic::Partition;
+use axum::extract::State;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,12 +19,17 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `/committed/{group}/{instance}`: of the partitions asked for, or of all that have one.
 pub(super) async fn committed(
     Account(principal): Account,
-    Segments((group, _)): Segments<(String, String)>,
+    State(shared): State<Shared>,
+    Segments((group, instance)): Segments<(String, String)>,
     params: Params,
     body: Body,
 ) -> Result<Json<Vec<TopicPartitionOffset>>, ApiError> {
     params.timeout(None, DEFAULT_TIMEOUT)?;
     let cluster = &principal.cluster;
+    let slot = shared.rest.instances.get(&cluster.account.id, &group, &instance);
+    if let Some(session) = slot.and_then(|slot| slot.session()) {
+        session.touch();
+    }
     let asked: Vec<TopicPartition> = body.one_or_many()?;
     for it in &asked {
         partition(&*topic(cluster, &it.topic)?, it.partition)?;

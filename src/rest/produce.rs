@@ -169,8 +169,8 @@ impl Share {
             append(&mut batch).map_err(|full| {
                 let (name, needed) = (&self.topic.name, full.needed);
                 ApiError::too_large(format!(
-                    "message {place} takes {needed} bytes as a batch, over the limit of {bytes_max} \
-                     bytes (max.message.bytes of topic '{name}')"
+                    "message {place} takes {needed} bytes as a batch, over the limit of \
+                     {bytes_max} bytes (max.message.bytes of topic '{name}')"
                 ))
             })?;
             self.batches.push(batch);

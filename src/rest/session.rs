@@ -20,6 +20,8 @@ pub(super) struct Settings {
     idle_timeout: Duration,
 }
 
+/// What the instances call themselves in their groups.
+pub(super) const CLIENT_ID: &str = "tidelog-rest";
 const AUTO_COMMIT_INTERVAL_MS_DEFAULT: u64 = 5_000;
 /// Also what Kafka allows a session (`group.max.session.timeout.ms`).
 const IDLE_TIMEOUT_MS_MAX: u64 = 1_800_000;
@@ -88,7 +90,7 @@ impl Session {
         let options = Options {
             group: group.into(),
             instance: Some(instance.into()),
-            client_id: "tidelog-rest".into(),
+            client_id: CLIENT_ID.into(),
             reset: settings.reset,
             auto_commit: settings.auto_commit,
         };

@@ -27,9 +27,9 @@ impl Server {
         let (broker, _) = Broker::open(settings).await.unwrap();
         let deadlines = broker.shared.deadlines.clone();
         tokio::spawn(async move { deadlines.run().await });
-        let (principal, password) = crate::serve::dev_account(&broker).await.unwrap();
+        let (principal, password) = broker.dev_account().await.unwrap();
         let context = Context { broker: broker.clone(), url: "".into(), kafka: "".into() };
-        let rest = Rest::open(&broker);
+        let rest = Rest::open(&broker).await;
         let router = crate::manage::router(context.clone()).merge(router(context, rest.clone()));
         Self { broker, rest, router, username: principal.username, password }
     }
@@ -313,6 +313,32 @@ async fn an_idle_instance_closes_and_its_partitions_go_to_the_others() {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.committed().await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn members_that_a_crash_left_in_a_group_hold_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let cluster = server.broker.cluster_by_name("dev").unwrap();
+    let join = crate::group::Join {
+        new_member_id: "left".into(),
+        client_id: session::CLIENT_ID.into(),
+        client_host: "/in-process".into(),
+        session_timeout_ms: 1_800_000,
+        rebalance_timeout_ms: 1_800_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![crate::group::Protocol { name: "range".into(), metadata: "".into() }],
+        ..Default::default()
+    };
+    cluster.groups.join("g", join).await;
+    let members = || cluster.groups.describe("g").unwrap().members.len();
+    assert_eq!(members(), 1);
+    Member::leave_remains(&cluster, "another client").await;
+    assert_eq!(members(), 1);
+    Member::leave_remains(&cluster, session::CLIENT_ID).await;
+    assert_eq!(members(), 0);
+    assert_eq!(server.consume("i", &[]).await, [""; 0]);
     server.stop().await;
 }
 

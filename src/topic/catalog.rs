@@ -1,6 +1,9 @@
 //! The topics of one account. **A topic is in the catalog only while it can be written and read**:
 //! it is stored and its partitions are open before it appears (unlike Kafka, where a new topic
 //! answers UNKNOWN_TOPIC_OR_PARTITION for a while).
+//!
+//! **A change that has begun goes on to its end**, whoever asked for it and left meanwhile: half of
+//! one would be a topic that is stored and cannot be found, or the other way round.
 
 use super::{Config, ConfigError, Partition};
 use crate::clock;
@@ -165,7 +168,7 @@ impl Catalog {
             serde_json::from_str(&row.configs).unwrap_or_default();
         let new = NewTopic {
             name: row.name,
-            partitions: i32::try_from(row.partitions).unwrap_or(0),
+            partitions: i32::try_from(row.partitions.saturating_abs()).unwrap_or(0),
             config: Config::new(pairs)?,
             sync: row.sync,
         };
@@ -209,7 +212,12 @@ impl Catalog {
     }
 
     /// Creates a topic: stored, on disk and ready for records when this returns.
-    pub async fn create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
+    pub async fn create(self: &Arc<Self>, new: NewTopic) -> Result<Arc<Topic>, Error> {
+        let catalog = self.clone();
+        to_the_end(async move { catalog.do_create(new).await }).await
+    }
+
+    async fn do_create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
         let _editing = self.editing.lock().await;
         self.check(&new)?;
         let id = clock::random_uuid();
@@ -236,7 +244,7 @@ impl Catalog {
     }
 
     /// The topic of this name, created with these partitions if there is none.
-    pub async fn get_or_create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
+    pub async fn get_or_create(self: &Arc<Self>, new: NewTopic) -> Result<Arc<Topic>, Error> {
         if let Some(topic) = self.get(&new.name) {
             return Ok(topic);
         }
@@ -249,6 +257,16 @@ impl Catalog {
     /// Changes what is set on a topic, stored when this returns; with `dry_run`, only checks.
     /// Segments that are being written keep the size they were opened with until a restart.
     pub async fn configure(
+        self: &Arc<Self>,
+        name: &str,
+        change: impl FnOnce(&Config) -> Result<Config, ConfigError> + Send + 'static,
+        dry_run: bool,
+    ) -> Result<(), Error> {
+        let (catalog, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { catalog.do_configure(&name, change, dry_run).await }).await
+    }
+
+    async fn do_configure(
         &self,
         name: &str,
         change: impl FnOnce(&Config) -> Result<Config, ConfigError>,
@@ -267,7 +285,17 @@ impl Catalog {
     }
 
     /// Adds partitions, so that there are `count`; with `dry_run`, only checks.
-    pub async fn grow(&self, name: &str, count: i32, dry_run: bool) -> Result<(), Error> {
+    pub async fn grow(
+        self: &Arc<Self>,
+        name: &str,
+        count: i32,
+        dry_run: bool,
+    ) -> Result<(), Error> {
+        let (catalog, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { catalog.do_grow(&name, count, dry_run).await }).await
+    }
+
+    async fn do_grow(&self, name: &str, count: i32, dry_run: bool) -> Result<(), Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         let partitions = topic.partitions.len();
@@ -310,20 +338,27 @@ impl Catalog {
     }
 
     /// Deletes a topic and its records. Readers that hold some of them may finish.
-    /// Gives the topic's id.
-    pub async fn delete(&self, name: &str) -> Result<Uuid, Error> {
+    /// `forget` is run with its id once nobody can find it, and before another topic can have its
+    /// name.
+    ///
+    /// **The row says that the topic is being deleted before anything of it goes, and goes last**:
+    /// what a crash leaves is deleted at the next start, and no topic comes back without records.
+    pub async fn delete(&self, name: &str, forget: impl AsyncFnOnce(Uuid)) -> Result<(), Error> {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
+        let row = self.row(&topic);
+        self.control.update_topic(&TopicRow { partitions: -row.partitions, ..row }).await?;
         {
             let mut index = self.index.write();
             index.by_name.remove(name);
             index.by_id.remove(&topic.id);
         }
+        self.changes.send_modify(|count| *count += 1);
         let logs: Vec<_> = topic.partitions.iter().map(|it| it.log().clone()).collect();
         blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
+        forget(topic.id).await;
         self.control.remove_topic(&self.account, name).await?;
-        self.changes.send_modify(|count| *count += 1);
-        Ok(topic.id)
+        Ok(())
     }
 
     fn publish(&self, topic: Topic) -> Arc<Topic> {
@@ -358,6 +393,18 @@ fn open_partitions(
 fn discard(partition: Partition) {
     // It is empty: what cannot be removed now is taken over by the next attempt.
     let _ = partition.log().clone().delete();
+}
+
+/// Runs a change in a task of its own, which ends with it and not with the caller.
+pub async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(change).await {
+        Ok(value) => value,
+        // Cancelled: the process is ending, and with it the caller.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Runs file work off the async workers.

@@ -2,7 +2,8 @@
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
 //! run: nothing is queued beside them. Until an endpoint has accepted a record, and again when it
-//! seems to be down, its attempts go one at a time. What is up, new or down waits only for its like.
+//! seems to be down, its attempts go one at a time. What is up, new or down waits only for its
+//! like.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};

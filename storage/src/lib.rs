@@ -53,6 +53,7 @@ pub use error::{Error, Result};
 pub use inspect::{Found, inspect, segment_bytes};
 pub use mmap::Map;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
+pub use producers::ActiveProducer;
 pub use recovery::{Action, Recovered, Repair};
 pub use retention::{Removed, Retention};
 pub use volume::{Flush, OnFailure, Volume, VolumeOptions};

@@ -20,6 +20,7 @@ use crate::compaction::Cleaned;
 use crate::error::{Error, Result};
 use crate::fs::File;
 use crate::log::Log;
+use crate::producers::ActiveProducer;
 use crate::segment::Segment;
 use crate::volume::Shared;
 
@@ -120,6 +121,15 @@ impl Partition {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// The idempotent producers that are remembered, by id. May read the log.
+    pub fn producers(&self) -> Result<Vec<ActiveProducer>> {
+        let mut log = self.0.log.lock();
+        if log.closed {
+            return Err(Error::Closed);
+        }
+        Ok(log.producers(&self.0)?.active())
     }
 
     /// Forgets idempotent producers whose last batch is older than `before_ms`.

@@ -34,11 +34,14 @@ async fn value(client: &Client, topic: &str, name: &str) -> (String, i8) {
     (config.value.clone().unwrap_or_default().to_string(), config.config_source)
 }
 
-/// Changes one topic's configs: name, operation, value.
+/// A config's name, what to do with it, and the value.
+type Changed<'a> = (&'a str, i8, Option<&'a str>);
+
+/// Changes one topic's configs.
 async fn change(
     client: &Client,
     topic: &str,
-    changes: &[(&str, i8, Option<&str>)],
+    changes: &[Changed<'_>],
     validate_only: bool,
 ) -> (ErrorCode, String) {
     let config =
@@ -172,7 +175,7 @@ async fn a_refused_change_changes_nothing_and_says_why() {
     let client = Client::new().await;
     client.topic("red", 1).await;
     let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
-    let cases: &[(&[(&str, i8, Option<&str>)], ErrorCode, &str)] = &[
+    let cases: &[(&[Changed<'_>], ErrorCode, &str)] = &[
         (&[("retention", 0, Some("1"))], config, "Unknown topic config name: retention"),
         (&[("compression.type", 0, Some("zstd"))], config, "is supported here"),
         (&[("preallocate", 0, Some("true"))], config, "is supported here"),

@@ -161,7 +161,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "3600000",
         Long(0, LONG),
         "How far ahead of the broker's time a record's timestamp may be.",
-    ),
+    )
+    .honoured(),
     define(
         "message.timestamp.before.max.ms",
         "log.message.timestamp.before.max.ms",

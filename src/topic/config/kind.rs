@@ -83,12 +83,11 @@ fn not_a(kind: &str) -> String {
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(number: T, min: T, max: T) -> Result<(), String> {
-    if !(number >= min) {
-        return Err(format!("Value must be at least {min}"));
-    }
-    match number <= max {
-        true => Ok(()),
-        false => Err(format!("Value must be no more than {max}")),
+    // Not a number is neither above the one nor below the other.
+    match (number >= min, number <= max) {
+        (true, true) => Ok(()),
+        (false, _) => Err(format!("Value must be at least {min}")),
+        (_, false) => Err(format!("Value must be no more than {max}")),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Retention and compaction: old segments, replaced records and idle producers go, in the
 //! background.
 
-use super::Topic;
 use crate::broker::Broker;
 use crate::clock;
 use crate::state::State;
+use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_storage::{Compacted, Removed, Retention};
@@ -17,14 +17,14 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const PRODUCER_EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Applies every topic's retention, for ever.
-pub async fn enforce_retention(broker: Arc<Broker>) {
+pub async fn enforce(broker: Arc<Broker>) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
         for cluster in broker.clusters() {
             for topic in cluster.topics.all() {
                 let state = broker.shared.state.clone();
-                let work = tokio::task::spawn_blocking(move || enforce(&topic, &state));
+                let work = tokio::task::spawn_blocking(move || enforce_topic(&topic, &state));
                 if let Err(error) = work.await {
                     tracing::error!("retention failed: {error}");
                 }
@@ -33,7 +33,7 @@ pub async fn enforce_retention(broker: Arc<Broker>) {
     }
 }
 
-fn enforce(topic: &Topic, state: &State) {
+fn enforce_topic(topic: &Topic, state: &State) {
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
     if topic.sync.is_some()
         && let Err(error) = state.sync()

@@ -1,0 +1,164 @@
+//! DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs and AlterReplicaLogDirs: where logs begin
+//! and end, how large they are, and where.
+
+use super::{blocking, log_error, once};
+use crate::cluster::Cluster;
+use crate::topic::{LEADER_EPOCH, Partition, Topic};
+use std::collections::HashSet;
+use std::sync::Arc;
+use tidelog_protocol::messages::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse, DeleteRecordsPartition, DeleteRecordsPartitionResult,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, DescribableLogDirTopic,
+    DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeLogDirsResult, DescribeLogDirsTopic, EpochEndOffset, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
+};
+use tidelog_protocol::{ErrorCode, Str};
+
+/// Stands for the high watermark in DeleteRecords.
+const ALL: i64 = -1;
+
+/// Removes the oldest records, durably; it writes and syncs, so off the async workers.
+pub(super) async fn delete_records(
+    cluster: Arc<Cluster>,
+    request: DeleteRecordsRequest,
+) -> DeleteRecordsResponse {
+    let work = move || {
+        let topics = request.topics.into_iter().map(|asked| {
+            let topic = cluster.topics.get(&asked.name);
+            let partitions = asked.partitions.iter().map(|asked| {
+                let deleted = delete(&cluster, topic.as_deref(), asked);
+                DeleteRecordsPartitionResult {
+                    partition_index: asked.partition_index,
+                    low_watermark: deleted.unwrap_or(-1),
+                    error_code: deleted.err().unwrap_or_default(),
+                }
+            });
+            DeleteRecordsTopicResult { partitions: partitions.collect(), name: asked.name }
+        });
+        DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
+    };
+    blocking(work).await
+}
+
+fn delete(
+    cluster: &Cluster,
+    topic: Option<&Topic>,
+    asked: &DeleteRecordsPartition,
+) -> Result<i64, ErrorCode> {
+    let (topic, partition) = find(topic, asked.partition_index)?;
+    // Events of a sync are the write-ahead log of its records' state, which must be safe first.
+    if topic.sync.is_some()
+        && let Err(error) = cluster.shared.state.sync()
+    {
+        tracing::error!("deleting records of {} failed: {error}", topic.name);
+        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+    }
+    let offset = match asked.offset {
+        ALL => partition.high_watermark(),
+        ..ALL => return Err(ErrorCode::OFFSET_OUT_OF_RANGE),
+        offset => offset,
+    };
+    let deleted = partition.log().delete_records(offset);
+    deleted.map_err(|error| log_error(&topic.name, asked.partition_index, &error))
+}
+
+fn find(topic: Option<&Topic>, index: i32) -> Result<(&Topic, &Partition), ErrorCode> {
+    let found = topic.and_then(|topic| Some((topic, topic.partition(index)?)));
+    found.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// Tells where leader epochs end (KIP-320). There is one, and it ends with the log.
+pub(super) fn offset_for_leader_epoch(
+    cluster: &Cluster,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = cluster.topics.get(&asked.topic);
+        let partitions = asked.partitions.iter().map(|it| epoch_end(topic.as_deref(), it));
+        OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: asked.topic }
+    });
+    OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() }
+}
+
+fn epoch_end(topic: Option<&Topic>, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+    let partition = asked.partition;
+    let unknown = EpochEndOffset { partition, ..Default::default() };
+    let found = find(topic, partition).and_then(|found| match asked.current_leader_epoch {
+        ..=LEADER_EPOCH => Ok(found),
+        _ => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+    });
+    match found {
+        Ok((_, log)) if asked.leader_epoch == LEADER_EPOCH => EpochEndOffset {
+            leader_epoch: LEADER_EPOCH,
+            end_offset: log.log().log_end_offset(),
+            ..unknown
+        },
+        Ok(_) => unknown,
+        Err(error_code) => EpochEndOffset { error_code, ..unknown },
+    }
+}
+
+/// Tells how large logs are. An account sees its own in one directory, under a name that says
+/// nothing of the machine; how full the disk is concerns the operator.
+pub(super) fn describe_dirs(
+    cluster: &Cluster,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
+    let topics: Vec<DescribeLogDirsTopic> = match request.topics {
+        None => cluster.topics.all().iter().map(|topic| sizes(topic, None)).collect(),
+        Some(asked) => {
+            let sizes = |asked: DescribableLogDirTopic| {
+                let topic = cluster.topics.get(&asked.topic)?;
+                let partitions = asked.partitions.into_iter().collect();
+                Some(sizes(&topic, Some(&partitions)))
+            };
+            let asked = once(asked, |topic| topic.topic.clone());
+            asked.into_iter().filter_map(sizes).collect()
+        }
+    };
+    let dir = DescribeLogDirsResult { log_dir: log_dir(cluster), topics, ..Default::default() };
+    DescribeLogDirsResponse { results: vec![dir], ..Default::default() }
+}
+
+fn log_dir(cluster: &Cluster) -> Str {
+    format!("/accounts/{}", cluster.account.id).into()
+}
+
+/// Accepts the one directory for logs that are there, and knows no other.
+pub(super) fn alter_dirs(
+    cluster: &Cluster,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
+    let own = log_dir(cluster);
+    let results = request.dirs.into_iter().flat_map(|dir| {
+        let is_own = dir.path == own;
+        dir.topics.into_iter().map(move |topic| (is_own, topic))
+    });
+    let results = results.map(|(is_own, asked)| {
+        let topic = cluster.topics.get(&asked.name);
+        let alter = |partition_index| {
+            let error_code = match find(topic.as_deref(), partition_index) {
+                _ if !is_own => ErrorCode::LOG_DIR_NOT_FOUND,
+                found => found.err().unwrap_or_default(),
+            };
+            AlterReplicaLogDirPartitionResult { partition_index, error_code }
+        };
+        let partitions = asked.partitions.into_iter().map(alter).collect();
+        AlterReplicaLogDirTopicResult { topic_name: asked.name, partitions }
+    });
+    AlterReplicaLogDirsResponse { results: results.collect(), ..Default::default() }
+}
+
+fn sizes(topic: &Topic, asked: Option<&HashSet<i32>>) -> DescribeLogDirsTopic {
+    let wanted = |index: &i32| asked.is_none_or(|asked| asked.contains(index));
+    let partitions = (0..).zip(&topic.partitions).filter(|(index, _)| wanted(index));
+    let size = |(partition_index, partition): (i32, &Partition)| DescribeLogDirsPartition {
+        partition_index,
+        partition_size: i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX),
+        ..Default::default()
+    };
+    let name = Str::from(topic.name.as_str());
+    DescribeLogDirsTopic { name, partitions: partitions.map(size).collect() }
+}

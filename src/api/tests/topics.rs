@@ -1,0 +1,58 @@
+use super::{Client, ask, batch};
+use crate::topic::{Config, NewTopic};
+use futures_util::FutureExt;
+use tidelog_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+
+#[tokio::test]
+async fn a_change_whose_client_left_goes_on_to_its_end() {
+    let client = Client::new().await;
+    for polls in 1..8 {
+        let name = format!("red-{polls}");
+        let new = NewTopic { name, partitions: 1, config: Config::default(), sync: None };
+        let mut creating = Box::pin(client.cluster.topics.create(new.clone()));
+        for _ in 0..polls {
+            if (&mut creating).now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(creating);
+        client.cluster.topics.get_or_create(new.clone()).await.unwrap();
+        drop(client.cluster.delete_topic(&new.name).now_or_never());
+        // The next change waits for the deletion to end.
+        client.topic(&format!("blue-{polls}"), 1).await;
+        client.topic(&new.name, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
+    let client = Client::new().await;
+    client.topic("red", 2).await;
+    client.produce("red", batch(3)).await;
+    let partition = OffsetCommitRequestPartition { committed_offset: 2, ..Default::default() };
+    let topic = OffsetCommitRequestTopic {
+        name: "red".into(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = OffsetCommitRequest {
+        group_id: "readers".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    ask!(client, 8, OffsetCommit, request);
+    let control = client.cluster.shared.control.clone();
+    let mut row = control.topics().await.unwrap().remove(0);
+    row.partitions = -row.partitions;
+    control.update_topic(&row).await.unwrap();
+
+    let client = client.restart().await;
+    assert!(client.cluster.topics.get("red").is_none());
+    assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
+    assert!(client.cluster.groups.offsets("readers").await.is_empty());
+    assert_eq!(client.topic("red", 1).await.partitions[0].log().log_end_offset(), 0);
+}

@@ -1,0 +1,78 @@
+// What the JavaScript programs share: the sample records, and how a program tells of its scenarios.
+
+import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+
+export const { TIDELOG_BOOTSTRAP: BOOTSTRAP, TIDELOG_USERNAME: USERNAME, TIDELOG_PASSWORD: PASSWORD } =
+  process.env;
+export const SESSION_TIMEOUT_MS = 6000;
+export const WAIT_MS = 30_000;
+export const CODECS = ["none", "gzip", "snappy", "lz4", "zstd"];
+export const TOO_LARGE = Buffer.alloc(2_000_000, "x");
+
+const bytes = (text) => Buffer.from(text);
+
+// Six tiny batches, and one of about 900 KB.
+export const SAMPLES = [
+  { key: bytes("plain"), value: bytes("hello"), headers: { trace: bytes("abc"), empty: bytes("") } },
+  { key: null, value: bytes("no key"), headers: {} },
+  { key: bytes("gone"), value: null, headers: {} },
+  { key: bytes("ключ"), value: bytes("naïve ☃ 東京"), headers: { naïve: bytes("☃") } },
+  { key: bytes("empty"), value: bytes(""), headers: {} },
+  { key: Buffer.from([0, 0xff]), value: Buffer.from(Array.from({ length: 256 }, (_, i) => i)), headers: {} },
+  { key: bytes("large"), value: bytes("0123456789abcdef".repeat(56_250)), headers: {} },
+];
+
+export class Absent extends Error {}
+
+export const absent = (reason) => () => {
+  throw new Absent(reason);
+};
+
+export const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
+
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export function expect(what, got, wanted) {
+  assert.deepEqual(got, wanted, `${what}: ${show(got)}, not ${show(wanted)}`);
+}
+
+const show = (value) => `${JSON.stringify(value)}`.slice(0, 300);
+
+// `records` are { offset, key, value, headers }, in the order they were read.
+export function expectSamples(records) {
+  expect("how many records", records.length, SAMPLES.length);
+  records.forEach((record, i) => {
+    expect(`offset ${i}`, record.offset, i);
+    for (const field of ["key", "value", "headers"]) {
+      expect(`${field} of record ${i}`, record[field], SAMPLES[i][field]);
+    }
+  });
+}
+
+export async function until(what, state, wanted) {
+  const deadline = Date.now() + WAIT_MS;
+  while (show(state()) !== show(wanted) && Date.now() < deadline) await sleep(50);
+  expect(what, state(), wanted);
+}
+
+// This program again, as the member of the group `crash` that is to be killed.
+export const startMember = () => fork(process.argv[1], ["member"], { stdio: "ignore" });
+
+// Runs the scenarios named on the command line, or all, and prints a line for each.
+export async function run(scenarios, member) {
+  const names = process.argv.slice(2);
+  if (names[0] === "member") return member();
+  for (const name of names.length > 0 ? names : Object.keys(scenarios)) {
+    let [ok, detail] = [true, ""];
+    try {
+      await scenarios[name]();
+    } catch (error) {
+      ok = error instanceof Absent ? null : false;
+      detail = ok === null ? error.message : `${error.name}: ${error.message}`.split("\n")[0];
+      if (ok === false) console.error(error);
+    }
+    console.log(JSON.stringify({ scenario: name, ok, detail }).replace(/":/g, '": '));
+  }
+  process.exit();
+}
