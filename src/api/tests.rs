@@ -5,6 +5,7 @@ mod configs;
 mod fetch;
 mod groups;
 mod partitions;
+mod produce;
 mod producers;
 mod repeats;
 mod topics;
