@@ -1,6 +1,6 @@
 //! What a mutation changed: the event it makes, if any, and the columns' prior values.
 //!
-//! Columns are compared by [`value::equal`](super::value::equal), so a number written otherwise or
+//! Columns are compared by [`value::equal`], so a number written otherwise or
 //! an object in another order changes nothing.
 //!
 //! **An absent column and an explicit `null` are the same.** A record's columns become a table's,
