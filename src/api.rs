@@ -20,7 +20,6 @@ mod partitions;
 mod placement;
 mod produce;
 mod producers;
-mod repeats;
 pub mod sasl;
 mod session;
 mod topics;
@@ -35,6 +34,8 @@ pub use session::Session;
 use crate::cluster::Cluster;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
@@ -65,7 +66,7 @@ pub fn dispatch(
     match request {
         R::Produce(it) => produce::produce(cluster, it),
         R::Fetch(it) => later(fetch::fetch(cluster, session, it, version)),
-        R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it)),
+        R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it, version)),
         R::Metadata(it) => {
             later(cluster::metadata(cluster.clone(), session.advertised.clone(), it, version))
         }
@@ -93,6 +94,7 @@ pub fn dispatch(
         R::DeleteRecords(it) => later(logs::delete_records(cluster.clone(), it)),
         R::OffsetForLeaderEpoch(it) => now(logs::offset_for_leader_epoch(cluster, it)),
         R::DescribeLogDirs(it) => now(logs::describe_dirs(cluster, it)),
+        R::AlterReplicaLogDirs(it) => now(logs::alter_dirs(cluster, it)),
         R::ElectLeaders(it) => now(placement::elect_leaders(cluster, it)),
         R::AlterPartitionReassignments(it) => now(placement::alter_reassignments(cluster, it)),
         R::ListPartitionReassignments(_) => now(ListPartitionReassignmentsResponse::default()),
@@ -102,6 +104,7 @@ pub fn dispatch(
         R::DeleteAcls(it) => now(access::delete_acls(&it)),
         R::DescribeClientQuotas(_) => now(access::describe_quotas()),
         R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
+        R::DescribeProducers(it) => later(producers::describe(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
         _ => Box::pin(std::future::ready(Outcome::Hangup)),
     }
@@ -113,6 +116,28 @@ fn now(response: impl Into<Response>) -> Pending {
 
 fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) -> Pending {
     Box::pin(async { Outcome::Answer(response.await.into()) })
+}
+
+/// Runs what reads or syncs files off the async workers.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// The items, each once: an answer that is larger than its question must not be multiplied by
+/// asking again in the same request.
+fn once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = HashSet::new();
+    items.retain(|item| seen.insert(key(item)));
+    items
+}
+
+/// What is there more than once.
+fn repeated<'a, K: Eq + Hash + Clone + 'a>(keys: impl Iterator<Item = &'a K>) -> HashSet<K> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(*key)).cloned().collect()
 }
 
 /// The code that tells a client about a failed log, and a line that tells the operator.

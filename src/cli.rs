@@ -2,6 +2,7 @@
 
 mod account;
 mod dev;
+mod dump_log;
 mod serve;
 
 use anyhow::Result;
@@ -27,6 +28,8 @@ enum Command {
     /// Credentials of an account
     #[command(subcommand)]
     Credential(account::CredentialCommand),
+    /// Print and check the files of a partition
+    DumpLog(dump_log::DumpLog),
 }
 
 /// How results are printed.
@@ -60,6 +63,7 @@ impl Cli {
                 Command::Serve(serve) => serve.run().await,
                 Command::Account(command) => command.run().await,
                 Command::Credential(command) => command.run().await,
+                Command::DumpLog(dump) => dump.run(),
             }
         })
     }

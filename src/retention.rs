@@ -1,4 +1,5 @@
-//! Retention: old segments and idle producers go, in the background.
+//! Retention and compaction: old segments, replaced records and idle producers go, in the
+//! background.
 
 use crate::broker::Broker;
 use crate::clock;
@@ -6,7 +7,7 @@ use crate::state::State;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_storage::{Removed, Retention};
+use tidelog_storage::{Compacted, Removed, Retention};
 
 /// How often logs are looked at: Kafka's `log.retention.check.interval.ms` is five minutes, which
 /// makes short retentions in tests and development imprecise.
@@ -45,6 +46,18 @@ fn enforce_topic(topic: &Topic, state: &State) {
     for (index, partition) in topic.partitions.iter().enumerate() {
         partition.log().expire_producers(now_ms - PRODUCER_EXPIRATION_MS);
         let name = &topic.name;
+        if topic.config.is_compacted() {
+            match partition.log().compact(now_ms, topic.config.compaction()) {
+                Ok(Compacted { segments: 0, .. }) => {}
+                Ok(Compacted { segments, bytes }) => tracing::info!(
+                    "compaction took {bytes} bytes out of {segments} segments of {name}-{index}"
+                ),
+                Err(error) => tracing::error!("compaction of {name}-{index} failed: {error}"),
+            }
+        }
+        if !topic.config.is_deleted() {
+            continue;
+        }
         match partition.log().enforce_retention(now_ms, retention) {
             Ok(Removed { segments: 0, .. }) => {}
             Ok(Removed { segments, bytes }) => {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod docs;
+mod dump_log;
 mod first_light;
 mod isolation;
 mod restart;

@@ -202,10 +202,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("txn", &["control"]),
     ("group", &["clock", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
-    ("broker", &["account", "cluster", "control", "group", "id", "settings", "state", "txn"]),
+    (
+        "broker",
+        &["account", "cluster", "control", "group", "id", "settings", "state", "topic", "txn"],
+    ),
     ("retention", &["broker", "clock", "state", "topic"]),
     ("consumer", &["clock", "cluster", "group", "id", "topic"]),
-    ("retention", &["broker", "clock", "state", "topic"]),
     // The Kafka listener.
     (
         "api",

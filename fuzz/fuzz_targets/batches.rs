@@ -1,5 +1,6 @@
 //! Record batches as a producer may send them: whatever they hold, their records are read within
-//! the bound on decompressed bytes, or refused.
+//! the bound on decompressed bytes, or refused. `cargo +nightly fuzz run batches` runs until it
+//! finds something.
 
 #![no_main]
 

@@ -11,6 +11,7 @@ mod builder;
 mod compression;
 mod control;
 mod record;
+mod retain;
 mod snappy;
 
 pub use batch::{Attributes, Batch, BatchError, HEADER_BYTES, Header, LOG_OVERHEAD_BYTES};

@@ -2,8 +2,7 @@
 //! and in force when it is answered.
 
 use super::configs::{Refusal, check_broker, find_topic, resource};
-use super::repeats::repeated;
-use super::topic_error;
+use super::{repeated, topic_error};
 use crate::cluster::Cluster;
 use crate::topic::{Change, Config};
 use std::collections::HashSet;

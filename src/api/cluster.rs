@@ -4,8 +4,7 @@
 //! a container and another machine without configuration.
 
 use super::Session;
-use super::repeats::keep_first;
-use super::{operations, topic_error};
+use super::{once, operations, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{self, LEADER_EPOCH, Topic};
 use std::sync::Arc;
@@ -26,8 +25,8 @@ pub(super) async fn metadata(
     let everything = |topics: &Vec<_>| version == 0 && topics.is_empty();
     let mut topics: Vec<_> = match request.topics.filter(|topics| !everything(topics)) {
         None => cluster.topics.all().iter().map(|topic| describe(topic)).collect(),
-        Some(mut asked) => {
-            keep_first(&mut asked, |topic| (topic.name.clone(), topic.topic_id));
+        Some(asked) => {
+            let asked = once(asked, |topic| (topic.topic_id, topic.name.clone()));
             let mut topics = Vec::with_capacity(asked.len());
             for topic in asked {
                 topics.push(find(&cluster, topic, request.allow_auto_topic_creation).await);

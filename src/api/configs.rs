@@ -2,7 +2,7 @@
 //! the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
-use super::repeats::keep_first;
+use super::once;
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{Topic, is_valid_name};
 use tidelog_protocol::messages::{
@@ -34,9 +34,8 @@ pub(super) type Refusal = (ErrorCode, String);
 /// Describes topics and the broker; everything else has no configs here.
 pub(super) fn describe(
     cluster: &Cluster,
-    mut request: DescribeConfigsRequest,
+    request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
-    keep_first(&mut request.resources, |it| (it.resource_type, it.resource_name.clone()));
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
     let describe = |asked: DescribeConfigsResource| {
         let (error_code, error_message, mut configs) = match entries(cluster, &asked) {
@@ -61,7 +60,8 @@ pub(super) fn describe(
             configs,
         }
     };
-    let results = request.resources.into_iter().map(describe).collect();
+    let asked = once(request.resources, |it| (it.resource_type, it.resource_name.clone()));
+    let results = asked.into_iter().map(describe).collect();
     DescribeConfigsResponse { results, ..Default::default() }
 }
 

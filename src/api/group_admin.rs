@@ -1,10 +1,9 @@
 //! DescribeGroups, ListGroups, DeleteGroups, OffsetDelete: looking at groups, and removing them.
 
-use super::operations;
-use super::repeats::keep_first;
+use super::{once, operations};
 use crate::cluster::Cluster;
 use crate::group::{Description, Listing, Reply, StateName, TopicPartition};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
@@ -22,10 +21,9 @@ const CLASSIC: &str = "classic";
 /// Describes groups with their members.
 pub(super) fn describe(
     cluster: &Cluster,
-    mut request: DescribeGroupsRequest,
+    request: DescribeGroupsRequest,
     version: i16,
 ) -> DescribeGroupsResponse {
-    keep_first(&mut request.groups, Str::clone);
     let asked = request.include_authorized_operations;
     let describe = |group_id: Str| match cluster.groups.describe(&group_id) {
         Some(description) => DescribedGroup {
@@ -34,7 +32,7 @@ pub(super) fn describe(
         },
         None => missing(group_id, version),
     };
-    let groups = request.groups.into_iter().map(describe).collect();
+    let groups = once(request.groups, Str::clone).into_iter().map(describe).collect();
     DescribeGroupsResponse { groups, ..Default::default() }
 }
 
@@ -75,12 +73,15 @@ fn missing(group_id: Str, version: i16) -> DescribedGroup {
 
 /// Lists the groups in one of the states and of one of the types; no filter lets all pass.
 pub(super) fn list(cluster: &Cluster, request: &ListGroupsRequest) -> ListGroupsResponse {
-    let passes = |filter: &[Str], value: &str| {
-        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+    let lower = |filter: &[Str]| -> HashSet<String> {
+        filter.iter().map(|wanted| wanted.to_ascii_lowercase()).collect()
+    };
+    let (states, types) = (lower(&request.states_filter), lower(&request.types_filter));
+    let passes = |filter: &HashSet<String>, value: &str| {
+        filter.is_empty() || filter.contains(&value.to_ascii_lowercase())
     };
     let wanted = |(_, listing): &(Str, Listing)| {
-        passes(&request.states_filter, listing.state.as_str())
-            && passes(&request.types_filter, CLASSIC)
+        passes(&states, listing.state.as_str()) && passes(&types, CLASSIC)
     };
     let listed = |(group_id, listing): (Str, Listing)| ListedGroup {
         group_id,

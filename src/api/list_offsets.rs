@@ -1,6 +1,6 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::log_error;
+use super::{blocking, log_error};
 use crate::cluster::Cluster;
 use crate::topic::{LEADER_EPOCH, Topic};
 use std::sync::Arc;
@@ -20,29 +20,46 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 /// The end of what is in tiered storage (KIP-1005): nothing is.
 const LATEST_TIERED: i64 = -5;
+/// The start of what goes to tiered storage next (KIP-1023): nothing does.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// The first version of a client that means something by this timestamp.
+const fn since(timestamp: i64) -> i16 {
+    match timestamp {
+        LATEST | EARLIEST | 0.. => 0,
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => i16::MAX,
+    }
+}
 
 /// Answers ListOffsets; lookups by time read the log, so they run off the async workers.
 pub(super) async fn list_offsets(
     cluster: Arc<Cluster>,
     request: ListOffsetsRequest,
+    version: i16,
 ) -> ListOffsetsResponse {
     let work = move || {
         let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
             let topic = cluster.topics.get(&asked.name);
-            let partitions = asked.partitions.iter().map(|it| answer(topic.as_deref(), it));
+            let answer = |it| answer(topic.as_deref(), it, version);
+            let partitions = asked.partitions.iter().map(answer);
             ListOffsetsTopicResponse { partitions: partitions.collect(), name: asked.name }
         });
         ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    blocking(work).await
 }
 
-fn answer(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListOffsetsPartitionResponse {
+fn answer(
+    topic: Option<&Topic>,
+    asked: &ListOffsetsPartition,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
-    match find(topic, asked) {
+    match find(topic, asked, version) {
         Ok(found) => {
             let (offset, timestamp) = found.unwrap_or((-1, -1));
             let leader_epoch = if offset < 0 { -1 } else { LEADER_EPOCH };
@@ -65,6 +82,7 @@ fn answer(topic: Option<&Topic>, asked: &ListOffsetsPartition) -> ListOffsetsPar
 fn find(
     topic: Option<&Topic>,
     asked: &ListOffsetsPartition,
+    version: i16,
 ) -> Result<Option<(i64, i64)>, ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let partition =
@@ -72,14 +90,16 @@ fn find(
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
     }
+    if version < since(asked.timestamp) {
+        return Err(ErrorCode::UNSUPPORTED_VERSION);
+    }
     let log = partition.log();
     let failed = |error| log_error(&topic.name, asked.partition_index, &error);
     match asked.timestamp {
         LATEST => Ok(Some((partition.high_watermark(), -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((log.log_start_offset(), -1))),
         MAX_TIMESTAMP => log.max_timestamp().map_err(failed),
-        LATEST_TIERED => Ok(None),
-        timestamp if timestamp < 0 => Err(ErrorCode::UNSUPPORTED_VERSION),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
         timestamp => log.offset_for_time(timestamp).map_err(failed),
     }
 }

@@ -1,15 +1,15 @@
-//! DeleteRecords, OffsetForLeaderEpoch and DescribeLogDirs: where logs begin, end, and how large
-//! they are.
+//! DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs and AlterReplicaLogDirs: where logs begin
+//! and end, how large they are, and where.
 
-use super::log_error;
-use super::repeats::keep_first;
+use super::{blocking, log_error, once};
 use crate::cluster::Cluster;
 use crate::topic::{LEADER_EPOCH, Partition, Topic};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
-    DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
-    DeleteRecordsResponse, DeleteRecordsTopicResult, DescribableLogDirTopic,
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
+    AlterReplicaLogDirsResponse, DeleteRecordsPartition, DeleteRecordsPartitionResult,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, DescribableLogDirTopic,
     DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeLogDirsResult, DescribeLogDirsTopic, EpochEndOffset, OffsetForLeaderEpochRequest,
     OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
@@ -39,10 +39,7 @@ pub(super) async fn delete_records(
         });
         DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    blocking(work).await
 }
 
 fn delete(
@@ -111,23 +108,51 @@ pub(super) fn describe_dirs(
 ) -> DescribeLogDirsResponse {
     let topics: Vec<DescribeLogDirsTopic> = match request.topics {
         None => cluster.topics.all().iter().map(|topic| sizes(topic, None)).collect(),
-        Some(mut asked) => {
-            keep_first(&mut asked, |it| it.topic.clone());
+        Some(asked) => {
             let sizes = |asked: DescribableLogDirTopic| {
                 let topic = cluster.topics.get(&asked.topic)?;
-                Some(sizes(&topic, Some(&asked.partitions)))
+                let partitions = asked.partitions.into_iter().collect();
+                Some(sizes(&topic, Some(&partitions)))
             };
+            let asked = once(asked, |topic| topic.topic.clone());
             asked.into_iter().filter_map(sizes).collect()
         }
     };
-    let log_dir = format!("/accounts/{}", cluster.account.id).into();
-    let dir = DescribeLogDirsResult { log_dir, topics, ..Default::default() };
+    let dir = DescribeLogDirsResult { log_dir: log_dir(cluster), topics, ..Default::default() };
     DescribeLogDirsResponse { results: vec![dir], ..Default::default() }
 }
 
-fn sizes(topic: &Topic, asked: Option<&[i32]>) -> DescribeLogDirsTopic {
-    let asked: Option<HashSet<i32>> = asked.map(|asked| asked.iter().copied().collect());
-    let wanted = |index: &i32| asked.as_ref().is_none_or(|asked| asked.contains(index));
+fn log_dir(cluster: &Cluster) -> Str {
+    format!("/accounts/{}", cluster.account.id).into()
+}
+
+/// Accepts the one directory for logs that are there, and knows no other.
+pub(super) fn alter_dirs(
+    cluster: &Cluster,
+    request: AlterReplicaLogDirsRequest,
+) -> AlterReplicaLogDirsResponse {
+    let own = log_dir(cluster);
+    let results = request.dirs.into_iter().flat_map(|dir| {
+        let is_own = dir.path == own;
+        dir.topics.into_iter().map(move |topic| (is_own, topic))
+    });
+    let results = results.map(|(is_own, asked)| {
+        let topic = cluster.topics.get(&asked.name);
+        let alter = |partition_index| {
+            let error_code = match find(topic.as_deref(), partition_index) {
+                _ if !is_own => ErrorCode::LOG_DIR_NOT_FOUND,
+                found => found.err().unwrap_or_default(),
+            };
+            AlterReplicaLogDirPartitionResult { partition_index, error_code }
+        };
+        let partitions = asked.partitions.into_iter().map(alter).collect();
+        AlterReplicaLogDirTopicResult { topic_name: asked.name, partitions }
+    });
+    AlterReplicaLogDirsResponse { results: results.collect(), ..Default::default() }
+}
+
+fn sizes(topic: &Topic, asked: Option<&HashSet<i32>>) -> DescribeLogDirsTopic {
+    let wanted = |index: &i32| asked.is_none_or(|asked| asked.contains(index));
     let partitions = (0..).zip(&topic.partitions).filter(|(index, _)| wanted(index));
     let size = |(partition_index, partition): (i32, &Partition)| DescribeLogDirsPartition {
         partition_index,

@@ -1,7 +1,6 @@
 //! OffsetCommit and OffsetFetch.
 
-use super::repeats::keep_first;
-use super::topic_error;
+use super::{once, topic_error};
 use crate::cluster::Cluster;
 use crate::group::{Commit, CommitPartition, Committed, Reply};
 use crate::topic;
@@ -121,7 +120,7 @@ fn fill_in(
 /// Answers OffsetFetch in its old form, one group, or its new one, several.
 pub(super) async fn fetch(
     cluster: Arc<Cluster>,
-    mut request: OffsetFetchRequest,
+    request: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
     if version < FETCH_BATCH_SINCE {
@@ -151,9 +150,9 @@ pub(super) async fn fetch(
         };
         return OffsetFetchResponse { topics, ..Default::default() };
     }
-    keep_first(&mut request.groups, |asked| asked.group_id.clone());
-    let mut groups = Vec::with_capacity(request.groups.len());
-    for asked in request.groups {
+    let asked = once(request.groups, |group| group.group_id.clone());
+    let mut groups = Vec::with_capacity(asked.len());
+    for asked in asked {
         let offsets = Offsets::of(&cluster, &asked.group_id).await;
         groups.push(one_group(&cluster, asked, &offsets, version));
     }

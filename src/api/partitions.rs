@@ -1,7 +1,6 @@
 //! CreatePartitions, and DescribeTopicPartitions page by page (KIP-966).
 
-use super::repeats::repeated;
-use super::{operations, topic_error};
+use super::{operations, repeated, topic_error};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{LEADER_EPOCH, Topic, is_valid_name};
 use std::collections::BTreeSet;
@@ -20,8 +19,8 @@ pub(super) async fn create(
     cluster: Arc<Cluster>,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    let twice = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut results = Vec::with_capacity(request.topics.len());
-    let twice = repeated(request.topics.iter().map(|asked| &asked.name));
     for asked in &request.topics {
         let grown = match twice.contains(&asked.name) {
             true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),

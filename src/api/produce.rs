@@ -14,11 +14,14 @@ use tidelog_protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use tidelog_protocol::records::{Batch, BatchError};
+use tidelog_protocol::records::{Batch, BatchError, RecordError};
 use tidelog_protocol::{ErrorCode, Str};
 
 const ACKS_NONE: i16 = 0;
 const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
+
+/// Bytes a batch may decompress to when its keys are looked at.
+const KEYS_BYTES_MAX: usize = 64 << 20;
 
 struct Refusal {
     code: ErrorCode,
@@ -117,10 +120,41 @@ fn append(
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
+    if topic.config.is_compacted() {
+        check_keys(&batch)?;
+    }
     let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
+    if append_time_ms.is_none() {
+        check_time(batch.header().max_timestamp, topic.config.timestamp_after_max_ms())?;
+    }
     let appended = partition.append_stamped(&batch, append_time_ms);
     let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
     Ok((partition.clone(), appended, append_time_ms))
+}
+
+/// Refuses records from too far in the future, which retention by time would never reach.
+fn check_time(max_timestamp: i64, after_max_ms: i64) -> Result<(), Refusal> {
+    match max_timestamp.saturating_sub(clock::unix_ms()) <= after_max_ms {
+        true => Ok(()),
+        false => {
+            let text = format!(
+                "timestamp {max_timestamp} is more than message.timestamp.after.max.ms, {after_max_ms}, ahead of the broker's time"
+            );
+            Err(Refusal::new(ErrorCode::INVALID_TIMESTAMP, text))
+        }
+    }
+}
+
+/// Sees that every record has a key, since compaction goes by it.
+fn check_keys(batch: &Batch) -> Result<(), Refusal> {
+    let refuse = |error: RecordError| Refusal::new(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    for record in batch.records(KEYS_BYTES_MAX).map_err(refuse)? {
+        if record.map_err(refuse)?.key.is_none() {
+            let text = "Compacted topic cannot accept message without key";
+            return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
+        }
+    }
+    Ok(())
 }
 
 /// Takes exactly one sound batch of data.

@@ -1,9 +1,15 @@
-//! InitProducerId: an id for an idempotent producer.
+//! InitProducerId: an id for an idempotent producer. DescribeProducers: who writes to a partition.
 
+use super::{blocking, log_error, once};
 use crate::cluster::Cluster;
+use crate::topic::Topic;
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;
-use tidelog_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
+use tidelog_protocol::messages::{
+    DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
+    DescribeProducersTopicResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerState,
+};
+use tidelog_storage::ActiveProducer;
 
 /// Gives out a fresh id at epoch 0. An idempotent producer that has lost its place asks again and
 /// starts over with another id.
@@ -30,5 +36,54 @@ pub(super) async fn init_producer_id(
             tracing::error!("no producer id can be given out: {error}");
             refused(ErrorCode::COORDINATOR_NOT_AVAILABLE)
         }
+    }
+}
+
+/// Tells what partitions remember of their producers (KIP-664). A log that was not written to since
+/// the start is read for it, so off the async workers.
+pub(super) async fn describe(
+    cluster: Arc<Cluster>,
+    request: DescribeProducersRequest,
+) -> DescribeProducersResponse {
+    let work = move || {
+        let topics = once(request.topics, |topic| topic.name.clone());
+        let topics = topics.into_iter().map(|asked| {
+            let topic = cluster.topics.get(&asked.name);
+            let indexes = once(asked.partition_indexes, |index| *index).into_iter();
+            let partitions = indexes.map(|it| describe_one(topic.as_deref(), it)).collect();
+            DescribeProducersTopicResponse { name: asked.name, partitions }
+        });
+        DescribeProducersResponse { topics: topics.collect(), ..Default::default() }
+    };
+    blocking(work).await
+}
+
+fn describe_one(topic: Option<&Topic>, index: i32) -> DescribeProducersPartitionResponse {
+    let found = topic.and_then(|topic| Some((topic, topic.partition(index)?)));
+    let producers = match found {
+        Some((topic, partition)) => {
+            partition.log().producers().map_err(|error| log_error(&topic.name, index, &error))
+        }
+        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+    };
+    let partition =
+        DescribeProducersPartitionResponse { partition_index: index, ..Default::default() };
+    match producers {
+        Ok(producers) => DescribeProducersPartitionResponse {
+            active_producers: producers.into_iter().map(state).collect(),
+            ..partition
+        },
+        Err(error_code) => DescribeProducersPartitionResponse { error_code, ..partition },
+    }
+}
+
+fn state(producer: ActiveProducer) -> ProducerState {
+    ProducerState {
+        producer_id: producer.id,
+        producer_epoch: i32::from(producer.epoch),
+        last_sequence: producer.last_sequence,
+        last_timestamp: producer.last_timestamp_ms,
+        coordinator_epoch: producer.coordinator_epoch,
+        current_txn_start_offset: producer.current_txn_first_offset.unwrap_or(-1),
     }
 }

@@ -5,6 +5,8 @@ mod configs;
 mod fetch;
 mod groups;
 mod partitions;
+mod producers;
+mod repeats;
 mod topics;
 
 use super::{Outcome, Session, dispatch, serves};

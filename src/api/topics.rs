@@ -1,11 +1,9 @@
 //! CreateTopics and DeleteTopics.
 
 use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
-use super::repeats::repeated;
-use super::topic_error;
+use super::{once, repeated, topic_error};
 use crate::cluster::Cluster;
 use crate::topic::{Config, Error, NewTopic, Topic};
-use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
@@ -21,25 +19,32 @@ pub(super) async fn create(
     cluster: Arc<Cluster>,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(request.topics.len());
-    let mut answered = HashSet::new();
-    let twice = repeated(request.topics.iter().map(|asked| &asked.name));
-    for asked in &request.topics {
-        if twice.contains(&asked.name) {
-            // Once, however often it was named, as Kafka answers.
-            if answered.insert(&asked.name) {
-                let text =
-                    "Create topics request from client contains multiple entries for this topic.";
-                topics.push(refused(asked, (ErrorCode::INVALID_REQUEST, text.to_owned())));
-            }
-            continue;
-        }
-        topics.push(match create_one(&cluster, asked, request.validate_only).await {
-            Ok(created) => created,
-            Err(refusal) => refused(asked, refusal),
-        });
+    let twice = repeated(request.topics.iter().map(|topic| &topic.name));
+    let asked = once(request.topics, |topic| topic.name.clone());
+    let excessive = asked.iter().map(partitions_at_least).sum::<i64>() > PARTITIONS_OF_REQUEST_MAX;
+    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(asked.len());
+    for asked in &asked {
+        let created = if excessive {
+            let text = "Excessively large number of partitions per request.";
+            Err((ErrorCode::POLICY_VIOLATION, text.to_owned()))
+        } else if twice.contains(&asked.name) {
+            let text =
+                "Create topics request from client contains multiple entries for this topic.";
+            Err((ErrorCode::INVALID_REQUEST, text.to_owned()))
+        } else {
+            create_one(&cluster, asked, request.validate_only).await
+        };
+        topics.push(created.unwrap_or_else(|refusal| refused(asked, refusal)));
     }
     CreateTopicsResponse { topics, ..Default::default() }
+}
+
+/// Partitions that one request may create, of all its topics: as many as Kafka lets it.
+const PARTITIONS_OF_REQUEST_MAX: i64 = 10_000;
+
+fn partitions_at_least(asked: &CreatableTopic) -> i64 {
+    let assigned = i64::try_from(asked.assignments.len()).unwrap_or(i64::MAX);
+    i64::from(asked.num_partitions).max(assigned).max(1)
 }
 
 fn refused(asked: &CreatableTopic, (error_code, message): Refusal) -> CreatableTopicResult {

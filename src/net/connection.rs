@@ -17,7 +17,7 @@ use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, write_response_header};
 use tidelog_protocol::messages::SaslAuthenticateRequest;
 use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Writer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,6 +32,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Guessing is slow: Kafka's `connection.failed.authentication.delay.ms`.
 const FAILED_AUTHENTICATION_DELAY: Duration = Duration::from_millis(100);
+/// How long a client may take to read that it was refused.
+const LINGER: Duration = Duration::from_secs(1);
 /// Answers that are ready go out together up to this size.
 const COALESCE_BYTES_MAX: usize = 1 << 20;
 
@@ -78,6 +80,11 @@ pub(super) async fn serve(
     http_url: &str,
 ) {
     let Err(hangup) = run(&mut stream, &mut session, budget).await else { return };
+    if let Hangup::Refused(_) = hangup {
+        // Some clients drop an answer that arrives together with the end of the stream, and would
+        // not learn that it was the password; they close as soon as they have read it.
+        let _ = tokio::time::timeout(LINGER, stream.read(&mut [0])).await;
+    }
     match &hangup {
         Hangup::Frame(FrameError::Closed) => {}
         Hangup::Frame(FrameError::Io(error)) => tracing::debug!("{session} went away: {error}"),

@@ -177,7 +177,7 @@ impl Instances {
     pub(super) async fn close(&self) {
         let accounts = std::mem::take(&mut *self.accounts.lock());
         let slots = accounts.into_values().flat_map(BTreeMap::into_values);
-        let close = async |slot: Arc<Slot>| {
+        let close = |slot: Arc<Slot>| async move {
             let closed = tokio::time::timeout(CLOSE_TIMEOUT, slot.clear());
             if closed.await.is_err() {
                 tracing::warn!("a consumer instance did not close in time");

@@ -10,7 +10,10 @@ pub use definitions::{ConfigDefinition, DEFINITIONS};
 pub use kind::Kind;
 
 use std::collections::BTreeMap;
-use tidelog_storage::PartitionOptions;
+use tidelog_storage::{Compaction, PartitionOptions};
+
+/// Keys one pass of compaction maps; about 120 MiB of memory, while it runs.
+const COMPACTION_KEYS_MAX: usize = 3_000_000;
 
 /// Why a config is refused, in Kafka's words where it has any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,6 +163,32 @@ impl Config {
         self.value("message.timestamp.type") == "LogAppendTime"
     }
 
+    /// How far ahead of the broker's time a record may be, in ms.
+    pub fn timestamp_after_max_ms(&self) -> i64 {
+        self.number("message.timestamp.after.max.ms")
+    }
+
+    /// Whether old segments go.
+    pub fn is_deleted(&self) -> bool {
+        kind::split(self.value("cleanup.policy")).any(|policy| policy == "delete")
+    }
+
+    /// Whether records with the key of a newer one go.
+    pub fn is_compacted(&self) -> bool {
+        kind::split(self.value("cleanup.policy")).any(|policy| policy == "compact")
+    }
+
+    /// How the log is compacted.
+    pub fn compaction(&self) -> Compaction {
+        Compaction {
+            dirty_ratio_min: self.value("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5),
+            lag_min_ms: self.number("min.compaction.lag.ms"),
+            lag_max_ms: self.number("max.compaction.lag.ms"),
+            delete_retention_ms: self.number("delete.retention.ms"),
+            keys_max: COMPACTION_KEYS_MAX,
+        }
+    }
+
     /// What the log needs to know, when it is opened.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {
@@ -234,9 +263,9 @@ mod tests {
                 "Invalid value yes for configuration preallocate: Expected value to be either true or false",
             ),
             (
-                "cleanup.policy",
-                "compact",
-                "Invalid value compact for configuration cleanup.policy: only the default, 'delete', is supported here",
+                "compression.type",
+                "zstd",
+                "Invalid value zstd for configuration compression.type: only the default, 'producer', is supported here",
             ),
         ];
         for (name, value, text) in cases {

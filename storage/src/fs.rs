@@ -23,8 +23,8 @@ pub trait Fs: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens a file that is there, to read and write.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
-    /// Opens a directory, for [`File::sync_filesystem`].
-    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file to read, or a directory for [`File::sync_filesystem`].
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Creates a directory whose parent is there.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Moves a file or directory, replacing a file at `to`.
@@ -112,7 +112,7 @@ pub(crate) fn read_full_at(file: &dyn File, buf: &mut [u8], position: u64) -> io
 
 /// All bytes of a small file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs.open(path)?;
+    let file = fs.open_read(path)?;
     let len = usize::try_from(file.size()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; len];
     let read = read_full_at(&*file, &mut bytes, 0)?;
@@ -189,7 +189,7 @@ impl Fs for Disk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(DiskFile(fs::OpenOptions::new().read(true).write(true).open(path)?)))
     }
-    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(DiskFile(fs::File::open(path)?)))
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {

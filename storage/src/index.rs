@@ -1,8 +1,8 @@
 //! The sparse indexes of a segment, in the layout of Kafka's files.
 //!
 //! ```text
-//! .index      8 bytes an entry:  last offset of a batch - base offset i32 | batch position i32
-//! .timeindex 12 bytes an entry:  largest timestamp so far i64 | its batch's last offset - base i32
+//! .index      8 bytes an entry: last offset of a batch - base offset i32 | batch position i32
+//! .timeindex 12 bytes an entry: largest timestamp so far i64 | last offset of its batch - base i32
 //! ```
 //!
 //! An entry is added with the first batch that starts more than `interval` bytes after the last
@@ -167,12 +167,12 @@ fn floor(entries: &[u8], width: usize, below: impl Fn(&[u8]) -> bool) -> Option<
     low.checked_sub(1).map(at)
 }
 
-fn offset_entry(entry: &[u8], base: i64) -> OffsetEntry {
+pub(crate) fn offset_entry(entry: &[u8], base: i64) -> OffsetEntry {
     let position = u64::try_from(int(entry, 4)).unwrap_or(u64::MAX);
     OffsetEntry { last_offset: base + i64::from(int(entry, 0)), position }
 }
 
-fn time_entry(entry: &[u8], base: i64) -> TimeEntry {
+pub(crate) fn time_entry(entry: &[u8], base: i64) -> TimeEntry {
     let timestamp = entry[..8].try_into().map_or(0, i64::from_be_bytes);
     TimeEntry { timestamp, last_offset: base + i64::from(int(entry, 8)) }
 }

@@ -21,16 +21,20 @@
 //!   what is cut and what never is.
 //! - An idle partition holds no thread, no open file and no map beyond a bounded cache.
 //!
+//! - Compaction writes segments anew, keeping offsets; see the `compaction` module.
+//!
 //! Indexes, checkpoints and snapshots are caches or hints: a log without them opens, only slower.
 
 mod cache;
 mod checkpoint;
 mod clock;
 mod commit;
+mod compaction;
 mod error;
 mod files;
 pub mod fs;
 mod index;
+mod inspect;
 mod log;
 mod mmap;
 mod open;
@@ -44,9 +48,12 @@ mod snapshot;
 mod times;
 mod volume;
 
+pub use compaction::{Compacted, Compaction};
 pub use error::{Error, Result};
+pub use inspect::{Found, inspect, segment_bytes};
 pub use mmap::Map;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
+pub use producers::ActiveProducer;
 pub use recovery::{Action, Recovered, Repair};
 pub use retention::{Removed, Retention};
 pub use volume::{Flush, OnFailure, Volume, VolumeOptions};

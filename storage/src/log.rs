@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
 use crate::partition::{Inner, Stamp};
+use crate::producers::Producers;
 use crate::segment::{Segment, Setup, file_name};
 use crate::snapshot::Snapshots;
 
@@ -70,12 +71,7 @@ impl Log {
         stamp: Stamp,
     ) -> Result<(i64, i64)> {
         let mut header = self.assigned(batch, stamp.leader_epoch)?;
-        if self.snapshots.is_none() {
-            self.snapshots = Some(Snapshots::load(home, self.end.offset)?);
-        }
-        if let Some(snapshots) = &self.snapshots
-            && let Some(appended) = snapshots.producers.check(&header)?
-        {
+        if let Some(appended) = self.producers(home)?.check(&header)? {
             return Ok(appended);
         }
         if self.sealed || self.is_full(home, &header) {
@@ -118,6 +114,15 @@ impl Log {
         }
         self.unsynced = Some(file);
         Ok(())
+    }
+
+    /// The idempotent producers, read when they are first asked for.
+    pub(crate) fn producers(&mut self, home: &Inner) -> Result<&Producers> {
+        let snapshots = match self.snapshots.take() {
+            Some(snapshots) => snapshots,
+            None => Snapshots::load(home, self.end.offset)?,
+        };
+        Ok(&self.snapshots.insert(snapshots).producers)
     }
 
     /// Forgets producers that have been idle.

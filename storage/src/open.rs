@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::{End, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id};
+use crate::compaction::CLEANED_SUFFIX;
 use crate::error::{Context, Error, Result};
-use crate::fs::create_dirs;
+use crate::fs::{create_dirs, remove_if_there};
 use crate::index::Index;
 use crate::log::Log;
 use crate::partition::{Inner, OnAdvance, PartitionOptions};
@@ -56,6 +57,7 @@ impl Opening<'_> {
             options: self.options,
             log: Mutex::new(log),
             maintenance: Mutex::new(()),
+            cleaned: Mutex::default(),
             log_start_offset: AtomicI64::new(log_start_offset),
             segments: RwLock::new(Arc::new(segments)),
             log_end_offset: AtomicI64::new(end.offset),
@@ -73,8 +75,7 @@ impl Opening<'_> {
         Ok((Arc::new(inner), recovered))
     }
 
-    /// Whether acknowledged records are gone without a trace. Their offsets are not given out
-    /// again.
+    /// Whether acknowledged records are gone without a trace. Their offsets are not reused.
     fn report_missing(&self, last: &Segment, end: &mut End, recovered: &mut Recovered) -> bool {
         let Some(point) = self.point.as_ref().map(|point| point.end) else { return false };
         let missing = end.offset < point.offset;
@@ -106,6 +107,11 @@ impl Opening<'_> {
             }
         }
         let entries = fs.list(dir).context("list", dir)?;
+        for entry in entries.iter().filter(|entry| entry.name.ends_with(CLEANED_SUFFIX)) {
+            // Compaction that a crash interrupted starts again.
+            let path = dir.join(&entry.name);
+            remove_if_there(fs, &path).context("remove", &path)?;
+        }
         let segment = |entry: &crate::fs::Entry| Some((base_offset_of(&entry.name)?, entry.len));
         let mut sizes: Vec<_> = entries.iter().filter_map(segment).collect();
         sizes.sort_unstable();

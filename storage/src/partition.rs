@@ -16,9 +16,11 @@ use parking_lot::{Mutex, RwLock};
 use tidelog_protocol::records::Batch;
 
 use crate::checkpoint::{End, RecoveryPoint};
+use crate::compaction::Cleaned;
 use crate::error::{Error, Result};
 use crate::fs::File;
 use crate::log::Log;
+use crate::producers::ActiveProducer;
 use crate::segment::Segment;
 use crate::volume::Shared;
 
@@ -79,6 +81,7 @@ pub(crate) struct Inner {
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Held while files are removed.
     pub maintenance: Mutex<()>,
+    pub cleaned: Mutex<Cleaned>,
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
     pub high_watermark: AtomicI64,
@@ -120,6 +123,15 @@ impl Partition {
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
     }
 
+    /// The idempotent producers that are remembered, by id. May read the log.
+    pub fn producers(&self) -> Result<Vec<ActiveProducer>> {
+        let mut log = self.0.log.lock();
+        if log.closed {
+            return Err(Error::Closed);
+        }
+        Ok(log.producers(&self.0)?.active())
+    }
+
     /// Forgets idempotent producers whose last batch is older than `before_ms`.
     pub fn expire_producers(&self, before_ms: i64) {
         self.0.log.lock().expire_producers(before_ms);
@@ -158,12 +170,17 @@ impl Partition {
         if from >= until {
             return Ok(Bytes::new());
         }
-        let segments = self.0.segments();
-        let first = segments.partition_point(|segment| segment.base_offset <= from);
-        for segment in &segments[first.saturating_sub(1)..] {
+        let mut segments = self.0.segments();
+        let mut next = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
+        while let Some(segment) = segments.get(next) {
             match segment.read(&self.0.shared.files, from, max_bytes, until) {
                 Ok(Some(bytes)) => return Ok(bytes),
-                Ok(None) => {}
+                Ok(None) => next += 1,
+                // Compaction may have put another file in its place.
+                Err(_) if !Arc::ptr_eq(&segments, &self.0.segments()) => {
+                    segments = self.0.segments();
+                    next = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
+                }
                 // The segment may have been removed since.
                 Err(Error::Io { .. }) if from < self.log_start_offset() => {
                     let log_start_offset = self.log_start_offset();

@@ -27,6 +27,23 @@ pub(crate) struct Producers {
     states: HashMap<i64, State>,
 }
 
+/// What a log remembers of an idempotent producer, for people to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// The producer.
+    pub id: i64,
+    /// Its newest epoch.
+    pub epoch: i16,
+    /// The sequence number of its last record, -1 for none.
+    pub last_sequence: i32,
+    /// The largest timestamp of its last batch, in ms since 1970.
+    pub last_timestamp_ms: i64,
+    /// Epoch of the coordinator that last ended a transaction of it, -1 for none.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction starts.
+    pub current_txn_first_offset: Option<i64>,
+}
+
 /// A producer has at most this many batches in flight (`max.in.flight.requests.per.connection`).
 const BATCHES_KEPT: usize = 5;
 /// Producers of one log that are remembered; the ones that appended longest ago are forgotten.
@@ -63,7 +80,7 @@ impl Kept {
 }
 
 impl Producers {
-    /// Checks a batch before it is appended: `Some((base_offset, last_offset))` if it already was.
+    /// Checks a batch before it is appended: `Some((base_offset, last_offset))` when it was.
     ///
     /// # Errors
     /// [`Error::OutOfOrderSequence`], [`Error::InvalidProducerEpoch`].
@@ -92,6 +109,21 @@ impl Producers {
             sequence if sequence == expected => Ok(None),
             sequence => Err(Error::OutOfOrderSequence { producer_id, sequence, expected }),
         }
+    }
+
+    /// Every producer, by id.
+    pub(crate) fn active(&self) -> Vec<ActiveProducer> {
+        let active = |(id, state): (&i64, &State)| ActiveProducer {
+            id: *id,
+            epoch: state.epoch,
+            last_sequence: state.batches.back().map_or(-1, |kept| kept.last_sequence),
+            last_timestamp_ms: state.timestamp,
+            coordinator_epoch: state.coordinator_epoch,
+            current_txn_first_offset: state.current_txn_first_offset,
+        };
+        let mut producers: Vec<_> = self.states.iter().map(active).collect();
+        producers.sort_unstable_by_key(|producer| producer.id);
+        producers
     }
 
     /// Notes a batch that was appended.

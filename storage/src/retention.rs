@@ -70,7 +70,7 @@ impl Partition {
 }
 
 impl Inner {
-    fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         self.shared.check_healthy()?;
         if self.log.lock().closed { Err(Error::Closed) } else { Ok(()) }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tidelog_protocol::records::Header;
+use tidelog_protocol::records::{Batch, Header};
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
@@ -188,6 +188,29 @@ impl Segment {
             false
         };
         self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
+    }
+
+    /// Calls `visit` with each batch; false if damage ended that before the last one.
+    pub(crate) fn each_batch(
+        &self,
+        files: &Files,
+        mut visit: impl FnMut(Batch) -> Result<()>,
+    ) -> Result<bool> {
+        let mut bytes = self.bytes(files)?;
+        let mut next_offset = self.base_offset;
+        while !bytes.is_empty() {
+            let Ok(header) = whole_batch(&bytes, next_offset, false) else { return Ok(false) };
+            let Ok(batch) = Batch::split_from(&mut bytes) else { return Ok(false) };
+            visit(batch)?;
+            next_offset = header.last_offset() + 1;
+        }
+        Ok(true)
+    }
+
+    /// The largest timestamp of the first batch: about when the segment was begun.
+    pub(crate) fn oldest(&self, files: &Files) -> Result<Option<i64>> {
+        let first = whole_batch(&self.bytes(files)?, self.base_offset, true);
+        Ok(first.ok().map(|header| header.max_timestamp))
     }
 
     /// The batch with the largest timestamp.

@@ -99,7 +99,7 @@ impl Volume {
     ) -> Result<Self> {
         create_dirs(&*fs, root).context("create", root)?;
         let lock = take_lock(&*fs, root)?;
-        let root_dir = fs.open_dir(root).context("open", root)?;
+        let root_dir = fs.open_read(root).context("open", root)?;
         let found = Checkpoint::read(&*fs, root);
         if !found.clean {
             // What an ended process wrote may not be on disk yet, though it reads well.

@@ -10,7 +10,7 @@ use tidelog_storage::{
     Action, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
 };
 
-use crate::faulty::{Fault, Faulty};
+use crate::faulty::{Bug, Fault, Faulty};
 use crate::support::{DIR, Random, SMALL, TOPIC, batch, iterations, payloads, read_all};
 
 /// What was appended, and how much of it was acknowledged.
@@ -18,12 +18,46 @@ use crate::support::{DIR, Random, SMALL, TOPIC, batch, iterations, payloads, rea
 struct History {
     written: Vec<Bytes>,
     acknowledged: usize,
+    mistake: Option<Mistake>,
+}
+
+/// A mistake of the engine that the checker has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    /// One about files.
+    Files(Bug),
+    /// A batch can be read before a sync covers it.
+    PublishesBeforeSync,
+    /// Recovery leaves the last batch out.
+    DropsTheLastBatch,
+    /// A batch that is sent again is there twice.
+    AppendsARetry,
+    /// An index that lags behind the log leads to the batch before.
+    FollowsAStaleIndex,
+}
+
+impl Mistake {
+    /// What is read by an engine that makes the mistake.
+    fn distort(self, found: &mut Vec<Bytes>) {
+        match self {
+            Self::DropsTheLastBatch => drop(found.pop()),
+            Self::AppendsARetry => found.extend(found.last().cloned()),
+            Self::FollowsAStaleIndex if found.len() > 1 => {
+                let last = found.len() - 1;
+                found[last] = found[last - 1].clone();
+            }
+            _ => {}
+        }
+    }
 }
 
 impl History {
     /// Checks a log that was recovered: all that was acknowledged, then a part of the rest.
     fn check(&mut self, partition: &Partition, seed: u64) {
-        let found = payloads(&read_all(partition, 0));
+        let mut found = payloads(&read_all(partition, 0));
+        if let Some(mistake) = self.mistake {
+            mistake.distort(&mut found);
+        }
         assert!(
             found.len() >= self.acknowledged,
             "seed {seed}: {} of {} acknowledged batches are left",
@@ -66,6 +100,9 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
                     Ok(appended) => {
                         assert_eq!(appended.base_offset, history.written.len() as i64);
                         history.written.push(sent.payload());
+                        if history.mistake == Some(Mistake::PublishesBeforeSync) {
+                            history.acknowledged = history.written.len();
+                        }
                     }
                     // A log that had no room is as it was before.
                     Err(error) if error.is_disk_full() && failures.load(Ordering::SeqCst) == 0 => {}
@@ -73,13 +110,18 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
                 }
             }
             6..9 => {
+                if history.mistake == Some(Mistake::Files(Bug::FailureIgnored)) {
+                    fs.fail_next_sync();
+                }
                 volume.sync()?;
                 history.acknowledged = partition.high_watermark() as usize;
                 assert_eq!(history.acknowledged, history.written.len(), "seed {seed}");
             }
             _ => volume.checkpoint()?,
         }
-        assert_eq!(partition.high_watermark() as usize, history.acknowledged, "seed {seed}");
+        if history.mistake != Some(Mistake::PublishesBeforeSync) {
+            assert_eq!(partition.high_watermark() as usize, history.acknowledged, "seed {seed}");
+        }
         assert_eq!(failures.load(Ordering::SeqCst), 0);
     }
     if random.below(3) == 0 {
@@ -89,25 +131,50 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
     Ok(())
 }
 
+/// Lives and power cuts, checked after each.
+fn survive(seed: u64, mistake: Option<Mistake>) {
+    let mut random = Random::new(seed);
+    let mut history = History { mistake, ..History::default() };
+    let mut fs = Faulty::new(seed);
+    if let Some(Mistake::Files(bug)) = mistake {
+        fs.seed(bug);
+    }
+    for life in 0..1 + random.below(5) {
+        if random.below(2) == 0 {
+            fs.fault_after(random.below(120), Fault::Dies);
+        }
+        let lived = live(&fs, &mut history, seed * 8 + life);
+        assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
+        // Either the power is cut, or only the process is killed.
+        match random.below(3) {
+            0 => fs.revive(),
+            _ => fs = fs.crash(random.next()),
+        }
+    }
+    live(&fs, &mut history, seed * 8 + 7).unwrap();
+}
+
 #[test]
 fn what_was_acknowledged_survives_every_power_cut() {
     for seed in 0..iterations(2000) {
-        let mut random = Random::new(seed);
-        let mut history = History::default();
-        let mut fs = Faulty::new(seed);
-        for life in 0..1 + random.below(5) {
-            if random.below(2) == 0 {
-                fs.fault_after(random.below(120), Fault::Dies);
-            }
-            let lived = live(&fs, &mut history, seed * 8 + life);
-            assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
-            // Either the power is cut, or only the process is killed.
-            match random.below(3) {
-                0 => fs.revive(),
-                _ => fs = fs.crash(random.next()),
-            }
-        }
-        live(&fs, &mut history, seed * 8 + 7).unwrap();
+        survive(seed, None);
+    }
+}
+
+#[test]
+fn every_mistake_an_engine_may_make_is_found() {
+    for mistake in [
+        Mistake::Files(Bug::FileNotSynced),
+        Mistake::Files(Bug::DirectoryNotSynced),
+        Mistake::Files(Bug::FailureIgnored),
+        Mistake::PublishesBeforeSync,
+        Mistake::DropsTheLastBatch,
+        Mistake::AppendsARetry,
+        Mistake::FollowsAStaleIndex,
+    ] {
+        let found = (0..20)
+            .find(|seed| std::panic::catch_unwind(|| survive(*seed, Some(mistake))).is_err());
+        assert!(found.is_some(), "{mistake:?} is not found in 20 histories");
     }
 }
 

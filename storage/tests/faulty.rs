@@ -28,6 +28,7 @@ struct State {
     /// Where the last write was cut short.
     short: Option<(usize, usize)>,
     sync_fails: bool,
+    bug: Option<Bug>,
     /// Done while the next file is synced.
     during_sync: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -39,6 +40,18 @@ pub(crate) enum Fault {
     Fails(ErrorKind),
     /// It and all after it fail: the process is dead.
     Dies,
+}
+
+/// A mistake that programs make, put between the program and its files: what tests that find
+/// mistakes have to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Files are not synced before it is said that they are.
+    FileNotSynced,
+    /// Directories are not.
+    DirectoryNotSynced,
+    /// A failed sync passes for one that worked.
+    FailureIgnored,
 }
 
 enum Node {
@@ -69,6 +82,7 @@ impl Faulty {
             short: None,
             during_sync: None,
             sync_fails: false,
+            bug: None,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -87,6 +101,11 @@ impl Faulty {
     /// Has the next sync of a file fail.
     pub(crate) fn fail_next_sync(&self) {
         self.state().sync_fails = true;
+    }
+
+    /// Has the program make a mistake from now on, after crashes too.
+    pub(crate) fn seed(&self, bug: Bug) {
+        self.state().bug = Some(bug);
     }
 
     /// Does something else while the next file is synced.
@@ -121,6 +140,7 @@ impl Faulty {
             short: None,
             during_sync: None,
             sync_fails: false,
+            bug: self.state().bug,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -318,7 +338,7 @@ impl Fs for Faulty {
         let node = self.state().find(path)?;
         Ok(self.open(node))
     }
-    fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Fs::open(self, path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -376,7 +396,9 @@ impl Fs for Faulty {
         let mut state = self.state();
         let node = state.find(dir)?;
         state.call()?;
-        state.sync(node);
+        if state.bug != Some(Bug::DirectoryNotSynced) {
+            state.sync(node);
+        }
         Ok(())
     }
     fn lock(&self, _path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
@@ -450,10 +472,10 @@ impl File for Opened {
         let refused = std::mem::take(&mut state.sync_fails).then(|| io::Error::other("refused"));
         if let Some(error) = state.call().err().or(refused) {
             state.drop_pending(self.node);
-            return Err(error);
+            return if state.bug == Some(Bug::FailureIgnored) { Ok(()) } else { Err(error) };
         }
         // What was written during the sync may have come too late for it.
-        if during_sync_ran {
+        if during_sync_ran || state.bug == Some(Bug::FileNotSynced) {
             return Ok(());
         }
         state.sync(self.node);

@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
 
+mod compaction;
 mod corrupt;
 mod crash;
 mod disk;
 mod faulty;
 mod formats;
+mod full;
+mod inspect;
+mod kill;
 mod model;
 mod producers;
 mod retention;

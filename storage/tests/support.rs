@@ -47,7 +47,7 @@ pub(crate) fn batches(mut bytes: Bytes) -> Vec<Batch> {
     let mut batches = Vec::new();
     while !bytes.is_empty() {
         let batch = Batch::split_from(&mut bytes).unwrap();
-        batch.check().unwrap();
+        batch.header().verify(batch.bytes()).unwrap();
         batches.push(batch);
     }
     batches

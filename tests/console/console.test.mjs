@@ -158,6 +158,8 @@ test("a password the server does not tell is asked for, and fills the snippets",
   }));
   await page.goto(`${http}/console/`);
   await signIn(page, username, password);
+  // The sign-in form has a field of that name too.
+  await page.getByRole("heading", { name: "Connect", exact: true }).waitFor();
   await page.getByLabel("Password", { exact: true }).fill("o'clock");
   const block = page.getByRole("region", { name: "Paste into a shell", exact: true });
   assert.match(await block.textContent(), /sasl\.password='o'\\''clock'/);

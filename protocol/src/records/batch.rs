@@ -69,11 +69,11 @@ pub enum BatchError {
 pub struct Attributes(pub i16);
 
 impl Attributes {
-    const CODEC: i16 = 0x07;
+    pub(super) const CODEC: i16 = 0x07;
     const LOG_APPEND_TIME: i16 = 0x08;
     pub(super) const TRANSACTIONAL: i16 = 0x10;
     pub(super) const CONTROL: i16 = 0x20;
-    const DELETE_HORIZON: i16 = 0x40;
+    pub(super) const DELETE_HORIZON: i16 = 0x40;
 
     /// The compression codec's number, 0 to 7; 5 to 7 are not assigned.
     pub const fn codec(self) -> i16 {

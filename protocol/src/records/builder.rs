@@ -87,32 +87,20 @@ impl BatchBuilder {
         headers: &[RecordHeader],
     ) -> Result<(), BatchFull> {
         let base_timestamp = if self.count == 0 { timestamp } else { self.base_timestamp };
-        let timestamp_delta = zigzag(timestamp.wrapping_sub(base_timestamp));
-        let offset_delta = zigzag(i64::from(self.count));
-        let body = 1
-            + uvarint_bytes(timestamp_delta)
-            + uvarint_bytes(offset_delta)
-            + blob_bytes(key)
-            + blob_bytes(value)
-            + uvarint_bytes(zigzag(headers.len() as i64))
-            + headers.iter().map(header_bytes).sum::<usize>();
-        let length = zigzag(body as i64);
-        let needed = self.buf.len() + uvarint_bytes(length) + body;
+        let fields = Fields {
+            timestamp_delta: zigzag(timestamp.wrapping_sub(base_timestamp)),
+            offset_delta: zigzag(i64::from(self.count)),
+            key,
+            value,
+            headers,
+        };
+        let body = fields.bytes();
+        let needed = self.buf.len() + uvarint_bytes(zigzag(body as i64)) + body;
         if needed > self.bytes_max {
             return Err(BatchFull { needed, bytes_max: self.bytes_max });
         }
         self.buf.reserve(needed - self.buf.len());
-        put_uvarint(&mut self.buf, length);
-        self.buf.push(0);
-        put_uvarint(&mut self.buf, timestamp_delta);
-        put_uvarint(&mut self.buf, offset_delta);
-        put_blob(&mut self.buf, key);
-        put_blob(&mut self.buf, value);
-        put_uvarint(&mut self.buf, zigzag(headers.len() as i64));
-        for header in headers {
-            put_blob(&mut self.buf, Some(header.key.as_bytes()));
-            put_blob(&mut self.buf, header.value.as_deref());
-        }
+        fields.put(body, &mut self.buf);
         debug_assert_eq!(self.buf.len(), needed);
         self.max_timestamp = match self.count {
             0 => timestamp,
@@ -177,7 +165,43 @@ impl BatchBuilder {
     }
 }
 
-fn zigzag(value: i64) -> u64 {
+/// A record as it is written.
+pub(super) struct Fields<'a> {
+    pub timestamp_delta: u64,
+    pub offset_delta: u64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [RecordHeader],
+}
+
+impl Fields<'_> {
+    /// Bytes after the length.
+    pub(super) fn bytes(&self) -> usize {
+        1 + uvarint_bytes(self.timestamp_delta)
+            + uvarint_bytes(self.offset_delta)
+            + blob_bytes(self.key)
+            + blob_bytes(self.value)
+            + uvarint_bytes(zigzag(self.headers.len() as i64))
+            + self.headers.iter().map(header_bytes).sum::<usize>()
+    }
+
+    /// Writes the length, which is `body`, and that many bytes.
+    pub(super) fn put(&self, body: usize, out: &mut Vec<u8>) {
+        put_uvarint(out, zigzag(body as i64));
+        out.push(0);
+        put_uvarint(out, self.timestamp_delta);
+        put_uvarint(out, self.offset_delta);
+        put_blob(out, self.key);
+        put_blob(out, self.value);
+        put_uvarint(out, zigzag(self.headers.len() as i64));
+        for header in self.headers {
+            put_blob(out, Some(header.key.as_bytes()));
+            put_blob(out, header.value.as_deref());
+        }
+    }
+}
+
+pub(super) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 

@@ -127,6 +127,57 @@ async fn log_dirs_show_sizes_of_ones_own_topics() {
 }
 
 #[tokio::test]
+async fn logs_are_in_the_one_directory_and_go_nowhere_else() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let all = DescribeLogDirsRequest { topics: None };
+    let own = ask!(client, 4, DescribeLogDirs, all).results.remove(0).log_dir;
+    for version in 1..=2 {
+        let dir = |path: &str| AlterReplicaLogDir {
+            path: path.into(),
+            topics: vec![AlterReplicaLogDirTopic { name: "red".into(), partitions: vec![0, 1] }],
+        };
+        let request = AlterReplicaLogDirsRequest { dirs: vec![dir(&own), dir("/tmp")] };
+        let results = ask!(client, version, AlterReplicaLogDirs, request).results;
+        let codes: Vec<_> =
+            results.iter().flat_map(|it| &it.partitions).map(|it| it.error_code).collect();
+        let missing = ErrorCode::LOG_DIR_NOT_FOUND;
+        assert_eq!(codes, [ErrorCode::NONE, UNKNOWN, missing, missing]);
+    }
+}
+
+#[tokio::test]
+async fn special_timestamps_mean_something_since_the_version_that_has_them() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    client.produce("red", batch(5)).await;
+    for version in 1..=11 {
+        let asked = |timestamp| ListOffsetsPartition { timestamp, ..Default::default() };
+        let partitions = [-1, -2, -3, -4, -5, -6, -7, 2, 9].map(asked).to_vec();
+        let topics = vec![ListOffsetsTopic { name: "red".into(), partitions }];
+        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        let found = ask!(client, version, ListOffsets, request).topics.remove(0).partitions;
+        let since = |first, offset| match version >= first {
+            true => (ErrorCode::NONE, offset),
+            false => (ErrorCode::UNSUPPORTED_VERSION, -1),
+        };
+        let expected = [
+            since(1, 5),
+            since(1, 0),
+            since(7, 4),
+            since(8, 0),
+            since(9, -1),
+            since(11, -1),
+            since(99, -1),
+            since(1, 2),
+            since(1, -1),
+        ];
+        let found: Vec<_> = found.iter().map(|it| (it.error_code, it.offset)).collect();
+        assert_eq!(found, expected, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn topics_are_described_page_by_page() {
     let client = Client::new().await;
     for (name, partitions) in [("a", 2), ("b", 3), ("c", 1)] {

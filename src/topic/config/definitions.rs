@@ -45,7 +45,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         List(&["compact", "delete"]),
         "How old records go: with their segments (delete), or when a newer one has their key \
          (compact).",
-    ),
+    )
+    .honoured(),
     define(
         "compression.gzip.level",
         "compression.gzip.level",
@@ -80,7 +81,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "86400000",
         Long(0, LONG),
         "How long a compacted topic keeps a tombstone.",
-    ),
+    )
+    .honoured(),
     define(
         "file.delete.delay.ms",
         "log.segment.delete.delay.ms",
@@ -143,7 +145,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "9223372036854775807",
         Long(1, LONG),
         "The longest a record escapes compaction.",
-    ),
+    )
+    .honoured(),
     define(
         "max.message.bytes",
         "message.max.bytes",
@@ -158,7 +161,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "3600000",
         Long(0, LONG),
         "How far ahead of the broker's time a record's timestamp may be.",
-    ),
+    )
+    .honoured(),
     define(
         "message.timestamp.before.max.ms",
         "log.message.timestamp.before.max.ms",
@@ -180,14 +184,16 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "0.5",
         Double(0, 1),
         "Share of a log that is not compacted yet at which compaction starts.",
-    ),
+    )
+    .honoured(),
     define(
         "min.compaction.lag.ms",
         "log.cleaner.min.compaction.lag.ms",
         "0",
         Long(0, LONG),
         "The shortest a record escapes compaction.",
-    ),
+    )
+    .honoured(),
     define(
         "min.insync.replicas",
         "min.insync.replicas",

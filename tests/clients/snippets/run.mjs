@@ -19,7 +19,7 @@ import { parseArgs } from "node:util";
 import { EXAMPLE, snippets } from "../../../src/console/snippets.js";
 
 const INSTALL_LIMIT_MS = 600_000;
-const RUN_LIMIT_MS = 180_000; // covers the compilers that `go run` and `cargo run` start
+const RUN_LIMIT_MS = 600_000; // covers the compilers that `go run` and `cargo run` start
 const STOP_LIMIT_MS = 10_000;
 const OUTPUT_LIMIT = 1 << 20;
 

@@ -1,0 +1,71 @@
+//! What is named twice in a request: answered once or refused, and never multiplied.
+
+use super::{Client, ask};
+use tidelog_protocol::messages::*;
+use tidelog_protocol::{ErrorCode, Str};
+
+const RED: Str = Str::from_static("red");
+
+#[tokio::test]
+async fn what_is_described_twice_is_answered_once() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let groups = vec![Str::from_static("group"); 3];
+    let request = DescribeGroupsRequest { groups, ..Default::default() };
+    assert_eq!(ask!(client, 5, DescribeGroups, request).groups.len(), 1);
+
+    let resource =
+        DescribeConfigsResource { resource_type: 2, resource_name: RED, configuration_keys: None };
+    let request = DescribeConfigsRequest { resources: vec![resource; 3], ..Default::default() };
+    assert_eq!(ask!(client, 4, DescribeConfigs, request).results.len(), 1);
+
+    let topic = MetadataRequestTopic { name: Some(RED), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic; 3]), ..Default::default() };
+    assert_eq!(ask!(client, 12, Metadata, request).topics.len(), 1);
+
+    let topic = DescribableLogDirTopic { topic: RED, partitions: vec![0, 0] };
+    let request = DescribeLogDirsRequest { topics: Some(vec![topic; 3]) };
+    let topics = ask!(client, 4, DescribeLogDirs, request).results.remove(0).topics;
+    assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
+
+    let topic = DescribeProducersTopic { name: RED, partition_indexes: vec![0, 0] };
+    let request = DescribeProducersRequest { topics: vec![topic; 3] };
+    let topics = ask!(client, 0, DescribeProducers, request).topics;
+    assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
+
+    let topic = DescribeTopicPartitionsTopic { name: RED };
+    let request = DescribeTopicPartitionsRequest { topics: vec![topic; 3], ..Default::default() };
+    assert_eq!(ask!(client, 0, DescribeTopicPartitions, request).topics.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_changed_twice_is_refused_and_not_changed() {
+    let client = Client::new().await;
+    let topic = |name: &str, num_partitions| CreatableTopic {
+        name: name.into(),
+        num_partitions,
+        replication_factor: -1,
+        ..Default::default()
+    };
+    let create = async |topics: Vec<CreatableTopic>| {
+        let request = CreateTopicsRequest { topics, ..Default::default() };
+        let results = ask!(client, 7, CreateTopics, request).topics;
+        results.into_iter().map(|it| (it.name, it.error_code)).collect::<Vec<_>>()
+    };
+    let blue = Str::from_static("blue");
+    assert_eq!(
+        create(vec![topic("red", 1), topic("blue", 1), topic("red", 2)]).await,
+        [(RED, ErrorCode::INVALID_REQUEST), (blue.clone(), ErrorCode::NONE)]
+    );
+    assert!(client.cluster.topics.get("red").is_none());
+    assert_eq!(
+        create(vec![topic("red", i32::MAX), topic("green", i32::MAX)]).await[0],
+        (RED, ErrorCode::POLICY_VIOLATION)
+    );
+
+    let topic = CreatePartitionsTopic { name: blue, count: 2, assignments: None };
+    let request = CreatePartitionsRequest { topics: vec![topic; 2], ..Default::default() };
+    let results = ask!(client, 3, CreatePartitions, request).results;
+    assert!(results.iter().all(|it| it.error_code == ErrorCode::INVALID_REQUEST));
+    assert_eq!(client.cluster.topics.get("blue").unwrap().partitions.len(), 1);
+}

@@ -1,0 +1,245 @@
+//! `tidelog dump-log`: what is in the files of a partition, and whether it holds. Reads only, and
+//! takes no lock: fit for a broker that runs, and for a directory that a Kafka broker wrote.
+
+use super::{Common, Output};
+use anyhow::{Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use tidelog_protocol::records::{Batch, Compression, Record};
+use tidelog_storage::fs::Disk;
+use tidelog_storage::{Found, inspect, segment_bytes};
+
+/// Print and check the files of a partition
+#[derive(Debug, Args)]
+pub(super) struct DumpLog {
+    /// The partition's directory
+    dir: PathBuf,
+    /// Print the records of each batch too
+    #[arg(long)]
+    records: bool,
+    /// Print only what is damaged, and the sum
+    #[arg(long, conflicts_with = "records")]
+    verify: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Bytes one batch may decompress to.
+const RECORDS_BYTES_MAX: usize = 256 << 20;
+/// Directories larger than this take long enough for a progress bar.
+const PROGRESS_FROM_BYTES: u64 = 64 << 20;
+
+impl DumpLog {
+    pub(super) fn run(self) -> Result<()> {
+        let total = segment_bytes(&Disk, &self.dir)?;
+        let prints = !self.verify && std::io::stdout().is_terminal();
+        let progress = if total < PROGRESS_FROM_BYTES || prints {
+            ProgressBar::hidden()
+        } else {
+            let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {eta}")?;
+            ProgressBar::new(total).with_style(style)
+        };
+        let mut dump = Dump {
+            out: BufWriter::new(std::io::stdout().lock()),
+            options: &self,
+            failed: None,
+            batches: 0,
+            records: 0,
+            damages: 0,
+        };
+        inspect(&Disk, &self.dir, &mut |file, found| {
+            if let Found::Batch { batch, .. } = &found {
+                progress.inc(batch.bytes().len() as u64);
+            }
+            if dump.failed.is_none() {
+                dump.failed = dump.take(file, found).err();
+            }
+        })?;
+        progress.finish_and_clear();
+        dump.finish()
+    }
+}
+
+struct Dump<'a, W: Write> {
+    out: W,
+    options: &'a DumpLog,
+    /// Why nothing more can be printed.
+    failed: Option<std::io::Error>,
+    batches: u64,
+    records: u64,
+    damages: u64,
+}
+
+impl<W: Write> Dump<'_, W> {
+    fn take(&mut self, file: &Path, found: Found) -> std::io::Result<()> {
+        let file = file.file_name().unwrap_or_default().display();
+        match found {
+            Found::Batch { position, batch } => self.batch(&file.to_string(), position, &batch),
+            Found::Reserved { position, bytes } if !self.options.verify => match self.is_json() {
+                true => {
+                    let reserved = json!({ "position": position, "bytes": bytes });
+                    self.line(&json!({ "file": file.to_string(), "reserved": reserved }))
+                }
+                false => writeln!(self.out, "{file} {position}: {bytes} bytes reserved"),
+            },
+            Found::Reserved { .. } => Ok(()),
+            Found::Damage { position, bytes, reason } => {
+                self.damage(&file.to_string(), position, bytes, &reason)
+            }
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        self.options.common.output == Output::Json
+    }
+
+    fn line(&mut self, value: &Value) -> std::io::Result<()> {
+        writeln!(self.out, "{value}")
+    }
+
+    fn damage(&mut self, file: &str, at: u64, bytes: u64, reason: &str) -> std::io::Result<()> {
+        self.damages += 1;
+        if self.is_json() {
+            let damage = json!({ "position": at, "bytes": bytes, "reason": reason });
+            return self.line(&json!({ "file": file, "damage": damage }));
+        }
+        writeln!(self.out, "{file} {at}: DAMAGED, {bytes} bytes: {reason}")
+    }
+
+    fn batch(&mut self, file: &str, position: u64, batch: &Batch) -> std::io::Result<()> {
+        self.batches += 1;
+        self.records += u64::try_from(batch.header().record_count).unwrap_or(0);
+        if !self.options.verify {
+            match self.is_json() {
+                true => self.line(&json!({
+                    "file": file, "position": position, "batch": describe(batch),
+                }))?,
+                false => self.batch_line(file, position, batch)?,
+            }
+        }
+        let records = match batch.records(RECORDS_BYTES_MAX) {
+            Ok(records) => records,
+            Err(error) => {
+                let bytes = batch.bytes().len() as u64;
+                return self.damage(file, position, bytes, &error.to_string());
+            }
+        };
+        for record in records {
+            match record {
+                Ok(record) if self.options.records => self.record(&record)?,
+                Ok(_) => {}
+                Err(error) => {
+                    let bytes = batch.bytes().len() as u64;
+                    return self.damage(file, position, bytes, &error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn batch_line(&mut self, file: &str, position: u64, batch: &Batch) -> std::io::Result<()> {
+        let header = batch.header();
+        let (first, last) = (header.base_offset, header.last_offset());
+        let (count, bytes, codec) = (header.record_count, batch.bytes().len(), codec(batch));
+        write!(self.out, "{file} {position}: offsets {first} to {last}, {count} records, ")?;
+        write!(self.out, "{bytes} bytes, {codec}, {} {}", time_type(batch), header.max_timestamp)?;
+        if header.has_producer() {
+            let (id, epoch, sequence) =
+                (header.producer_id, header.producer_epoch, header.base_sequence);
+            write!(self.out, ", producer {id} epoch {epoch} sequence {sequence}")?;
+        }
+        let flags = header.attributes;
+        for (set, name) in
+            [(flags.is_transactional(), "transactional"), (flags.is_control(), "control")]
+        {
+            if set {
+                write!(self.out, ", {name}")?;
+            }
+        }
+        writeln!(self.out)
+    }
+
+    fn record(&mut self, record: &Record) -> std::io::Result<()> {
+        let blob = |bytes: &Option<bytes::Bytes>| bytes.as_deref().map_or(Value::Null, text);
+        let (key, value) = (blob(&record.key), blob(&record.value));
+        let headers: Vec<_> = record
+            .headers
+            .iter()
+            .map(|header| json!({ "key": &*header.key, "value": blob(&header.value) }))
+            .collect();
+        let (offset, timestamp) = (record.offset, record.timestamp);
+        if self.is_json() {
+            return self.line(&json!({ "record": {
+                "offset": offset, "timestamp": timestamp, "key": key, "value": value,
+                "headers": headers,
+            } }));
+        }
+        write!(self.out, "  {offset} {timestamp} {key} {value}")?;
+        match headers.is_empty() {
+            true => writeln!(self.out),
+            false => writeln!(self.out, " {}", Value::from(headers)),
+        }
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let (batches, records, damages) = (self.batches, self.records, self.damages);
+        let printed = match (self.failed.take(), self.is_json()) {
+            (Some(error), _) => Err(error),
+            (None, true) => self.line(&json!({ "sum": {
+                "batches": batches, "records": records, "damages": damages,
+            } })),
+            (None, false) => {
+                writeln!(self.out, "{batches} batches, {records} records, {damages} damages")
+            }
+        };
+        match printed.and_then(|()| self.out.flush()) {
+            // Whoever read has read enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            printed => printed?,
+        }
+        if damages > 0 {
+            bail!("{} is damaged in {damages} places", self.options.dir.display());
+        }
+        Ok(())
+    }
+}
+
+fn codec(batch: &Batch) -> &'static str {
+    Compression::from_codec(batch.header().attributes.codec()).map_or("unknown", Compression::name)
+}
+
+fn time_type(batch: &Batch) -> &'static str {
+    if batch.header().attributes.is_log_append_time() { "LogAppendTime" } else { "CreateTime" }
+}
+
+fn describe(batch: &Batch) -> Value {
+    let header = batch.header();
+    json!({
+        "base_offset": header.base_offset,
+        "last_offset": header.last_offset(),
+        "records": header.record_count,
+        "bytes": batch.bytes().len(),
+        "leader_epoch": header.leader_epoch,
+        "compression": codec(batch),
+        "timestamp_type": time_type(batch),
+        "base_timestamp": header.base_timestamp,
+        "max_timestamp": header.max_timestamp,
+        "producer_id": header.producer_id,
+        "producer_epoch": header.producer_epoch,
+        "base_sequence": header.base_sequence,
+        "transactional": header.attributes.is_transactional(),
+        "control": header.attributes.is_control(),
+    })
+}
+
+/// Bytes as people read them: a string, or `{"base64":...}` where they are not UTF-8.
+fn text(bytes: &[u8]) -> Value {
+    use base64::Engine;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    }
+}

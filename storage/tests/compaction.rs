@@ -1,0 +1,196 @@
+//! Compaction on random histories against the state they lead to, and with power cuts inside.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
+use tidelog_storage::{Compaction, Flush, Partition, Volume, VolumeOptions};
+
+use crate::faulty::{Fault, Faulty};
+use crate::support::{Random, SMALL, batches, iterations, open, open_volume, read_all};
+
+const KEYS: u64 = 12;
+const HOUR_MS: i64 = 3_600_000;
+/// As much as there is, at once.
+const ALL: Compaction = Compaction {
+    dirty_ratio_min: 0.0,
+    lag_min_ms: 0,
+    lag_max_ms: 0,
+    delete_retention_ms: HOUR_MS,
+    keys_max: 1000,
+};
+
+fn start(fs: &Faulty) -> (Volume, Partition) {
+    let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+    let (partition, recovered) = open(&volume, SMALL);
+    assert_eq!(recovered.repairs, []);
+    (volume, partition)
+}
+
+/// Some records with few keys, a tombstone now and then.
+fn random_batch(random: &mut Random, now_ms: i64) -> Batch {
+    let compression = Compression::ALL[random.below(5) as usize];
+    let mut builder = BatchBuilder::new(compression, 1 << 16);
+    for _ in 0..1 + random.below(5) {
+        let key = format!("key-{}", random.below(KEYS));
+        let len = random.below(150) as usize;
+        let value = (random.below(5) > 0).then(|| random.bytes(len));
+        builder.append(now_ms, Some(key.as_bytes()), value.as_deref(), &[]).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn records(batches: &[Batch]) -> Vec<Record> {
+    let records = batches.iter().flat_map(|batch| batch.records(1 << 20).unwrap());
+    records.map(Result::unwrap).collect()
+}
+
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What a reader of these records ends up with.
+fn state(records: &[Record]) -> State {
+    let mut state = State::new();
+    for record in records {
+        let key = record.key.as_deref().unwrap().to_vec();
+        match &record.value {
+            Some(value) => state.insert(key, value.to_vec()),
+            None => state.remove(&key),
+        };
+    }
+    state
+}
+
+/// The log leads to the same state, with records that were written, at their offsets.
+fn check(partition: &Partition, history: &[Record], case: &str) -> Vec<Record> {
+    let found = records(&read_all(partition, 0));
+    assert!(found.is_sorted_by_key(|record| record.offset), "{case}");
+    for record in &found {
+        assert_eq!(*record, history[record.offset as usize], "{case}");
+    }
+    assert_eq!(state(&found), state(history), "{case}");
+    assert_eq!(partition.log_end_offset(), history.len() as i64, "{case}");
+    found
+}
+
+fn append(partition: &Partition, history: &mut Vec<Record>, random: &mut Random, now_ms: i64) {
+    let batch = random_batch(random, now_ms);
+    let appended = partition.append(&batch, 0).unwrap();
+    let sent = records(&[batch]);
+    let at = (appended.base_offset..).zip(sent);
+    history.extend(at.map(|(offset, record)| Record { offset, ..record }));
+}
+
+#[test]
+fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
+    for seed in 0..iterations(20) {
+        let mut random = Random::new(seed);
+        let fs = Faulty::new(seed);
+        let (mut volume, mut partition) = start(&fs);
+        let (mut history, mut now_ms) = (Vec::new(), 10 * HOUR_MS);
+        for step in 0..60 {
+            let case = format!("seed {seed}, step {step}");
+            for _ in 0..random.below(12) {
+                append(&partition, &mut history, &mut random, now_ms);
+            }
+            volume.sync().unwrap();
+            now_ms += random.below(HOUR_MS as u64) as i64;
+            let options = Compaction {
+                dirty_ratio_min: random.below(3) as f64 / 2.0,
+                lag_min_ms: random.below(2) as i64 * HOUR_MS / 2,
+                lag_max_ms: if random.below(2) == 0 { HOUR_MS } else { i64::MAX },
+                delete_retention_ms: HOUR_MS,
+                keys_max: 1 + random.below(20) as usize,
+            };
+            partition.compact(now_ms, options).unwrap();
+            let found = check(&partition, &history, &case);
+            let from = random.below(history.len() as u64 + 1) as i64;
+            let next = found.iter().find(|record| record.offset >= from);
+            let read = read_all(&partition, from);
+            let read = records(&read).into_iter().find(|record| record.offset >= from);
+            assert_eq!(read.as_ref(), next, "{case}: from {from}");
+            if random.below(8) == 0 {
+                if random.below(2) == 0 {
+                    volume.close().unwrap();
+                }
+                drop((volume, partition));
+                (volume, partition) = start(&fs);
+            }
+        }
+        // All of it, twice: the tombstones are gone too.
+        now_ms += 2 * HOUR_MS;
+        partition.compact(now_ms, ALL).unwrap();
+        partition.compact(now_ms + 2 * HOUR_MS, ALL).unwrap();
+        let found = check(&partition, &history, &format!("seed {seed}, at last"));
+        assert_eq!(found.len(), state(&history).len(), "seed {seed}: a record for each key");
+    }
+}
+
+#[test]
+fn a_tombstone_stays_until_its_horizon() {
+    let (volume, partition) = start(&Faulty::new(1));
+    let append = |value: Option<&[u8]>| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 10);
+        builder.append(0, Some(b"key"), value, &[]).unwrap();
+        partition.append(&builder.finish().unwrap(), 0).unwrap();
+    };
+    append(Some(b"value"));
+    append(None);
+    volume.sync().unwrap();
+    let compact = |now_ms| {
+        partition.compact(now_ms, ALL).unwrap();
+        records(&read_all(&partition, 0)).len()
+    };
+    assert_eq!(compact(1000), 1);
+    assert_eq!(compact(1000 + HOUR_MS - 1), 1);
+    assert_eq!(compact(1000 + HOUR_MS), 0);
+    // Without records, and yet with something that takes readers past the gap.
+    let rest = batches(partition.read(0, 1000, 2).unwrap());
+    assert_eq!(rest.last().unwrap().header().last_offset(), 1);
+}
+
+#[test]
+fn a_power_cut_at_any_step_leaves_the_old_file_or_the_new_one() {
+    for seed in 0..iterations(3) {
+        let mut call = 0;
+        loop {
+            let mut random = Random::new(seed);
+            let fs = Faulty::new(seed);
+            let options = VolumeOptions { flush: Flush::Manual };
+            let disk = Arc::new(fs.clone());
+            let volume = Volume::open(disk, Path::new("/data"), options, Box::new(|_| {})).unwrap();
+            let (partition, _) = open(&volume, SMALL);
+            let mut history = Vec::new();
+            for _ in 0..40 {
+                append(&partition, &mut history, &mut random, 0);
+            }
+            volume.sync().unwrap();
+            volume.checkpoint().unwrap();
+            let fault = match call % 3 {
+                0 | 1 => Fault::Dies,
+                _ => Fault::Fails(ErrorKind::StorageFull),
+            };
+            fs.fault_after(call, fault);
+            let compacted = partition.compact(HOUR_MS, ALL);
+            assert!(compacted.is_ok() || fs.faulted(), "{compacted:?}");
+            let met = fs.faulted();
+            let case = format!("seed {seed}, call {call}");
+            if matches!(fault, Fault::Fails(_)) {
+                // Without a crash the log goes on, if need be with the old files.
+                check(&partition, &history, &case);
+            }
+            for crash in 0..4 {
+                let (_volume, partition) = start(&fs.crash(crash * 1000 + call));
+                check(&partition, &history, &case);
+                partition.compact(HOUR_MS, ALL).unwrap();
+                check(&partition, &history, &case);
+            }
+            call += 1;
+            if !met {
+                break;
+            }
+        }
+        assert!(call > 50, "the fault was met at only {call} calls");
+    }
+}

@@ -1,0 +1,55 @@
+//! `tidelog dump-log` on the directory of a broker: what is in it, and whether it holds.
+
+use crate::support::http::Http;
+use crate::support::process::{Tidelog, command};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Where the only topic's only partition is.
+fn partition(dir: &Path) -> PathBuf {
+    let account = std::fs::read_dir(dir.join("accounts")).unwrap().next().unwrap().unwrap();
+    account.path().join("red-0")
+}
+
+/// The lines it prints, and whether it found the directory sound.
+fn dump(dir: &Path, options: &[&str]) -> (Vec<Value>, bool) {
+    let mut command = command(dir);
+    command.arg("dump-log").arg(partition(dir)).args(["--output", "json"]).args(options);
+    let output = command.output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (lines, output.status.success())
+}
+
+#[test]
+fn a_log_is_printed_while_the_broker_runs_and_damage_is_an_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    http.post("/v1/topics", r#"{"name":"red","partitions":1}"#.to_owned()).json();
+    http.post("/produce/red", r#"[{"key":"a","value":"one"},{"value":"two"}]"#.to_owned()).json();
+
+    let (lines, sound) = dump(dir.path(), &["--records"]);
+    assert!(sound, "{lines:?}");
+    assert_eq!(lines[0]["batch"]["records"], 2);
+    assert_eq!(
+        (&lines[1]["record"]["key"], &lines[1]["record"]["value"]),
+        (&"a".into(), &"one".into())
+    );
+    assert_eq!(
+        (&lines[2]["record"]["key"], &lines[2]["record"]["offset"]),
+        (&Value::Null, &1.into())
+    );
+    let sum = lines.last().unwrap();
+    assert_eq!(sum["sum"], serde_json::json!({ "batches": 1, "records": 2, "damages": 0 }));
+    drop(tidelog);
+
+    let log = partition(dir.path()).join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[70] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let (lines, sound) = dump(dir.path(), &["--verify"]);
+    assert!(!sound);
+    assert_eq!(lines[0]["damage"]["position"], 0);
+    assert_eq!(lines.last().unwrap()["sum"]["damages"], 1);
+}
