@@ -26,8 +26,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const PIPELINE_MAX: usize = 64;
 /// A client has this long to say who it is.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(30);
-/// A frame that has begun is complete within this time.
-const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
 /// A client that sends nothing for this long is gone: Kafka's `connections.max.idle.ms`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// A client that takes nothing of its answers for this long is gone.
@@ -126,9 +124,11 @@ async fn run(
     loop {
         let authenticated = session.principal.is_some();
         let max = if authenticated { FRAME_BYTES_MAX } else { UNAUTHENTICATED_BYTES_MAX };
-        let patience = if frames.has_begun() { FRAME_TIMEOUT } else { IDLE_TIMEOUT };
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = tokio::time::Instant::now() + IDLE_TIMEOUT;
         let deadline = if authenticated { deadline } else { deadline.min(authenticate_by) };
+        if pipeline.len() == PIPELINE_MAX {
+            frames.be_patient();
+        }
         tokio::select! {
             frame = frames.next(&mut input, max), if pipeline.len() < PIPELINE_MAX => {
                 // Nobody is left to answer, and what is under way may take as long as it likes.
@@ -145,6 +145,7 @@ async fn run(
                 write(&mut output, &mut pipeline, answer).await?;
             }
             () = tokio::time::sleep_until(deadline), if pipeline.is_empty() => {
+                let patience = if authenticated { IDLE_TIMEOUT } else { AUTHENTICATION_TIMEOUT };
                 return Err(Hangup::Silent(patience));
             }
         }

@@ -6,8 +6,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
 
 /// A frame of a client that has not said who it is.
 pub(super) const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
@@ -25,6 +27,9 @@ pub(super) struct Frame {
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
+/// A frame that has begun is complete within this time, not counting the time it waits for us.
+pub(super) const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Why there is no further frame.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
@@ -34,6 +39,9 @@ pub(super) enum FrameError {
     /// The socket failed, or the client hung up inside a frame.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// It came too slowly.
+    #[error("a frame took longer than {FRAME_TIMEOUT:?}")]
+    Slow,
     /// A negative or too large length; the first bytes tell what the client may have meant.
     #[error("frame of {len} bytes is over the limit of {max}")]
     TooLarge {
@@ -49,6 +57,8 @@ pub(super) enum FrameError {
 /// What has been read and not been taken yet.
 pub(super) struct Frames {
     buffer: BytesMut,
+    /// When the frame of which part is here has to be complete.
+    complete_by: Option<tokio::time::Instant>,
     budget: Arc<Semaphore>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -56,11 +66,16 @@ pub(super) struct Frames {
 impl Frames {
     /// Nothing read yet.
     pub(super) fn new(budget: Arc<Semaphore>) -> Self {
-        Self { buffer: BytesMut::new(), budget, permit: None }
+        Self { buffer: BytesMut::new(), complete_by: None, budget, permit: None }
+    }
+
+    /// Gives the next frame its time anew: it was our turn.
+    pub(super) fn be_patient(&mut self) {
+        self.complete_by = None;
     }
 
     /// Whether part of a frame is here.
-    pub(super) fn has_begun(&self) -> bool {
+    fn has_begun(&self) -> bool {
         !self.buffer.is_empty()
     }
 
@@ -75,6 +90,7 @@ impl Frames {
                 Some(len) if self.buffer.len() >= PREFIX_BYTES + len => {
                     self.buffer.advance(PREFIX_BYTES);
                     let bytes = self.buffer.split_to(len).freeze();
+                    self.complete_by = None;
                     return Ok(Frame { bytes, permit: self.permit.take() });
                 }
                 Some(len) => {
@@ -83,9 +99,17 @@ impl Frames {
                 }
                 None => PREFIX_BYTES,
             };
+            if self.has_begun() {
+                self.complete_by.get_or_insert_with(|| tokio::time::Instant::now() + FRAME_TIMEOUT);
+            }
             // At most doubles what is here, so a client pays for what it makes us hold.
             self.buffer.reserve(missing.min(self.buffer.len().max(FREE_BYTES)));
-            if input.read_buf(&mut self.buffer).await? == 0 {
+            let read = input.read_buf(&mut self.buffer);
+            let read = match self.complete_by {
+                Some(deadline) => timeout_at(deadline, read).await.map_err(|_| FrameError::Slow)?,
+                None => read.await,
+            };
+            if read? == 0 {
                 return Err(match self.has_begun() {
                     true => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
                     false => FrameError::Closed,
@@ -115,6 +139,8 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
+    use tokio::io::AsyncWriteExt;
 
     fn frames() -> Frames {
         Frames::new(Arc::new(Semaphore::new(1 << 20)))
@@ -140,6 +166,20 @@ mod tests {
         let error = frames.next(&mut input, FRAME_BYTES_MAX).await.err().unwrap();
         assert!(matches!(error, FrameError::Io(_)), "{error}");
         assert!(frames.buffer.capacity() <= 2 * FREE_BYTES, "{}", frames.buffer.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_trickles_in_is_given_up() {
+        let (mut client, mut input) = tokio::io::duplex(64);
+        client.write_all(&[0, 0]).await.unwrap();
+        let mut frames = frames();
+        assert!(frames.next(&mut input, 1000).now_or_never().is_none());
+        let deadline = frames.complete_by.unwrap();
+        client.write_all(&[1, 0, 7]).await.unwrap();
+        assert!(frames.next(&mut input, 1000).now_or_never().is_none());
+        assert_eq!(frames.complete_by, Some(deadline));
+        frames.complete_by = Some(tokio::time::Instant::now());
+        assert!(matches!(frames.next(&mut input, 1000).await, Err(FrameError::Slow)));
     }
 
     #[tokio::test]

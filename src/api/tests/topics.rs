@@ -3,11 +3,8 @@
 use super::{Client, ask, batch};
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
-use tidelog_protocol::Str;
 use tidelog_protocol::messages::{
-    DescribeConfigsRequest, DescribeConfigsResource, DescribeGroupsRequest, MetadataRequest,
-    MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic, OffsetFetchRequest, OffsetFetchRequestGroup,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 
 #[tokio::test]
@@ -60,30 +57,4 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
     assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
     assert!(client.cluster.groups.offsets("readers").await.is_empty());
     assert_eq!(client.topic("red", 1).await.partitions[0].log().log_end_offset(), 0);
-}
-
-#[tokio::test]
-async fn what_is_named_twice_is_described_once() {
-    let client = Client::new().await;
-    client.topic("red", 3).await;
-    let twice = |name: &str| vec![Str::from(name); 2];
-    let topics = twice("red")
-        .into_iter()
-        .map(|name| MetadataRequestTopic { name: Some(name), ..Default::default() });
-    let request = MetadataRequest { topics: Some(topics.collect()), ..Default::default() };
-    assert_eq!(ask!(client, 9, Metadata, request).topics.len(), 1);
-    let resources = twice("red").into_iter().map(|resource_name| DescribeConfigsResource {
-        resource_type: 2,
-        resource_name,
-        ..Default::default()
-    });
-    let request = DescribeConfigsRequest { resources: resources.collect(), ..Default::default() };
-    assert_eq!(ask!(client, 4, DescribeConfigs, request).results.len(), 1);
-    let request = DescribeGroupsRequest { groups: twice("readers"), ..Default::default() };
-    assert_eq!(ask!(client, 5, DescribeGroups, request).groups.len(), 1);
-    let groups = twice("readers")
-        .into_iter()
-        .map(|group_id| OffsetFetchRequestGroup { group_id, ..Default::default() });
-    let request = OffsetFetchRequest { groups: groups.collect(), ..Default::default() };
-    assert_eq!(ask!(client, 8, OffsetFetch, request).groups.len(), 1);
 }
