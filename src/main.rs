@@ -8,8 +8,17 @@ fn main() -> ExitCode {
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidelog: {error:#}");
+            eprintln!("tidelog: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes, without those that it tells of itself.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match (told.is_empty(), cause.to_string()) {
+        (true, cause) => cause,
+        (false, cause) if told.contains(&cause) => told,
+        (false, cause) => format!("{told}: {cause}"),
+    })
 }

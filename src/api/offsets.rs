@@ -63,27 +63,15 @@ pub(super) fn commit(
             partitions,
         });
     }
-    let missing =
-        request.generation_id_or_member_epoch >= 0 && !cluster.groups.exists(&request.group_id);
-    let committing = if request.group_id.is_empty() {
-        Err(ErrorCode::INVALID_GROUP_ID)
-    } else if missing && version >= GROUP_ID_NOT_FOUND_SINCE {
-        Err(ErrorCode::GROUP_ID_NOT_FOUND)
-    } else if missing {
-        Err(ErrorCode::ILLEGAL_GENERATION)
-    } else if partitions.is_empty() {
-        Ok(None)
-    } else {
-        let retention_ms = Some(request.retention_time_ms);
-        let commit = Commit {
-            member_id: request.member_id,
-            group_instance_id: request.group_instance_id,
-            generation: request.generation_id_or_member_epoch,
-            retention_ms: retention_ms.filter(|ms| *ms >= 0 && RETENTION.contains(&version)),
-            partitions,
-        };
-        Ok(Some(cluster.groups.commit(&request.group_id, commit)))
+    let retention_ms = Some(request.retention_time_ms);
+    let commit = Commit {
+        member_id: request.member_id,
+        group_instance_id: request.group_instance_id,
+        generation: request.generation_id_or_member_epoch,
+        retention_ms: retention_ms.filter(|ms| *ms >= 0 && RETENTION.contains(&version)),
+        partitions,
     };
+    let committing = start(cluster, &request.group_id, commit, version);
     async move {
         let outcome = match committing {
             Err(code) => Err(code),
@@ -97,6 +85,25 @@ pub(super) fn commit(
         fill_in(&mut topics, outcome);
         OffsetCommitResponse { topics, ..Default::default() }
     }
+}
+
+/// Hands a commit to its group; there is none to hand in when no partition exists.
+fn start(
+    cluster: &Cluster,
+    group: &str,
+    commit: Commit,
+    version: i16,
+) -> Result<Option<impl Future<Output = Reply> + use<>>, ErrorCode> {
+    if group.is_empty() {
+        return Err(ErrorCode::INVALID_GROUP_ID);
+    }
+    if commit.generation >= 0 && !cluster.groups.exists(group) {
+        return Err(match version >= GROUP_ID_NOT_FOUND_SINCE {
+            true => ErrorCode::GROUP_ID_NOT_FOUND,
+            false => ErrorCode::ILLEGAL_GENERATION,
+        });
+    }
+    Ok((!commit.partitions.is_empty()).then(|| cluster.groups.commit(group, commit)))
 }
 
 /// Puts the group's outcomes where no error stands yet; they are in the same order.
