@@ -28,6 +28,8 @@ mod routes;
 mod state;
 mod stream;
 mod sync;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 pub use routes::router;
@@ -51,6 +53,8 @@ pub struct Ingest {
     syncs: RwLock<BTreeMap<(String, String), Arc<Sync>>>,
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
+    /// Where the records' state is not known, since the log is damaged.
+    stale: replay::Partitions,
 }
 
 /// How often what has become durable moves from memory into the state store.
@@ -67,14 +71,14 @@ impl Ingest {
             let sync = Sync::stored(&row)?;
             syncs.insert((row.account, row.id), Arc::new(sync));
         }
-        let ingest = Arc::new(Self {
+        let replayed = broker.clone();
+        let stale = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
+        Ok(Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
             streams: Mutex::default(),
-        });
-        let replayed = broker.clone();
-        tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
-        Ok(ingest)
+            stale,
+        }))
     }
 
     /// Moves what has become durable into the state store, for ever.
@@ -152,8 +156,11 @@ impl Ingest {
     fn stream(&self, topic: Arc<Topic>) -> Arc<Stream> {
         let mut streams = self.streams.lock();
         let state = &self.broker.shared.state;
-        let stream =
-            streams.entry(topic.id).or_insert_with(|| Arc::new(Stream::new(topic, state.clone())));
-        stream.clone()
+        let new = |topic: Arc<Topic>| {
+            let stale = self.stale.iter().filter(|(id, _)| *id == topic.id);
+            let stale = stale.map(|(_, index)| *index).collect();
+            Arc::new(Stream::new(topic, state.clone(), stale))
+        };
+        streams.entry(topic.id).or_insert_with(|| new(topic)).clone()
     }
 }

@@ -291,6 +291,9 @@ impl From<Error> for ApiError {
                 let text = "the disk is full; nothing was stored";
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
             }
+            Error::Stale(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", error.to_string())
+            }
             Error::Log(_) | Error::State(_) | Error::Unreadable(_) => Self::internal(error),
             error => Self::bad_request(error.to_string()),
         }

@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::topic::{Partition, Topic, partition_for};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tidelog_protocol::Str;
 use tidelog_protocol::records::{BatchBuilder, Compression, RecordHeader};
@@ -31,6 +31,8 @@ pub(super) struct Stream {
     pub topic: Arc<Topic>,
     rows: Rows,
     tails: Vec<Mutex<Tail>>,
+    /// Partitions whose records' state is not known, since the log is damaged.
+    stale: BTreeSet<i32>,
 }
 
 /// What a mutation does to its record.
@@ -88,6 +90,9 @@ pub enum Error {
     /// An upsert or patch without a record.
     #[error("'data' is missing: an upsert or patch needs a JSON object")]
     NoData,
+    /// The log is damaged where the record's events are, so there is nothing to compare with.
+    #[error("the log of the record's partition {0} is damaged, and its last state not known")]
+    Stale(i32),
     /// What the state store has is not a record; the log has the truth.
     #[error("the stored state of the record is not readable: {0}")]
     Unreadable(json::Error),
@@ -127,10 +132,10 @@ struct Event {
 
 impl Stream {
     /// A stream of a topic; nothing is in its tails.
-    pub(super) fn new(topic: Arc<Topic>, state: State) -> Self {
+    pub(super) fn new(topic: Arc<Topic>, state: State, stale: BTreeSet<i32>) -> Self {
         let rows = Rows::new(state, topic.id);
         let tails = topic.partitions.iter().map(|_| Mutex::default()).collect();
-        Self { topic, rows, tails }
+        Self { topic, rows, tails, stale }
     }
 
     /// The partition of a record.
@@ -141,7 +146,11 @@ impl Stream {
 
     /// The record as it is now, and the last offset that rests on.
     pub(super) fn get(&self, id: &RecordId) -> Result<(Option<Vec<u8>>, Option<i64>), Error> {
-        let index = usize::try_from(self.partition_of(id)).unwrap_or(0);
+        let partition = self.partition_of(id);
+        if self.stale.contains(&partition) {
+            return Err(Error::Stale(partition));
+        }
+        let index = usize::try_from(partition).unwrap_or(0);
         let tail = self.tails[index].lock();
         match tail.records.get(id.as_str()) {
             Some((current, offset)) => Ok((current.as_deref().map(<[u8]>::to_vec), Some(*offset))),
@@ -177,6 +186,7 @@ impl Stream {
                 tail: &mut tail,
                 batch: self.batch(),
                 waiting: Vec::new(),
+                waiting_ids: HashSet::new(),
                 outcomes: &mut outcomes,
             };
             for (index, mutation) in mutations {
@@ -250,6 +260,8 @@ struct Run<'a, 'o> {
     batch: BatchBuilder,
     /// The events in `batch`, in order.
     waiting: Vec<Waiting>,
+    /// Their records.
+    waiting_ids: HashSet<Box<str>>,
     outcomes: &'o mut Vec<Option<Result<Done, Error>>>,
 }
 
@@ -265,7 +277,7 @@ struct Waiting {
 impl Run<'_, '_> {
     fn mutate(&mut self, position: usize, mutation: Mutation<'_>) {
         // A record is compared with its last event, so that has to be in the log first.
-        if self.waiting.iter().any(|waiting| *waiting.id == *mutation.id.as_str()) {
+        if self.waiting_ids.contains(mutation.id.as_str()) {
             self.flush();
         }
         match self.try_mutate(position, mutation) {
@@ -281,6 +293,9 @@ impl Run<'_, '_> {
         position: usize,
         mutation: Mutation<'_>,
     ) -> Result<Option<Done>, Error> {
+        if self.stream.stale.contains(&self.index) {
+            return Err(Error::Stale(self.index));
+        }
         let (prior, rests_on) = self.prior(&mutation.id)?;
         let prior = prior.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
         let data = match mutation.operation {
@@ -303,7 +318,8 @@ impl Run<'_, '_> {
         // `diff` finds no change where there is neither a record before nor after.
         let Some(record) = next.as_ref().or(prior.as_ref()) else { return Ok(None) };
         self.publish(&mutation.id, &change, record, mutation.idempotency_key.as_deref())?;
-        let id = mutation.id.as_str().into();
+        let id: Box<str> = mutation.id.as_str().into();
+        self.waiting_ids.insert(id.clone());
         self.waiting.push(Waiting { position, kind: change.kind(), id, current });
         Ok(None)
     }
@@ -357,6 +373,7 @@ impl Run<'_, '_> {
     fn flush(&mut self) {
         let batch = std::mem::replace(&mut self.batch, self.stream.batch());
         let waiting = std::mem::take(&mut self.waiting);
+        self.waiting_ids.clear();
         let Some(batch) = batch.finish() else { return };
         match self.partition.append(&batch) {
             Ok(appended) => {
