@@ -92,7 +92,8 @@ impl Partition {
                 break;
             }
         }
-        let mut pass = Pass { inner, keys, now_ms, compaction, horizon: None, left: false };
+        let mut pass =
+            Pass { inner, keys, now_ms, compaction, horizon: None, left: false, marked: false };
         let mut compacted = Compacted::default();
         for segment in &segments {
             let saved = pass.rewrite(segment)?;
@@ -227,6 +228,8 @@ struct Pass<'a> {
     horizon: Option<i64>,
     /// Whether something was left whole: with older values, so no tombstone after it goes.
     left: bool,
+    /// Whether a batch of the segment got its delete horizon.
+    marked: bool,
 }
 
 impl Pass<'_> {
@@ -251,6 +254,7 @@ impl Pass<'_> {
         let size = segment.published();
         let mut at = 0;
         let mut changed = false;
+        self.marked = false;
         let walked = segment.each_batch(files, |batch| {
             at += batch.bytes().len() as u64;
             let kept = self.retain(&batch, at == size);
@@ -263,8 +267,9 @@ impl Pass<'_> {
         });
         self.left |= !matches!(walked, Ok(true));
         let result = walked.and_then(|sound| {
-            // A new horizon is worth a file of the same size; one that grew is not.
-            if !sound || !changed || position > size {
+            // A file that grew is worth it for a new horizon only, which a batch gets once; without
+            // it, its tombstones would stay for ever.
+            if !sound || !changed || position > size && !self.marked {
                 return Ok(false);
             }
             flush(&mut out)?;
@@ -284,7 +289,7 @@ impl Pass<'_> {
             interval,
         };
         self.swap(segment, Segment::new(files, &self.inner.dir, setup))?;
-        Ok(size - position)
+        Ok(size.saturating_sub(position))
     }
 
     /// What stays of a batch; the last of a segment stays in any case.
@@ -306,6 +311,7 @@ impl Pass<'_> {
         let horizon = has_tombstones.then(|| known.unwrap_or(fresh));
         if let Some(horizon) = horizon {
             self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
+            self.marked |= known.is_none();
         }
         if records.is_empty() && !last {
             return None;

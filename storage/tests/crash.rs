@@ -106,7 +106,13 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
                     }
                     // A log that had no room is as it was before.
                     Err(error) if error.is_disk_full() && failures.load(Ordering::SeqCst) == 0 => {}
-                    Err(error) => return Err(error),
+                    Err(error) => {
+                        // When even taking it back failed, it may be there or not.
+                        if matches!(error, Error::Io { operation: "cut" | "sync", .. }) {
+                            history.written.push(sent.payload());
+                        }
+                        return Err(error);
+                    }
                 }
             }
             6..9 => {
