@@ -1,7 +1,5 @@
 //! The HTTP client of webhooks and the command line.
 
-use std::sync::Arc;
-
 /// A client that follows no redirects and uses no proxy of the environment.
 ///
 /// # Errors
@@ -23,14 +21,4 @@ pub fn builder() -> reqwest::ClientBuilder {
 /// When the system's certificates cannot be read.
 pub fn new() -> reqwest::Result<reqwest::Client> {
     builder().build()
-}
-
-/// A client that resolves names through `resolver` only.
-///
-/// # Errors
-/// When the system's certificates cannot be read.
-pub fn with_resolver(
-    resolver: impl reqwest::dns::Resolve + 'static,
-) -> reqwest::Result<reqwest::Client> {
-    builder().dns_resolver(Arc::new(resolver)).build()
 }

@@ -7,7 +7,6 @@
 
 use bytes::{Buf, Bytes};
 use nom::number::complete as number;
-use std::ops::RangeInclusive;
 
 mod writer;
 
@@ -387,13 +386,4 @@ pub(crate) fn read_tags(
         input.nested(len, |inner| field(tag, inner))?;
     }
     Ok(())
-}
-
-/// The versions both sides can speak, if any.
-pub fn common_versions(
-    a: RangeInclusive<i16>,
-    b: RangeInclusive<i16>,
-) -> Option<RangeInclusive<i16>> {
-    let common = *a.start().max(b.start())..=*a.end().min(b.end());
-    (!common.is_empty()).then_some(common)
 }
