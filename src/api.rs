@@ -118,14 +118,6 @@ fn later<R: Into<Response>>(response: impl Future<Output = R> + Send + 'static) 
     Box::pin(async { Outcome::Answer(response.await.into()) })
 }
 
-/// Runs what reads or syncs files off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
 /// The items, each once: an answer that is larger than its question must not be multiplied by
 /// asking again in the same request.
 fn once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {

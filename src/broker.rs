@@ -1,12 +1,13 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared, to_the_end};
+use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
+use crate::task::to_the_end;
 use crate::txn::ProducerIds;
 use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;

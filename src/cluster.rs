@@ -7,7 +7,7 @@ use crate::control::Control;
 use crate::group::{self, Groups};
 use crate::settings::Settings;
 use crate::state::State;
-pub use crate::topic::to_the_end;
+use crate::task::to_the_end;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod settings;
 pub mod state;
 pub mod storage_error;
+pub mod task;
 pub mod topic;
 pub mod txn;
 pub mod webhook;

@@ -5,7 +5,7 @@ mod config;
 mod partition;
 mod partitioner;
 
-pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name, to_the_end};
+pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};
 pub use partitioner::partition_for;

@@ -192,6 +192,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("http_client", &[]),
     ("storage_error", &[]),
+    ("task", &[]),
     ("id", &["clock"]),
     ("settings", &["topic"]),
     // What is stored.
@@ -199,16 +200,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &[]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
-    ("topic", &["clock", "control"]),
+    ("topic", &["clock", "control", "task"]),
     ("txn", &["control"]),
     ("group", &["clock", "state"]),
-    ("cluster", &["account", "control", "group", "settings", "state", "topic", "txn"]),
+    ("cluster", &["account", "control", "group", "settings", "state", "task", "topic", "txn"]),
     (
         "broker",
-        &["account", "cluster", "control", "group", "id", "settings", "state", "topic", "txn"],
+        &[
+            "account", "cluster", "control", "group", "id", "settings", "state", "task", "topic",
+            "txn",
+        ],
     ),
     ("retention", &["broker", "clock", "state", "topic"]),
-    ("consumer", &["clock", "cluster", "group", "id", "topic"]),
+    ("consumer", &["clock", "cluster", "group", "id", "task", "topic"]),
     // The Kafka listener.
     (
         "api",
@@ -221,6 +225,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "id",
             "settings",
             "storage_error",
+            "task",
             "topic",
         ],
     ),
@@ -228,8 +233,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The front ends, and what they stand on.
     ("http", &["broker", "topic"]),
     ("manage", &["account", "http", "id", "topic"]),
-    ("ingest", &["broker", "clock", "cluster", "consumer", "control", "http", "state", "topic"]),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "topic"]),
+    (
+        "ingest",
+        &["broker", "clock", "cluster", "consumer", "control", "http", "state", "task", "topic"],
+    ),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "task", "topic"]),
     (
         "webhook",
         &[

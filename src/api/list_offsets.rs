@@ -1,7 +1,8 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::{blocking, log_error};
+use super::log_error;
 use crate::cluster::Cluster;
+use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Topic};
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;

@@ -1,8 +1,9 @@
 //! DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs and AlterReplicaLogDirs: where logs begin
 //! and end, how large they are, and where.
 
-use super::{blocking, log_error, once};
+use super::{log_error, once};
 use crate::cluster::Cluster;
+use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Partition, Topic};
 use std::collections::HashSet;
 use std::sync::Arc;

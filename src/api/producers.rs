@@ -1,7 +1,8 @@
 //! InitProducerId: an id for an idempotent producer. DescribeProducers: who writes to a partition.
 
-use super::{blocking, log_error, once};
+use super::{log_error, once};
 use crate::cluster::Cluster;
+use crate::task::blocking;
 use crate::topic::Topic;
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;

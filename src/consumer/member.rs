@@ -17,6 +17,7 @@ use crate::cluster::Cluster;
 use crate::group::{
     self, Commit, CommitPartition, LeavingMember, MemberDescription, Reply, StateName,
 };
+use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
@@ -345,10 +346,7 @@ impl Shared {
         let start = *self.turn.lock() % ready.len();
         ready.rotate_left(start);
         let work = move || read_parts(ready, limits);
-        let parts = match tokio::task::spawn_blocking(work).await {
-            Ok(parts) => parts.map_err(|error| Error::Storage(Arc::new(error)))?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let parts = blocking(work).await.map_err(|error| Error::Storage(Arc::new(error)))?;
         *self.turn.lock() = start.wrapping_add(parts.len());
         Ok(Polled { parts, assignment: Some(assignment.clone()) })
     }

@@ -1,5 +1,6 @@
 //! Records from a partition, decoded, from an offset on.
 
+use crate::task::blocking;
 use crate::topic::Partition;
 use std::time::Duration;
 use tidelog_protocol::records::{Record, batches};
@@ -83,8 +84,5 @@ pub async fn read_or_wait(
     let _ = tokio::time::timeout(patience, partition.past(from.saturating_add(1))).await;
     let partition = partition.clone();
     let work = move || read(&partition, from, bytes_max, records_max);
-    match tokio::task::spawn_blocking(work).await {
-        Ok(read) => read,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    blocking(work).await
 }

@@ -4,9 +4,10 @@
 
 use super::json::Object;
 use super::name::RecordId;
-use super::routes::{RecordAnswer, Routes, Target, blocking, idempotency_key};
+use super::routes::{RecordAnswer, Routes, Target, idempotency_key};
 use super::stream::{Done, Mutation, Operation};
 use crate::http::{Account, ApiError, Body, Json};
+use crate::task::blocking;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};

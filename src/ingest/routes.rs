@@ -8,6 +8,7 @@ use super::{Ingest, batch};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::{Account, ApiError, Body, Context, Json};
+use crate::task::blocking;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -259,14 +260,6 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Api
         _ => Err(ApiError::bad_request(format!(
             "Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"
         ))),
-    }
-}
-
-/// Runs what reads the store and writes the log off the async workers.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

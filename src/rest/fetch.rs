@@ -7,6 +7,7 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::consumer::{Read, read};
 use crate::http::{Account, ApiError, Body};
+use crate::task::blocking;
 use crate::topic::{Partition, Topic};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -96,10 +97,7 @@ pub(super) async fn fetch(
             let places = places.clone();
             move || read_all(&places)
         };
-        let reads = match tokio::task::spawn_blocking(work).await {
-            Ok(reads) => reads?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        };
+        let reads = blocking(work).await?;
         let left = deadline.saturating_sub(clock::now());
         if left.is_zero() || reads.iter().any(|(_, read)| !read.records.is_empty()) {
             let messages = reads.iter().flat_map(|(at, read)| {

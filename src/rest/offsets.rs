@@ -6,6 +6,7 @@ use super::extract::{Params, Segments, TopicPartition, TopicPartitionOffset, par
 use crate::cluster::Cluster;
 use crate::consumer::offset_for_time;
 use crate::http::{Account, ApiError, Body, Json};
+use crate::task::blocking;
 use crate::topic::Partition;
 use axum::extract::State;
 use std::collections::BTreeMap;
@@ -82,10 +83,7 @@ pub(super) async fn at(
     let cluster = principal.cluster;
     // Looking up a time reads the log.
     let work = move || asked.into_iter().map(|it| answer(&cluster, it, when)).collect();
-    match tokio::task::spawn_blocking(work).await {
-        Ok(answers) => Result::map(answers, Json),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    Result::map(blocking(work).await, Json)
 }
 
 fn answer(

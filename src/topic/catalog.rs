@@ -8,6 +8,7 @@
 use super::{Config, ConfigError, Partition};
 use crate::clock;
 use crate::control::{self, Control, TopicRow};
+use crate::task::{blocking, to_the_end};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -393,26 +394,6 @@ fn open_partitions(
 fn discard(partition: Partition) {
     // It is empty: what cannot be removed now is taken over by the next attempt.
     let _ = partition.log().clone().delete();
-}
-
-/// Runs a change in a task of its own, which ends with it and not with the caller.
-pub async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
-    match tokio::spawn(change).await {
-        Ok(value) => value,
-        // Cancelled: the process is ending, and with it the caller.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-/// Runs file work off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,26 @@
+//! Work handed to another thread or task, with its panic handed back to whoever waits for it.
+
+use std::panic::resume_unwind;
+
+/// Runs what reads, writes or syncs files on one of the blocking threads, so that the async
+/// workers go on serving sockets meanwhile.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        // Started or not, such work is never cancelled: what is left is a panic.
+        Err(error) => resume_unwind(error.into_panic()),
+    }
+}
+
+/// Runs a change in a task of its own, which ends with the change and not with a caller who hangs
+/// up in the middle of it.
+pub async fn to_the_end<T: Send + 'static>(change: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(change).await {
+        Ok(value) => value,
+        // Cancelled: the process is ending, and with it the caller.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
