@@ -31,6 +31,20 @@ pub struct Secret {
     pub password: String,
 }
 
+/// Why an account was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// Not a name; see [`is_valid_name`].
+    #[error("account name '{0}' is invalid: 1 to {NAME_BYTES_MAX} letters, digits, '-' or '_'")]
+    InvalidName(String),
+    /// Somebody has it.
+    #[error("account '{0}' already exists")]
+    Exists(String),
+    /// The control database failed.
+    #[error(transparent)]
+    Control(#[from] sqlx::Error),
+}
+
 /// The account of `tidelog dev`, and of its clients without credentials.
 pub const DEV_ACCOUNT: &str = "dev";
 /// Bytes of an account name.

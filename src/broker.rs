@@ -1,6 +1,6 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
-use crate::account::{self, Account, Credentials, DEV_ACCOUNT, Secret};
+use crate::account::{self, Account, CreateError, Credentials, DEV_ACCOUNT, Secret};
 use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::Control;
 use crate::group::Deadlines;
@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::task::to_the_end;
 use crate::txn::ProducerIds;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -146,21 +146,26 @@ impl Broker {
     }
 
     /// Creates an account with a first credential.
-    pub async fn create_account(self: &Arc<Self>, name: &str) -> Result<(Arc<Cluster>, Secret)> {
+    pub async fn create_account(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<(Arc<Cluster>, Secret), CreateError> {
         let (broker, name) = (self.clone(), name.to_owned());
         to_the_end(async move { broker.do_create_account(&name).await }).await
     }
 
-    async fn do_create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret)> {
+    async fn do_create_account(&self, name: &str) -> Result<(Arc<Cluster>, Secret), CreateError> {
         if !account::is_valid_name(name) {
-            bail!("account name '{name}' is invalid: 1 to 64 letters, digits, '-' or '_'");
-        }
-        if self.cluster_by_name(name).is_some() {
-            bail!("account '{name}' already exists");
+            return Err(CreateError::InvalidName(name.to_owned()));
         }
         let row = account::new_account(name);
         let (credential, secret) = account::new_credential(&row);
-        self.shared.control.add_account(&row, &credential).await?;
+        // The database decides: two at the same moment may ask for one name.
+        let added = self.shared.control.add_account(&row, &credential).await;
+        added.map_err(|error| match error.as_database_error() {
+            Some(reason) if reason.is_unique_violation() => CreateError::Exists(name.to_owned()),
+            _ => CreateError::Control(error),
+        })?;
         let cluster = Arc::new(Cluster::new(row.into(), self.shared.clone()));
         self.clusters.write().insert(cluster.account.id.clone(), cluster.clone());
         self.credentials.insert(credential);

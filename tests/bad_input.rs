@@ -10,10 +10,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use reqwest::Method;
 use std::path::Path;
 use tidelog_protocol::messages::{
-    ApiVersionsRequest, MetadataRequest, PartitionProduceData, ProduceRequest, TopicProduceData,
+    ApiVersionsRequest, MetadataRequest, PartitionProduceData, ProduceRequest,
+    SaslHandshakeRequest, TopicProduceData,
 };
 use tidelog_protocol::records::{BatchBuilder, Compression};
-use tidelog_protocol::{ApiKey, ErrorCode, Request, Response};
+use tidelog_protocol::{ApiKey, ErrorCode, Request, Response, Str};
 
 /// A broker with a record in it, which must stay.
 struct Accepted {
@@ -73,6 +74,18 @@ fn a_malformed_frame_closes_its_connection_with_one_line_that_says_why() {
         assert_eq!(raw.answer(), None, "{what} has no answer");
         broker.tidelog.wait_for_log(&["closing", &raw.peer(), reason]);
     }
+    broker.still_serves();
+}
+
+#[test]
+fn a_bare_token_with_a_wrong_password_is_hung_up_on_and_the_log_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Accepted::new(dir.path());
+    let mut raw = broker.raw();
+    raw.call(SaslHandshakeRequest { mechanism: Str::from_static("PLAIN") }, 0);
+    raw.send(&framed(b"\0nobody\0guess"));
+    assert_eq!(raw.answer(), None);
+    broker.tidelog.wait_for_log(&["closing", &raw.peer(), "Invalid username or password"]);
     broker.still_serves();
 }
 

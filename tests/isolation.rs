@@ -148,6 +148,20 @@ fn sees_no_sync_and_no_webhook(stranger: &Http, webhook: &str) {
     stranger.post("/v1/accounts", r#"{"name":"third"}"#).refusal(401);
 }
 
+#[test]
+fn of_many_who_ask_for_one_account_name_at_once_one_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev_without_auto_create(dir.path());
+    let operator = Http::operator(&tidelog.ready);
+    let ask = || operator.post("/v1/accounts", r#"{"name":"acme"}"#).status;
+    let mut statuses: Vec<_> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409]);
+}
+
 /// The same names in another account are other things.
 fn owns_what_has_the_same_name(
     stranger: &Http,

@@ -1,6 +1,6 @@
 //! Accounts and credentials, for the operator.
 
-use crate::account::{Secret, is_valid_name};
+use crate::account::{CreateError, Secret};
 use crate::http::{Admin, ApiError, Context, Json};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -33,15 +33,12 @@ pub(super) async fn create(
     State(context): State<Context>,
     Json(new): Json<NewAccount>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    if !is_valid_name(&new.name) {
-        let text = format!("name '{}' is invalid: 1 to 64 letters, digits, '-' or '_'", new.name);
-        return Err(ApiError::bad_request(text));
-    }
-    if context.broker.cluster_by_name(&new.name).is_some() {
-        return Err(ApiError::conflict(format!("account '{}' already exists", new.name)));
-    }
     let created = context.broker.create_account(&new.name).await;
-    let (_, secret) = created.map_err(ApiError::internal)?;
+    let (_, secret) = created.map_err(|error| match error {
+        CreateError::InvalidName(_) => ApiError::bad_request(error.to_string()),
+        CreateError::Exists(_) => ApiError::conflict(error.to_string()),
+        CreateError::Control(error) => ApiError::internal(error),
+    })?;
     Ok((StatusCode::CREATED, Json(Created::new(&new.name, secret))))
 }
 

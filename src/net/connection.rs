@@ -182,8 +182,10 @@ async fn write(
 /// Decodes a request and starts answering it.
 fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answer>, Hangup> {
     if session.sasl == Sasl::BarePlain {
-        sasl::plain(session, &frame.bytes).map_err(Hangup::Refused)?;
-        return Ok(ready(Answer { parts: Writer::default().into_frame(), then: None }));
+        return Ok(match sasl::plain(session, &frame.bytes) {
+            Ok(()) => ready(Answer { parts: Writer::default().into_frame(), then: None }),
+            Err(refusal) => refuse_bare(refusal),
+        });
     }
     let word =
         |at: usize| frame.bytes.get(at..at + 2).map_or(-1, |it| i16::from_be_bytes([it[0], it[1]]));
@@ -232,6 +234,14 @@ fn authenticate(
             tokio::time::sleep(FAILED_AUTHENTICATION_DELAY).await;
         }
         encode(&header, &response.into(), refusal.map(Hangup::Refused))
+    })
+}
+
+/// A bare token has no answer to put an error in: as with Kafka, the end of the stream is it.
+fn refuse_bare(refusal: sasl::Refusal) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        tokio::time::sleep(FAILED_AUTHENTICATION_DELAY).await;
+        Answer { parts: Vec::new(), then: Some(Hangup::Refused(refusal)) }
     })
 }
 
