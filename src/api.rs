@@ -150,7 +150,7 @@ fn topic_error(error: &topic::Error) -> ErrorCode {
         topic::Error::InvalidPartitions(_) | topic::Error::NotAnIncrease { .. } => {
             ErrorCode::INVALID_PARTITIONS
         }
-        topic::Error::Synced(_) => ErrorCode::POLICY_VIOLATION,
+        topic::Error::Synced(_) | topic::Error::AccountFull { .. } => ErrorCode::POLICY_VIOLATION,
         topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
         topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,

@@ -64,7 +64,9 @@ impl From<crate::topic::Error> for ApiError {
             | Error::InvalidPartitions(_)
             | Error::NotAnIncrease { .. }
             | Error::InvalidConfig(_) => Self::bad_request(error.to_string()),
-            Error::Exists(_) | Error::Synced(_) => Self::conflict(error.to_string()),
+            Error::Exists(_) | Error::Synced(_) | Error::AccountFull { .. } => {
+                Self::conflict(error.to_string())
+            }
             Error::Unknown(_) => Self::not_found(error.to_string()),
             Error::Control(_) | Error::Storage(_) => Self::internal(error),
         }

@@ -89,6 +89,17 @@ pub enum Error {
     /// A config that is unknown or has no such value.
     #[error(transparent)]
     InvalidConfig(#[from] ConfigError),
+    /// The account has as many partitions as it may have.
+    #[error(
+        "{asked} more partition(s) are not possible: an account has at most \
+         {PARTITIONS_OF_ACCOUNT_MAX}, and {have} are in use"
+    )]
+    AccountFull {
+        /// How many partitions its topics have.
+        have: usize,
+        /// How many more were asked for.
+        asked: usize,
+    },
     /// A topic only grows.
     #[error(
         "The topic {name} currently has {partitions} partition(s); {asked} would not be an increase."
@@ -120,6 +131,8 @@ pub enum Error {
 
 /// Partitions of one topic.
 pub const PARTITIONS_MAX: i32 = 10_000;
+/// Partitions of an account's topics together: each costs files, and memory at every start.
+const PARTITIONS_OF_ACCOUNT_MAX: usize = 100_000;
 /// Kafka's bound: a partition's directory must fit in a file name.
 const NAME_BYTES_MAX: usize = 249;
 
@@ -208,8 +221,13 @@ impl Catalog {
         }
         match self.get(&new.name) {
             Some(_) => Err(Error::Exists(new.name.clone())),
-            None => Ok(()),
+            None => check_room(self.partitions(), new.partitions),
         }
+    }
+
+    /// How many partitions the account's topics have.
+    fn partitions(&self) -> usize {
+        self.index.read().by_name.values().map(|topic| topic.partitions.len()).sum()
     }
 
     /// Creates a topic: stored, on disk and ready for records when this returns.
@@ -310,6 +328,7 @@ impl Catalog {
         if count > PARTITIONS_MAX {
             return Err(Error::InvalidPartitions(count));
         }
+        check_room(self.partitions(), count - have)?;
         if dry_run {
             return Ok(());
         }
@@ -396,6 +415,15 @@ fn discard(partition: Partition) {
     let _ = partition.log().clone().delete();
 }
 
+/// Whether an account that has some partitions may have so many more.
+fn check_room(have: usize, more: i32) -> Result<(), Error> {
+    let asked = usize::try_from(more).unwrap_or(0);
+    match asked <= PARTITIONS_OF_ACCOUNT_MAX.saturating_sub(have) {
+        true => Ok(()),
+        false => Err(Error::AccountFull { have, asked }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,5 +436,15 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "ä", "a\0", &"x".repeat(250)] {
             assert!(!is_valid_name(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_account_has_room_up_to_its_last_partition() {
+        check_room(PARTITIONS_OF_ACCOUNT_MAX - 1, 1).unwrap();
+        let full = check_room(PARTITIONS_OF_ACCOUNT_MAX - 1, 2).unwrap_err();
+        assert_eq!(
+            full.to_string(),
+            "2 more partition(s) are not possible: an account has at most 100000, and 99999 are in use"
+        );
     }
 }
