@@ -7,6 +7,7 @@ pub use session::SessionSlot;
 use super::{Session, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
@@ -72,12 +73,17 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
         };
         Asked { topic, request }
     };
-    let asked: Vec<Asked> = request.topics.into_iter().map(find).collect();
+    let asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
     // More than an answer holds would never be there.
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     loop {
-        let read = Reading::new(bytes_max, request.isolation_level).read(&asked);
+        let mut read = Reading::new(bytes_max, request.isolation_level, false).read(&asked);
+        if read.waits_for_disk {
+            let (asked, isolation_level) = (asked.clone(), request.isolation_level);
+            let work = move || Reading::new(bytes_max, isolation_level, true).read(&asked);
+            read = blocking(work).await;
+        }
         let left = deadline.saturating_sub(clock::now());
         if read.bytes >= min_bytes || read.failed || left.is_zero() {
             return FetchResponse { responses: read.responses, ..Default::default() };
@@ -104,7 +110,12 @@ async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
 }
 
 /// One pass over the partitions asked for.
+///
+/// **The first is on an async worker, and ends where it would wait for the disk.** All of it is then
+/// done again on a blocking thread, which has the records in memory before they go to the socket.
 struct Reading {
+    may_wait: bool,
+    waits_for_disk: bool,
     bytes_left: usize,
     isolation_level: i8,
     bytes: usize,
@@ -113,8 +124,16 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(bytes_left: usize, isolation_level: i8) -> Self {
-        Self { bytes_left, isolation_level, bytes: 0, failed: false, responses: Vec::new() }
+    fn new(bytes_left: usize, isolation_level: i8, may_wait: bool) -> Self {
+        Self {
+            may_wait,
+            waits_for_disk: false,
+            bytes_left,
+            isolation_level,
+            bytes: 0,
+            failed: false,
+            responses: Vec::new(),
+        }
     }
 
     fn read(mut self, asked: &[Asked]) -> Self {
@@ -157,11 +176,19 @@ impl Reading {
             return response;
         }
         let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
+        self.waits_for_disk |=
+            !self.may_wait && !partition.log().is_resident(asked.fetch_offset, max);
+        if self.waits_for_disk {
+            return response;
+        }
         match partition.log().read(asked.fetch_offset, max, high_watermark) {
             Ok(records) if records.len() > max && self.bytes > 0 => {}
             Ok(records) => {
                 self.bytes += records.len();
                 self.bytes_left = self.bytes_left.saturating_sub(records.len());
+                if self.may_wait {
+                    tidelog_storage::load(&records);
+                }
                 response.records = Some(records);
             }
             Err(error) => {

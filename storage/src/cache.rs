@@ -30,21 +30,24 @@ impl<V: Clone> Cache<V> {
         fits: impl FnOnce(&V) -> bool,
         open: impl FnOnce() -> io::Result<V>,
     ) -> io::Result<V> {
-        {
-            let mut state = self.state.lock();
-            state.tick += 1;
-            let tick = state.tick;
-            if let Some((value, used)) = state.entries.get_mut(&key)
-                && fits(value)
-            {
-                *used = tick;
-                return Ok(value.clone());
-            }
+        if let Some(value) = self.peek(key).filter(fits) {
+            return Ok(value);
         }
         let value = open()?;
         let evicted = self.insert(key, value.clone());
         drop(evicted);
         Ok(value)
+    }
+
+    /// The entry of `key`, if it is there.
+    pub(crate) fn peek(&self, key: u64) -> Option<V> {
+        let mut state = self.state.lock();
+        state.tick += 1;
+        let tick = state.tick;
+        state.entries.get_mut(&key).map(|(value, used)| {
+            *used = tick;
+            value.clone()
+        })
     }
 
     pub(crate) fn remove(&self, key: u64) {

@@ -67,6 +67,11 @@ impl Files {
         self.maps.get(key.of(Kind::Log), covers, open).context("map", path)
     }
 
+    /// The map of a file of `key`, if there is one.
+    pub(crate) fn mapped(&self, key: Key, kind: Kind) -> Option<Map> {
+        self.maps.peek(key.of(kind))
+    }
+
     /// A map of a whole index file, which is only ever replaced, never written to.
     pub(crate) fn map_index(&self, key: Key, kind: Kind, path: &Path) -> io::Result<Map> {
         let open = || {

@@ -51,7 +51,7 @@ mod volume;
 pub use compaction::{Compacted, Compaction};
 pub use error::{Error, Result};
 pub use inspect::{Found, inspect, segment_bytes};
-pub use mmap::Map;
+pub use mmap::{Map, load};
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use producers::ActiveProducer;
 pub use recovery::{Action, Recovered, Repair};

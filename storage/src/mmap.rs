@@ -51,6 +51,15 @@ impl Map {
         }
     }
 
+    /// Whether `range`, of what is mapped, is in memory, so that reading it does not wait for the
+    /// disk. What the system does not tell counts as absent.
+    pub(crate) fn is_resident(&self, range: Range<usize>) -> bool {
+        match &*self.0 {
+            Region::Heap(_) => true,
+            Region::Mapped(map) => is_resident(map, range.start..range.end.min(map.len())),
+        }
+    }
+
     /// All bytes, of a file that is complete.
     pub(crate) fn all(&self) -> Bytes {
         self.bytes(0..self.len())
@@ -65,6 +74,42 @@ impl Map {
             false => Bytes::from_owner(Slice { map: self.clone(), range }),
         }
     }
+}
+
+/// Brings `bytes`, a slice of a map, into memory: it may take as long as the disk does.
+pub fn load(bytes: &[u8]) {
+    for byte in bytes.iter().step_by(PAGE_BYTES_MIN).chain(bytes.last()) {
+        std::hint::black_box(*byte);
+    }
+}
+
+/// The smallest page there is.
+const PAGE_BYTES_MIN: usize = 4 << 10;
+/// Pages asked about at once: 4 MiB of them, if small.
+const PAGES_PROBED: usize = 1 << 10;
+
+#[allow(unsafe_code)]
+fn is_resident(map: &MmapRaw, range: Range<usize>) -> bool {
+    const ABSENT: u8 = 0;
+    let page = rustix::param::page_size();
+    let mut start = range.start - range.start % page;
+    let mut states = [ABSENT; PAGES_PROBED];
+    while start < range.end {
+        let end = range.end.min(start + PAGES_PROBED * page);
+        let pages = (end - start).div_ceil(page);
+        // SAFETY: `start` is the start of a page and `end` at most the end of the map, which is
+        // borrowed; `states` has room for a byte of each page in between. Pages are looked up, not
+        // read or changed.
+        let known = unsafe {
+            let first = map.as_mut_ptr().add(start).cast();
+            libc::mincore(first, end - start, states.as_mut_ptr().cast()) == 0
+        };
+        if !known || states[..pages].iter().any(|state| state & 1 == ABSENT) {
+            return false;
+        }
+        start = end;
+    }
+    true
 }
 
 struct Slice {
@@ -88,5 +133,36 @@ impl AsRef<[u8]> for Slice {
                 )
             },
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+    use crate::fs::{Disk, Fs};
+    use std::io::IoSlice;
+
+    #[test]
+    fn bytes_that_only_the_disk_has_are_told_from_those_in_memory() {
+        // Not where temporary files go, which may be memory itself.
+        let program = std::env::current_exe().unwrap();
+        let dir = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+        let file = Disk.create(&dir.path().join("file")).unwrap();
+        let bytes = vec![7; 8 << 20];
+        crate::fs::write_all_at(&*file, &mut [IoSlice::new(&bytes)], 0).unwrap();
+        let map = file.map(bytes.len() as u64).unwrap();
+        assert!(map.is_resident(0..bytes.len()), "just written");
+        file.sync_data().unwrap();
+        file.drop_cache().unwrap();
+        let parts = [0..1, 5000..6000, (4 << 20)..(4 << 20) + 1, bytes.len() - 1..bytes.len()];
+        for part in parts.clone() {
+            assert!(!map.is_resident(part.clone()), "{part:?}");
+        }
+        load(&map.bytes(0..bytes.len()));
+        assert!(parts.into_iter().all(|part| map.is_resident(part)));
+        assert!(map.is_resident(100..bytes.len() - 100));
+        file.drop_cache().unwrap();
+        assert!(map.is_resident(0..0), "nothing waits for no disk");
     }
 }

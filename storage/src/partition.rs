@@ -198,6 +198,18 @@ impl Partition {
         Ok(Bytes::new())
     }
 
+    /// Whether [`Partition::read`] with the same arguments finds all it needs in memory, so that it
+    /// may run where waiting for a disk is not allowed. In doubt it does not.
+    pub fn is_resident(&self, from: i64, max_bytes: usize) -> bool {
+        if from >= self.high_watermark() || from < self.log_start_offset() {
+            return true;
+        }
+        let segments = self.0.segments();
+        let next = segments.partition_point(|it| it.base_offset <= from);
+        let segment = next.checked_sub(1).and_then(|at| segments.get(at));
+        segment.is_some_and(|it| it.is_resident(&self.0.shared.files, from, max_bytes))
+    }
+
     /// Bytes of all batches.
     pub fn size_bytes(&self) -> u64 {
         self.0.segments().iter().map(|segment| segment.published()).sum()

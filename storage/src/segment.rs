@@ -131,6 +131,32 @@ impl Segment {
         Ok(Some(bytes.slice(start..end)))
     }
 
+    /// Whether [`Segment::read`] finds index, map and bytes in memory.
+    pub(crate) fn is_resident(&self, files: &Files, from: i64, max_bytes: usize) -> bool {
+        let published = self.published();
+        let Some(map) = files.mapped(self.key, Kind::Log) else { return false };
+        let Some(start) = self.resident_floor(files, from) else { return false };
+        // What is between an entry and the batch it leads to comes on top.
+        let most = (max_bytes as u64).saturating_add(2 * u64::from(self.interval));
+        let end = start.saturating_add(most).min(published);
+        map.len() as u64 >= published && map.is_resident(usize_of(start)..usize_of(end))
+    }
+
+    /// Where to look for `from`, if that takes no file.
+    fn resident_floor(&self, files: &Files, from: i64) -> Option<u64> {
+        let floor = |offsets: &[u8]| {
+            let entry = index::floor_of_offset(offsets, self.base_offset, from);
+            entry.map_or(0, |entry| entry.position)
+        };
+        if let Some(index) = &*self.index.read() {
+            return Some(floor(index.view().0));
+        }
+        files.mapped(self.key, Kind::TimeIndex)?;
+        let offsets = files.mapped(self.key, Kind::OffsetIndex)?;
+        let known = self.index_checked.load(Ordering::Acquire);
+        (known && offsets.is_resident(0..offsets.len())).then(|| floor(&offsets.all()))
+    }
+
     /// The last batch the index knows of at or below the position `limit` and below `until`.
     fn skip_to(&self, files: &Files, limit: u64, until: i64) -> Result<Option<u64>> {
         let base = self.base_offset;

@@ -146,3 +146,30 @@ fn nobody_waits_for_a_sync_of_a_log_that_is_deleted() {
     assert_eq!(partition.high_watermark(), 3);
     assert!(matches!(partition.read(0, 100, 3), Ok(_) | Err(Error::Closed)));
 }
+
+#[test]
+fn only_what_was_read_or_appended_since_opening_may_be_read_without_waiting() {
+    let root = tempfile::tempdir().unwrap();
+    let (volume, partition, _) = on_disk(root.path(), SMALL);
+    let append = |partition: &tidelog_storage::Partition| {
+        partition.append(&batch(1, 0, &[7; 300]), 0).unwrap();
+        volume.sync().unwrap();
+    };
+    (0..40).for_each(|_| append(&partition));
+    let known = |partition: &tidelog_storage::Partition| {
+        let offsets = 0..partition.high_watermark();
+        offsets.map(|from| partition.is_resident(from, 1000)).collect::<Vec<_>>()
+    };
+    assert!(!known(&partition).contains(&true), "nothing is mapped yet");
+    read_all(&partition, 0);
+    assert!(!known(&partition).contains(&false));
+    assert!(partition.is_resident(40, 1000), "the end is answered without the file");
+    volume.close().unwrap();
+    drop((volume, partition));
+
+    let (_volume, partition, _) = on_disk(root.path(), SMALL);
+    assert!(!known(&partition).contains(&true));
+    read_all(&partition, 20);
+    let known = known(&partition);
+    assert!(!known[0] && known[20..].iter().all(|known| *known), "{known:?}");
+}
