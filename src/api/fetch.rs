@@ -111,8 +111,8 @@ async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
 
 /// One pass over the partitions asked for.
 ///
-/// **The first is on an async worker, and ends where it would wait for the disk.** All of it is then
-/// done again on a blocking thread, which has the records in memory before they go to the socket.
+/// **The first is on an async worker, and ends where it would wait for the disk.** All of it is
+/// then done again on a blocking thread, which has the records in memory before they go out.
 struct Reading {
     may_wait: bool,
     waits_for_disk: bool,
