@@ -1,8 +1,8 @@
 //! Record mutations in, change events out.
 //!
 //! A [`sync`] says which collections there are and how their columns are named. A [`stream`] is
-//! one collection, live: it compares each mutation with the record's last state, appends what
-//! changed to the topic, and keeps the [`state`]. [`replay`] brings the state up to the log at
+//! one collection, live: a [`run`] compares each [`mutation`] with the record's last [`state`] and
+//! [`version`], and appends what changed to the topic. [`replay`] brings the state up to the log at
 //! start. The rest needs no IO:
 //!
 //! A mutation's JSON is read as an [`json::Object`], its columns are renamed by the collection's
@@ -20,17 +20,23 @@ pub mod diff;
 pub mod event;
 pub mod json;
 pub mod mapping;
+mod mutation;
 pub mod name;
 mod number;
 pub mod patch;
+mod records;
 mod replay;
 mod routes;
+mod run;
+mod settle;
 mod state;
 mod stream;
 mod sync;
+mod target;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod version;
 
 pub use routes::router;
 
@@ -41,7 +47,6 @@ use name::SyncId;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 use stream::Stream;
 use sync::{Definition, Sync};
 use tidelog_protocol::Uuid;
@@ -54,11 +59,8 @@ pub struct Ingest {
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
     /// Where the records' state is not known, since the log is damaged.
-    stale: replay::Partitions,
+    damaged: replay::Partitions,
 }
-
-/// How often what has become durable moves from memory into the state store.
-const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Ingest {
     /// Reads the syncs, and brings the state of their records up to the log.
@@ -72,33 +74,13 @@ impl Ingest {
             syncs.insert((row.account, row.id), Arc::new(sync));
         }
         let replayed = broker.clone();
-        let stale = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
+        let damaged = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
         Ok(Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
             streams: Mutex::default(),
-            stale,
+            damaged,
         }))
-    }
-
-    /// Moves what has become durable into the state store, for ever.
-    pub async fn settle(self: Arc<Self>) {
-        let mut interval = tokio::time::interval(SETTLE_INTERVAL);
-        loop {
-            interval.tick().await;
-            let streams: Vec<_> = self.streams.lock().values().cloned().collect();
-            // Looking takes the partitions' locks, which are held while mutations are written.
-            let settle = move || {
-                for stream in streams.iter().filter(|stream| stream.is_unsettled()) {
-                    if let Err(error) = stream.settle() {
-                        tracing::error!("record state stays in memory: {error}");
-                    }
-                }
-            };
-            if let Err(error) = tokio::task::spawn_blocking(settle).await {
-                tracing::error!("record state stays in memory: {error}");
-            }
-        }
     }
 
     /// An account's syncs, by id.
@@ -155,12 +137,15 @@ impl Ingest {
     /// The live stream of a collection.
     fn stream(&self, topic: Arc<Topic>) -> Arc<Stream> {
         let mut streams = self.streams.lock();
-        let state = &self.broker.shared.state;
-        let new = |topic: Arc<Topic>| {
-            let stale = self.stale.iter().filter(|(id, _)| *id == topic.id);
-            let stale = stale.map(|(_, index)| *index).collect();
-            Arc::new(Stream::new(topic, state.clone(), stale))
-        };
-        streams.entry(topic.id).or_insert_with(|| new(topic)).clone()
+        if let Some(stream) = streams.get(&topic.id) {
+            stream.set_topic(topic);
+            return stream.clone();
+        }
+        let id = topic.id;
+        let damaged = self.damaged.iter().filter(|(of, _)| *of == id).map(|(_, index)| *index);
+        let state = self.broker.shared.state.clone();
+        let stream = Arc::new(Stream::new(topic, state, &damaged.collect()));
+        streams.insert(id, stream.clone());
+        stream
     }
 }

@@ -74,6 +74,20 @@ impl State {
         batch.commit()
     }
 
+    /// Waits until everything applied so far is durable. Pends for ever once the store has failed,
+    /// since the process then ends without acknowledging anything more.
+    pub async fn synced(&self) {
+        let (done, synced) = tokio::sync::oneshot::channel();
+        // Whoever waited may have hung up.
+        let done = move || {
+            let _ = done.send(());
+        };
+        self.commit(&self.records, Changes::new(), Box::new(done));
+        if synced.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Removes every row of a keyspace whose key begins with `prefix`.
     pub fn remove_prefix(&self, keyspace: &Keyspace, prefix: &[u8]) -> fjall::Result<()> {
         loop {

@@ -3,9 +3,12 @@
 //! Every item has its own outcome; one bad item does not sink the others.
 
 use super::json::Object;
+use super::mutation::{Done, Hold, Key, Mutation, Operation};
 use super::name::RecordId;
-use super::routes::{RecordAnswer, Routes, Target, idempotency_key};
-use super::stream::{Done, Mutation, Operation};
+use super::records::{RecordAnswer, idempotency_key};
+use super::routes::Routes;
+use super::target::Target;
+use super::version::Version;
 use crate::http::{Account, ApiError, Body, Json};
 use crate::task::blocking;
 use axum::extract::{Path, State};
@@ -13,7 +16,6 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Items of one request.
 const ITEMS_MAX: usize = 10_000;
@@ -26,6 +28,8 @@ struct Item<'a> {
     id: Cow<'a, str>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
+    #[serde(default)]
+    version: Option<Version>,
 }
 
 /// What each item answers, in the order of the request.
@@ -54,16 +58,7 @@ pub(super) async fn post(
     let key = idempotency_key(&headers)?;
     let work = target.clone();
     let outcomes = blocking(move || mutate(&work, &body, key.as_deref())).await?;
-    let mut last: BTreeMap<i32, i64> = BTreeMap::new();
-    for done in outcomes.iter().flatten() {
-        if let Some(offset) = done.rests_on {
-            let highest = last.entry(done.partition).or_insert(offset);
-            *highest = offset.max(*highest);
-        }
-    }
-    for (partition, offset) in last {
-        target.stream.durable(partition, Some(offset)).await;
-    }
+    target.stream.confirm(outcomes.iter().flatten()).await;
     let answer = |(index, outcome): (usize, Result<Done, ApiError>)| match outcome {
         Ok(done) => ItemAnswer::Done(RecordAnswer::new(&target.stream, &done)),
         Err(error) => ItemAnswer::Failed { error: error.message, code: error.code, index },
@@ -81,7 +76,8 @@ fn mutate(
     let mut outcomes = Vec::with_capacity(items.len());
     let mut mutations = Vec::with_capacity(items.len());
     for (index, text) in items.iter().enumerate() {
-        match parse(text, key.map(|key| format!("{key}:{index}"))) {
+        let key = key.map(|key| Key { text: format!("{key}:{index}"), hold: Hold::default() });
+        match parse(text, key) {
             Ok(mutation) => {
                 mutations.push(mutation);
                 outcomes.push(None);
@@ -121,7 +117,7 @@ fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
     Ok(items)
 }
 
-fn parse(text: &[u8], idempotency_key: Option<String>) -> Result<Mutation<'_>, ApiError> {
+fn parse(text: &[u8], key: Option<Key>) -> Result<Mutation<'_>, ApiError> {
     let item: Item<'_> = serde_json::from_slice(text)
         .map_err(|error| ApiError::bad_request(format!("invalid item: {error}")))?;
     let id = RecordId::parse(&item.id)
@@ -130,5 +126,5 @@ fn parse(text: &[u8], idempotency_key: Option<String>) -> Result<Mutation<'_>, A
     let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
     let data =
         data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
-    Ok(Mutation { id, operation: item.op, data, idempotency_key })
+    Ok(Mutation { version: item.version, key, ..Mutation::new(id, item.op, data) })
 }

@@ -29,6 +29,11 @@ pub enum Kind {
     Deleted,
 }
 
+/// The header that names a mutation.
+pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
+/// The header with the version of a record, if it has one.
+pub const VERSION: &str = "version";
+
 /// An event about to be published.
 #[derive(Clone, Copy, Debug)]
 pub struct NewEvent<'a> {
@@ -54,9 +59,6 @@ pub struct Event<'a> {
     #[serde(borrow)]
     pub data: &'a RawValue,
 }
-
-/// The headers of an event, in the order they are written.
-pub type Headers<'a> = [(&'static str, &'a str); 4];
 
 impl Kind {
     /// The word in the event and its header.
@@ -108,14 +110,21 @@ impl NewEvent<'_> {
         out.into()
     }
 
-    /// The record's headers. A redelivered mutation brings the `idempotency_key` it had before.
-    pub fn headers<'h>(&'h self, sync_id: &'h SyncId, idempotency_key: &'h str) -> Headers<'h> {
-        [
+    /// The record's headers, in their order. A redelivered mutation brings the `idempotency_key`
+    /// it had before; `version` is there if the record has one.
+    pub fn headers<'h>(
+        &'h self,
+        sync_id: &'h SyncId,
+        idempotency_key: &'h str,
+        version: Option<&'h str>,
+    ) -> impl Iterator<Item = (&'static str, &'h str)> {
+        let always = [
             ("event", self.change.kind().as_str()),
             ("sync_id", sync_id.as_str()),
             ("collection", self.collection.as_str()),
-            ("idempotency_key", idempotency_key),
-        ]
+            (IDEMPOTENCY_KEY, idempotency_key),
+        ];
+        always.into_iter().chain(version.map(|version| (VERSION, version)))
     }
 }
 
@@ -200,7 +209,9 @@ mod tests {
             ("collection", "contact"),
             ("idempotency_key", "k1"),
         ];
-        assert_eq!(event.headers(&sync_id, "k1"), want);
+        assert!(event.headers(&sync_id, "k1", None).eq(want));
+        let versioned = want.into_iter().chain([("version", "7")]);
+        assert!(event.headers(&sync_id, "k1", Some("7")).eq(versioned));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! At start: brings the state of records up to the log, which is its write-ahead log.
 
-use super::event::{Event, Kind};
-use super::state::{self, Rows};
+use super::event::{self, Event, Kind};
+use super::state::{self, Row, Rows};
+use super::version::Version;
 use crate::broker::Broker;
 use crate::consumer;
 use crate::topic::{Partition, Topic};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use tidelog_protocol::Uuid;
+use tidelog_protocol::records::Record;
 
 /// Bytes and records of one step.
 const BYTES_MAX: usize = 8 << 20;
@@ -57,24 +60,36 @@ fn replay_partition(
         };
         let mut changes = Vec::with_capacity(read.records.len());
         for record in &read.records {
-            let event = record.value.as_deref().map(Event::parse);
-            match event {
-                Some(Ok(event)) => {
-                    let data = (event.kind != Kind::Deleted).then(|| event.data.get().as_bytes());
-                    changes.push((event.id, data));
-                }
-                _ => {
-                    let (name, offset) = (&topic.name, record.offset);
-                    tracing::warn!("{name}-{index} has no event at offset {offset}; passed over");
-                }
+            let Some((id, row)) = after(record) else {
+                let (name, offset) = (&topic.name, record.offset);
+                tracing::warn!("{name}-{index} has no event at offset {offset}; passed over");
+                continue;
+            };
+            // A version that came after the event and published nothing is in the row only.
+            if rows.get(&id)?.offset < record.offset {
+                changes.push((id, row));
             }
         }
-        let rows_changed = changes.iter().map(|(id, data)| (&**id, *data));
-        rows.apply(index, read.next, rows_changed)?;
+        rows.apply(index, read.next, changes.iter().map(|(id, row)| (&**id, row)))?;
         if read.next == next {
             return Ok(Err(format!("what is at offset {next} is no batch")));
         }
         next = read.next;
     }
     Ok(Ok(()))
+}
+
+/// What an event makes of its record; nothing if it is no event.
+pub(super) fn after(record: &Record) -> Option<(Cow<'_, str>, Row)> {
+    let event = Event::parse(record.value.as_deref()?).ok()?;
+    let data = (event.kind != Kind::Deleted).then(|| event.data.get().as_bytes().into());
+    let version = header(record, event::VERSION).and_then(|text| Version::parse(text).ok());
+    let row = Row { offset: record.offset, version, data, deleted_ms: record.timestamp };
+    Some((event.id, row))
+}
+
+/// A header's text.
+pub(super) fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    let header = record.headers.iter().find(|header| &*header.key == name)?;
+    std::str::from_utf8(header.value.as_deref()?).ok()
 }

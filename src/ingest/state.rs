@@ -1,19 +1,58 @@
 //! The last state of every record, in the state store.
 //!
 //! ```text
-//! key    topic id, 16 bytes | 'r' | record id      value  1 | the record, JSON
-//!        topic id, 16 bytes | 'a' | partition u32   value  1 | next offset to apply, i64
+//! key    topic id, 16 bytes | 'r' | record id       value  2 | Row
+//!        topic id, 16 bytes | 'a' | partition u32    value  2 | next offset to apply, i64
+//!        topic id, 16 bytes | 't' | ms u64 | id      value  2 | version: deleted then
+//!
+//! Row    offset of the record's last event, i64 | bytes of the version, u8 | version
+//!        | the record, JSON; nothing when it is deleted
 //! ```
 //!
 //! Keys begin with the topic's id, which is never reused: a collection whose topic was deleted
-//! starts from nothing. **A row is written together with the offset it is of, and only once its
-//! event is durable**, so the state is never ahead of the log; what it is behind is replayed.
+//! starts from nothing. **A row is written only once its event is durable**, so the state is never
+//! ahead of the log; what it is behind is replayed.
 
+use super::version::Version;
 use crate::state::{Changes, State};
+use std::sync::Arc;
+use std::time::Duration;
 use tidelog_protocol::Uuid;
 
 /// The layout of values; others are refused.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// How long the version of a deleted record is held. An older upsert that arrives later than that
+/// brings the record back.
+pub(super) const TOMBSTONE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Tombstones looked at in one go.
+const FORGET_ROWS_MAX: usize = 10_000;
+
+/// What is known of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The offset of its last event; -1 if it never had one.
+    pub offset: i64,
+    /// The highest version seen of it.
+    pub version: Option<Version>,
+    /// Its JSON under its database names; nothing when it is deleted.
+    pub data: Option<Arc<[u8]>>,
+    /// When it was deleted, in ms since 1970.
+    pub deleted_ms: i64,
+}
+
+impl Row {
+    /// Of a record that nobody mentioned yet.
+    pub(super) const NONE: Self = Self { offset: -1, version: None, data: None, deleted_ms: 0 };
+}
+
+/// A version of a deleted record.
+pub(super) struct Deleted {
+    /// The record.
+    pub id: String,
+    version: String,
+    key: Vec<u8>,
+}
 
 /// The rows of one topic.
 #[derive(Clone)]
@@ -31,6 +70,9 @@ pub enum Error {
     /// A value of a layout we do not know.
     #[error("the state store has a value of layout {0}, expected {LAYOUT}")]
     Layout(u8),
+    /// A value that is not what its layout says.
+    #[error("the state store has a row that is cut off")]
+    Cut,
 }
 
 impl Rows {
@@ -39,45 +81,122 @@ impl Rows {
         Self { state, topic_id }
     }
 
-    /// A record's JSON, if there is such a record.
-    pub(super) fn get(&self, id: &str) -> Result<Option<Vec<u8>>, Error> {
-        self.read(self.record_key(id))
+    /// What is known of a record.
+    pub(super) fn get(&self, id: &str) -> Result<Row, Error> {
+        match self.state.records.get(self.key(b'r', id.as_bytes()))? {
+            Some(value) => decode(&value),
+            None => Ok(Row::NONE),
+        }
     }
 
     /// The next offset of a partition to apply, if any was.
     pub(super) fn applied(&self, partition: i32) -> Result<Option<i64>, Error> {
-        let value = self.read(self.applied_key(partition))?;
-        Ok(value.and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes))
+        let Some(value) = self.state.records.get(self.key(b'a', &partition.to_be_bytes()))? else {
+            return Ok(None);
+        };
+        let next = unwrap_layout(&value)?.try_into().map_err(|_| Error::Cut)?;
+        Ok(Some(i64::from_be_bytes(next)))
     }
 
-    /// Writes records (none: deleted) and the next offset of their partition to apply, at once.
+    /// Writes rows, and the next offset of their partition to apply, at once.
     pub(super) fn apply<'a>(
         &self,
         partition: i32,
         next: i64,
-        records: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+        rows: impl IntoIterator<Item = (&'a str, &'a Row)>,
     ) -> Result<(), Error> {
-        let value = |bytes: &[u8]| [&[LAYOUT], bytes].concat();
-        let rows = records.into_iter().map(|(id, data)| (self.record_key(id), data.map(value)));
-        let mut changes: Changes = rows.collect();
-        changes.push((self.applied_key(partition), Some(value(&next.to_be_bytes()))));
-        self.state.apply(&self.state.records, changes)?;
-        Ok(())
-    }
-
-    fn read(&self, key: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
-        let Some(value) = self.state.records.get(key)? else { return Ok(None) };
-        match value.split_first() {
-            Some((&LAYOUT, rest)) => Ok(Some(rest.to_vec())),
-            other => Err(Error::Layout(other.map_or(0, |(layout, _)| *layout))),
+        let mut changes = Changes::new();
+        for (id, row) in rows {
+            self.put(id, row, &mut changes);
         }
+        let next = [&[LAYOUT], &next.to_be_bytes()[..]].concat();
+        changes.push((self.key(b'a', &partition.to_be_bytes()), Some(next)));
+        Ok(self.state.apply(&self.state.records, changes)?)
     }
 
-    fn record_key(&self, id: &str) -> Vec<u8> {
-        [&self.topic_id, &b"r"[..], id.as_bytes()].concat()
+    /// Writes one row by itself.
+    pub(super) fn write(&self, id: &str, row: &Row) -> Result<(), Error> {
+        let mut changes = Changes::new();
+        self.put(id, row, &mut changes);
+        Ok(self.state.apply(&self.state.records, changes)?)
     }
 
-    fn applied_key(&self, partition: i32) -> Vec<u8> {
-        [&self.topic_id, &b"a"[..], &partition.to_be_bytes()].concat()
+    /// The versions of records that were deleted before a time, in ms since 1970: the oldest few.
+    pub(super) fn deleted_before(&self, before_ms: i64) -> Result<Vec<Deleted>, Error> {
+        let (first, end) = (self.key(b't', &[]), self.key(b't', &before_ms.to_be_bytes()));
+        let id_at = first.len() + before_ms.to_be_bytes().len();
+        let entries = self.state.records.range(first..end).take(FORGET_ROWS_MAX);
+        let deleted = entries.map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Error::Cut);
+            let id = text(key.get(id_at..).ok_or(Error::Cut)?)?;
+            Ok(Deleted { id, version: text(unwrap_layout(&value)?)?, key: key.to_vec() })
+        });
+        deleted.collect()
+    }
+
+    /// Forgets the version of a deleted record, unless it came back or was deleted again.
+    pub(super) fn forget(&self, deleted: Deleted) -> Result<(), Error> {
+        let row = self.get(&deleted.id)?;
+        let mut changes = vec![(deleted.key, None)];
+        if row.data.is_none() && row.version.is_some_and(|it| it.to_string() == deleted.version) {
+            changes.push((self.key(b'r', deleted.id.as_bytes()), None));
+        }
+        Ok(self.state.apply(&self.state.records, changes)?)
+    }
+
+    fn put(&self, id: &str, row: &Row, changes: &mut Changes) {
+        let key = self.key(b'r', id.as_bytes());
+        if let (None, Some(version)) = (&row.data, row.version) {
+            let at = self.key(b't', &[&row.deleted_ms.to_be_bytes(), id.as_bytes()].concat());
+            let version = [&[LAYOUT], version.to_string().as_bytes()].concat();
+            changes.push((at, Some(version)));
+        }
+        changes.push((key, encode(row)));
+    }
+
+    fn key(&self, kind: u8, rest: &[u8]) -> Vec<u8> {
+        [&self.topic_id, &[kind][..], rest].concat()
+    }
+}
+
+/// A row's value; none when there is nothing to know.
+fn encode(row: &Row) -> Option<Vec<u8>> {
+    let data = row.data.as_deref().unwrap_or_default();
+    if data.is_empty() && row.version.is_none() {
+        return None;
+    }
+    let version = row.version.map(|it| it.to_string()).unwrap_or_default();
+    let mut value = Vec::with_capacity(data.len() + version.len() + 10);
+    value.push(LAYOUT);
+    value.extend_from_slice(&row.offset.to_be_bytes());
+    // The text of a number or time is a few dozen bytes.
+    value.push(u8::try_from(version.len()).unwrap_or_default());
+    value.extend_from_slice(version.as_bytes());
+    value.extend_from_slice(data);
+    Some(value)
+}
+
+/// A row from its value.
+pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
+    let rest = unwrap_layout(value)?;
+    let (offset, rest) = rest.split_first_chunk().ok_or(Error::Cut)?;
+    let (version_bytes, rest) = rest.split_first().ok_or(Error::Cut)?;
+    let (version, data) = rest.split_at_checked(usize::from(*version_bytes)).ok_or(Error::Cut)?;
+    let version = match version {
+        [] => None,
+        text => {
+            let text = std::str::from_utf8(text).map_err(|_| Error::Cut)?;
+            Some(Version::parse(text).map_err(|_| Error::Cut)?)
+        }
+    };
+    let data = (!data.is_empty()).then(|| Arc::from(data));
+    Ok(Row { offset: i64::from_be_bytes(*offset), version, data, deleted_ms: 0 })
+}
+
+fn unwrap_layout(value: &[u8]) -> Result<&[u8], Error> {
+    match value.split_first() {
+        Some((&LAYOUT, rest)) => Ok(rest),
+        other => Err(Error::Layout(other.map_or(0, |(layout, _)| *layout))),
     }
 }

@@ -1,17 +1,81 @@
 //! Ingest on a broker in a directory of its own.
 
+mod versions;
+
+use super::Ingest;
 use super::json::Object;
+use super::mutation::{Done, Error, Mutation, Operation};
 use super::name::{RecordId, SyncId};
-use super::routes::Target;
-use super::stream::{Error, Mutation, Operation};
 use super::sync::{CollectionDefinition, Definition};
-use super::{Ingest, stream};
+use super::target::Target;
 use crate::broker::Broker;
+use crate::cluster::Cluster;
 use crate::settings::Layer;
 use std::path::Path;
 use std::sync::Arc;
 
+/// A broker with one sync, `sync_a`, in a directory of its own.
+struct Sandbox {
+    dir: tempfile::TempDir,
+    broker: Arc<Broker>,
+    ingest: Arc<Ingest>,
+}
+
+/// What a start finds of the state store.
+#[derive(Clone, Copy)]
+enum State {
+    Kept,
+    Lost,
+}
+
 const COLLECTIONS: [&str; 2] = ["contact", "deal"];
+
+impl Sandbox {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (broker, ingest) = open(dir.path()).await;
+        let sandbox = Self { dir, broker, ingest };
+        let collections = COLLECTIONS.map(|it| (it.to_owned(), CollectionDefinition::default()));
+        let definition = Definition { collections: collections.into(), ..Definition::default() };
+        let id = SyncId::parse("sync_a").unwrap();
+        sandbox.ingest.put_sync(&sandbox.cluster(), id, definition).await.unwrap();
+        sandbox
+    }
+
+    fn cluster(&self) -> Arc<Cluster> {
+        self.broker.cluster_by_name("dev").unwrap()
+    }
+
+    /// Stops and starts again; `between` sees the directory meanwhile.
+    async fn restart(self, state: State, between: impl FnOnce(&Path)) -> Self {
+        let Self { dir, broker, ingest } = self;
+        broker.close().await.unwrap();
+        drop((ingest, broker));
+        if let State::Lost = state {
+            std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+        }
+        between(dir.path());
+        let (broker, ingest) = open(dir.path()).await;
+        Self { dir, broker, ingest }
+    }
+
+    async fn target(&self, collection: &str) -> Target {
+        Target::find(&self.ingest, &self.cluster(), "sync_a", collection).await.unwrap()
+    }
+
+    /// Carries out one mutation, and waits until it may be answered.
+    async fn mutate(&self, collection: &str, mutation: Mutation<'_>) -> Result<Done, Error> {
+        let target = self.target(collection).await;
+        let done = target.mutate(vec![mutation]).pop().unwrap()?;
+        target.stream.confirm([&done].into_iter()).await;
+        Ok(done)
+    }
+
+    /// Puts record 003.
+    async fn put(&self, collection: &str, data: &str) -> Result<Done, Error> {
+        self.mutate(collection, upsert("003", data)).await
+    }
+}
 
 async fn open(dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
     let layer = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() };
@@ -21,51 +85,32 @@ async fn open(dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
     (broker, ingest)
 }
 
-/// Puts a record, and waits until its event is durable.
-async fn put(
-    ingest: &Ingest,
-    broker: &Broker,
-    collection: &str,
-    data: &str,
-) -> Result<stream::Done, Error> {
-    let cluster = broker.cluster_by_name("dev").unwrap();
-    let target = Target::find(ingest, &cluster, "sync_a", collection).await.unwrap();
-    let id = RecordId::parse("003").unwrap();
+fn upsert<'a>(id: &str, data: &'a str) -> Mutation<'a> {
     let data = Some(Object::parse(data.as_bytes()).unwrap());
-    let operation = Operation::Upsert;
-    let mutation = Mutation { id, operation, data, idempotency_key: None };
-    let done = target.mutate(vec![mutation]).pop().unwrap()?;
-    target.stream.durable(done.partition, done.rests_on).await;
-    Ok(done)
+    Mutation::new(RecordId::parse(id).unwrap(), Operation::Upsert, data)
+}
+
+fn delete(id: &str) -> Mutation<'static> {
+    Mutation::new(RecordId::parse(id).unwrap(), Operation::Delete, None)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_log_stops_its_own_partition_and_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let (broker, ingest) = open(dir.path()).await;
-    let cluster = broker.cluster_by_name("dev").unwrap();
-    let collections = COLLECTIONS.map(|it| (it.to_owned(), CollectionDefinition::default()));
-    let definition = Definition { provider: None, collections: collections.into() };
-    let id = SyncId::parse("sync_a").unwrap();
-    ingest.put_sync(&cluster, id, definition).await.unwrap();
+    let sandbox = Sandbox::new().await;
     for (version, collection) in (0..3).flat_map(|it| COLLECTIONS.map(|name| (it, name))) {
-        let data = format!(r#"{{"version":{version}}}"#);
-        put(&ingest, &broker, collection, &data).await.unwrap();
+        sandbox.put(collection, &format!(r#"{{"version":{version}}}"#)).await.unwrap();
     }
-    broker.close().await.unwrap();
-    let log = format!("accounts/{}/sequin.sync_a.contact-0", cluster.account.id);
-    drop((cluster, ingest, broker));
-
+    let log = format!("accounts/{}/sequin.sync_a.contact-0", sandbox.cluster().account.id);
     // Without its state store, everything is to be read again, and in one log it cannot be.
-    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
-    let log = dir.path().join(log).join("00000000000000000000.log");
-    let mut bytes = std::fs::read(&log).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&log, bytes).unwrap();
-
-    let (broker, ingest) = open(dir.path()).await;
-    let refused = put(&ingest, &broker, "contact", r#"{"version":2}"#).await;
-    assert!(matches!(refused, Err(Error::Stale(0))));
-    let unchanged = put(&ingest, &broker, "deal", r#"{"version":2}"#).await.unwrap();
+    let damage = |dir: &Path| {
+        let log = dir.join(log).join("00000000000000000000.log");
+        let mut bytes = std::fs::read(&log).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&log, bytes).unwrap();
+    };
+    let sandbox = sandbox.restart(State::Lost, damage).await;
+    let refused = sandbox.put("contact", r#"{"version":2}"#).await;
+    assert!(matches!(refused, Err(Error::Damaged(0))));
+    let unchanged = sandbox.put("deal", r#"{"version":2}"#).await.unwrap();
     assert_eq!(unchanged.published, None);
 }

@@ -1,0 +1,182 @@
+//! A mutation of one record, and what became of it.
+
+use super::event::Kind;
+use super::json::{self, Object};
+use super::mapping;
+use super::name::RecordId;
+use super::state::{self, Row};
+use super::version::Version;
+use std::sync::{Arc, Weak};
+use tidelog_storage as storage;
+
+/// What a mutation does to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Operation {
+    /// The whole record.
+    Upsert,
+    /// Some columns of it (RFC 7396).
+    Patch,
+    /// It is gone.
+    Delete,
+}
+
+/// A mutation of one record.
+pub(super) struct Mutation<'a> {
+    /// The record.
+    pub id: RecordId,
+    /// What is done to it.
+    pub operation: Operation,
+    /// The record, or the columns that change; nothing when it is deleted.
+    pub data: Option<Object<'a>>,
+    /// Where it belongs among the record's mutations, if the source says so.
+    pub version: Option<Version>,
+    /// What the record must be for the mutation to be carried out.
+    pub condition: Condition,
+    /// The name its sender gave it.
+    pub key: Option<Key>,
+}
+
+impl<'a> Mutation<'a> {
+    /// A mutation without version, condition or key.
+    pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
+        Self { id, operation, data, version: None, condition: Condition::Any, key: None }
+    }
+}
+
+/// A mutation's name, by which its event and its answer are known when it is sent again.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// What goes into the event's `idempotency_key` header.
+    pub text: String,
+    /// Kept until the answer is stored.
+    pub hold: Hold,
+}
+
+/// Keeps events from moving into the state store before their request's answer is stored: until
+/// then a crash leaves them to be replayed, and the answer is made anew from them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hold(Arc<()>);
+
+impl Hold {
+    /// Sees whether anybody still holds.
+    pub(super) fn watch(&self) -> Weak<()> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+/// What a record must be for a mutation to be carried out (RFC 9110, 13.1). A record's ETag is the
+/// offset of its last event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// Anything.
+    Any,
+    /// `If-None-Match: *`: it does not exist.
+    Absent,
+    /// `If-Match: *`: it exists.
+    Present,
+    /// `If-Match: "12", "17"`: its last event is one of these.
+    At(Vec<i64>),
+}
+
+impl Condition {
+    /// Whether the record is as it must be.
+    pub(super) fn holds(&self, row: &Row) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => row.data.is_none(),
+            Self::Present => row.data.is_some(),
+            Self::At(offsets) => row.data.is_some() && offsets.contains(&row.offset),
+        }
+    }
+}
+
+/// What a mutation published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Published {
+    /// What happened to the record.
+    pub kind: Kind,
+    /// Where its event is.
+    pub offset: i64,
+}
+
+/// What became of a mutation.
+#[derive(Clone, Debug)]
+pub(super) struct Done {
+    /// Nothing, if nothing changed.
+    pub published: Option<Published>,
+    /// The mutation was older than the version held, and dropped.
+    pub stale: bool,
+    /// The version held of the record now.
+    pub version: Option<Version>,
+    /// The partition of the record.
+    pub partition: i32,
+    /// The offset of the record's last event, if the record exists.
+    pub etag: Option<i64>,
+    /// The last offset the answer rests on, below which everything must be durable.
+    pub rests_on: Option<i64>,
+    /// A version that published nothing, so that the state store must be synced for it.
+    pub raised: Option<Raised>,
+}
+
+/// A version that is in memory only.
+#[derive(Clone, Debug)]
+pub(super) struct Raised {
+    /// The record.
+    pub id: Box<str>,
+    /// What is known of it with that version.
+    pub row: Row,
+}
+
+/// Why a mutation was not carried out; it published nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Two columns would get the same name.
+    #[error(transparent)]
+    Mapping(#[from] mapping::Error),
+    /// A patch that cannot be merged.
+    #[error("the patch cannot be merged: {0}")]
+    Patch(json::Error),
+    /// An upsert or patch without a record.
+    #[error("'data' is missing: an upsert or patch needs a JSON object")]
+    NoData,
+    /// The record is not what `If-Match` or `If-None-Match` asks for.
+    #[error("{0}")]
+    Condition(String),
+    /// Versions of two kinds do not compare.
+    #[error(
+        "version {given} does not compare with {held}, which the record has: versions of a record are all numbers or all times"
+    )]
+    Version {
+        /// What the mutation brought.
+        given: String,
+        /// What the record has.
+        held: String,
+    },
+    /// The log is damaged where the record's events are, so there is nothing to compare with.
+    #[error("the log of the record's partition {0} is damaged, and its last state not known")]
+    Damaged(i32),
+    /// What the state store has is not a record; the log has the truth.
+    #[error("the stored state of the record is not readable: {0}")]
+    Unreadable(json::Error),
+    /// The event is larger than the topic takes.
+    #[error("the event of {needed} bytes is over the topic's max.message.bytes, {max}")]
+    TooLarge {
+        /// Bytes the event takes.
+        needed: usize,
+        /// Bytes there may be.
+        max: usize,
+    },
+    /// The log refused.
+    #[error(transparent)]
+    Log(Arc<storage::Error>),
+    /// The state store refused.
+    #[error(transparent)]
+    State(Arc<state::Error>),
+}
+
+impl From<state::Error> for Error {
+    fn from(error: state::Error) -> Self {
+        Self::State(Arc::new(error))
+    }
+}

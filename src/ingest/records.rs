@@ -1,0 +1,227 @@
+//! One record: `PUT`, `PATCH`, `DELETE` and `GET` of `.../collections/{collection}/records/{id}`.
+//!
+//! A record's ETag is the offset of its last event, in quotes, so that it also says where in the
+//! topic the record became what it is. `If-Match` and `If-None-Match: *` on a write want the record
+//! to be so; the answer is 412 and says what it is instead. `Tidelog-Version` is its
+//! [`version`](super::version).
+
+use super::Ingest;
+use super::json::Object;
+use super::mutation::{Condition, Done, Mutation, Operation};
+use super::name::RecordId;
+use super::routes::Routes;
+use super::stream::Stream;
+use super::target::Target;
+use super::version::Version;
+use crate::http::{Account, ApiError, Body, Json};
+use crate::task::blocking;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::sync::Arc;
+
+type RecordPath = Path<(String, String, String)>;
+
+/// The header of a record's version, in requests and answers.
+const VERSION: HeaderName = HeaderName::from_static("tidelog-version");
+
+/// `PUT`: the whole record.
+pub(super) async fn put(
+    account: Account,
+    routes: State<Routes>,
+    path: RecordPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    write(account, routes, path, &headers, (Operation::Upsert, body)).await
+}
+
+/// `PATCH`: some columns (RFC 7396).
+pub(super) async fn patch(
+    account: Account,
+    routes: State<Routes>,
+    path: RecordPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    write(account, routes, path, &headers, (Operation::Patch, body)).await
+}
+
+/// `DELETE`: the body is passed over.
+pub(super) async fn delete(
+    account: Account,
+    routes: State<Routes>,
+    path: RecordPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    write(account, routes, path, &headers, (Operation::Delete, body)).await
+}
+
+/// What a write answers; `event` is null when nothing changed and nothing was published.
+#[derive(Serialize)]
+pub(super) struct RecordAnswer {
+    event: Option<&'static str>,
+    topic: String,
+    partition: i32,
+    offset: Option<i64>,
+    /// The version held, if the record has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Version>,
+    /// The mutation was older than that, and dropped.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
+}
+
+impl RecordAnswer {
+    pub(super) fn new(stream: &Stream, done: &Done) -> Self {
+        Self {
+            event: done.published.map(|it| it.kind.as_str()),
+            topic: stream.topic().name.clone(),
+            partition: done.partition,
+            offset: done.published.map(|it| it.offset),
+            version: done.version,
+            stale: done.stale,
+        }
+    }
+}
+
+async fn write(
+    Account(principal): Account,
+    State(routes): State<Routes>,
+    Path((sync, collection, id)): RecordPath,
+    headers: &HeaderMap,
+    (operation, body): (Operation, Body),
+) -> Result<Response, ApiError> {
+    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let id = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let (version, condition) = (version(headers)?, condition(headers)?);
+    let work = target.clone();
+    let outcome = blocking(move || {
+        let data =
+            match operation {
+                Operation::Delete => None,
+                _ => Some(Object::parse(&body.0).map_err(|error| {
+                    ApiError::bad_request(format!("invalid JSON body: {error}"))
+                })?),
+            };
+        let mutation = Mutation { version, condition, ..Mutation::new(id, operation, data) };
+        work.mutate(vec![mutation]).pop().map(|it| it.map_err(ApiError::from)).transpose()
+    });
+    let done = outcome.await?.ok_or_else(|| ApiError::internal("a mutation had no outcome"))?;
+    target.stream.confirm(std::iter::once(&done)).await;
+    let etag = done.etag.map(|offset| [(header::ETAG, etag(offset))]);
+    Ok((etag, Json(RecordAnswer::new(&target.stream, &done))).into_response())
+}
+
+/// `GET`: the record as it is now; `If-None-Match` spares it who has it.
+pub(super) async fn read(
+    Account(principal): Account,
+    State(ingest): State<Arc<Ingest>>,
+    Path((sync, collection, id)): RecordPath,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let target = Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
+    let record = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let partition = target.stream.partition_of(&record);
+    let stream = target.stream.clone();
+    let known = blocking(move || stream.get(&record)).await?;
+    target.stream.durable(partition, known.rests_on).await;
+    let Some(data) = known.row.data else {
+        return Err(ApiError::not_found(format!("record '{id}' does not exist in '{collection}'")));
+    };
+    let mut answer = HeaderMap::new();
+    answer.insert(header::ETAG, etag(known.row.offset));
+    let version = known.row.version.map(|it| HeaderValue::from_str(&it.to_string()));
+    if let Some(Ok(version)) = version {
+        answer.insert(VERSION, version);
+    }
+    if condition_header(&headers, header::IF_NONE_MATCH)?
+        .is_some_and(|it| it.names(known.row.offset))
+    {
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+    }
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((answer, data.to_vec()).into_response())
+}
+
+fn etag(offset: i64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{offset}\"")).expect("digits are visible ASCII")
+}
+
+fn version(headers: &HeaderMap) -> Result<Option<Version>, ApiError> {
+    let Some(value) = headers.get(VERSION) else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let version = Version::parse(text.trim());
+    version.map(Some).map_err(|error| ApiError::bad_request(format!("Tidelog-Version: {error}")))
+}
+
+/// The entity tags of a condition.
+enum Tags {
+    Any,
+    Offsets(Vec<i64>),
+}
+
+impl Tags {
+    fn names(&self, offset: i64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Offsets(offsets) => offsets.contains(&offset),
+        }
+    }
+}
+
+fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
+    let matches = condition_header(headers, header::IF_MATCH)?;
+    let none_matches = condition_header(headers, header::IF_NONE_MATCH)?;
+    match (matches, none_matches) {
+        (None, None) => Ok(Condition::Any),
+        (Some(Tags::Any), None) => Ok(Condition::Present),
+        (Some(Tags::Offsets(offsets)), None) => Ok(Condition::At(offsets)),
+        (None, Some(Tags::Any)) => Ok(Condition::Absent),
+        (None, Some(Tags::Offsets(_))) => {
+            let text = "If-None-Match of a write may only be *: the record must not exist";
+            Err(ApiError::bad_request(text))
+        }
+        (Some(_), Some(_)) => {
+            Err(ApiError::bad_request("If-Match and If-None-Match contradict each other: send one"))
+        }
+    }
+}
+
+/// Reads `*`, or entity tags. One that cannot be ours names no record.
+fn condition_header(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags>, ApiError> {
+    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Some(Tags::Any));
+    }
+    let mut offsets = Vec::new();
+    for tag in text.split(',') {
+        let tag = tag.trim();
+        let inner = tag.strip_prefix("W/").unwrap_or(tag);
+        let inner = inner.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+        let Some(inner) = inner else {
+            let text = format!("{name} must be * or ETags in quotes, such as \"12\"; it is {text}");
+            return Err(ApiError::bad_request(text));
+        };
+        offsets.extend(inner.parse::<i64>());
+    }
+    Ok(Some(Tags::Offsets(offsets)))
+}
+
+/// Bytes of an idempotency key, which goes into a header of the event.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(text) if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(ApiError::bad_request(format!(
+            "Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters"
+        ))),
+    }
+}

@@ -1,0 +1,262 @@
+//! One partition's share of a request: mutations compared with their records under the
+//! partition's lock, and what changed appended as few batches as may be.
+//!
+//! **All is planned before anything is appended.** Events get their offsets while they are
+//! planned, since nobody else writes to the partition; a record that is mutated twice is compared
+//! with what the first mutation makes of it.
+
+use super::diff::diff;
+use super::event::NewEvent;
+use super::json::Object;
+use super::mutation::{Done, Error, Mutation, Operation, Published, Raised};
+use super::name::RecordId;
+use super::patch;
+use super::state::{Row, Rows};
+use super::stream::{Entry, Known, Tail};
+use super::sync::{Defined, Sync};
+use super::version::Version;
+use crate::clock;
+use crate::topic::{Partition, Topic};
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tidelog_protocol::Str;
+use tidelog_protocol::records::{Batch, BatchBuilder, Compression, RecordHeader};
+
+/// Where a request's mutations go.
+#[derive(Clone, Copy)]
+pub(super) struct Destination<'a> {
+    /// The topic as it is now.
+    pub topic: &'a Topic,
+    /// The sync it belongs to.
+    pub sync: &'a Sync,
+    /// The collection it is of.
+    pub defined: &'a Defined,
+}
+
+/// A partition, locked, and what is to be appended to it.
+pub(super) struct Run<'a> {
+    destination: Destination<'a>,
+    rows: &'a Rows,
+    partition: &'a Partition,
+    index: i32,
+    tail: MutexGuard<'a, Tail>,
+    /// The offset of the next event.
+    next: i64,
+    batch: BatchBuilder,
+    /// Full batches, each with the offset it will have.
+    batches: Vec<(i64, Batch)>,
+    /// What becomes of records.
+    planned: HashMap<Box<str>, Known>,
+    /// The same in order, as it goes into the tail.
+    entries: Vec<Entry>,
+}
+
+impl<'a> Run<'a> {
+    /// A run with nothing planned yet.
+    pub(super) fn new(
+        destination: Destination<'a>,
+        rows: &'a Rows,
+        (index, partition): (i32, &'a Partition),
+        tail: MutexGuard<'a, Tail>,
+    ) -> Self {
+        Self {
+            destination,
+            rows,
+            partition,
+            index,
+            next: partition.log().log_end_offset(),
+            tail,
+            batch: builder(destination.topic),
+            batches: Vec::new(),
+            planned: HashMap::new(),
+            entries: Vec::new(),
+        }
+    }
+
+    /// Compares a mutation with its record, and plans its event if there is to be one. The answer
+    /// is true once [`Run::append`] has said so.
+    pub(super) fn plan(&mut self, mutation: Mutation<'_>) -> Result<Done, Error> {
+        if self.tail.damaged {
+            return Err(Error::Damaged(self.index));
+        }
+        let known = self.known(&mutation.id)?;
+        if !mutation.condition.holds(&known.row) {
+            return Err(Error::Condition(unmet(&mutation.id, &known.row)));
+        }
+        let Some(version) = newest(&known.row, mutation.version)? else {
+            return Ok(Done { stale: true, ..self.unchanged(&known) });
+        };
+        let data = known.row.data.clone();
+        let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
+        let incoming = match mutation.operation {
+            Operation::Delete => None,
+            _ => Some(self.destination.defined.mapping.apply(mutation.data.ok_or(Error::NoData)?)?),
+        };
+        let merged;
+        let next = match incoming {
+            Some(patch) if mutation.operation == Operation::Patch => {
+                let onto = prior.clone().unwrap_or_default();
+                merged = patch::merge(&onto, &patch).map_err(Error::Patch)?;
+                Some(Object::parse(merged.as_bytes()).map_err(Error::Patch)?)
+            }
+            data => data,
+        };
+        // `diff` finds no change where there is neither a record before nor after.
+        let change = diff(prior.as_ref(), next.as_ref());
+        let (Some(change), Some(record)) = (change, next.as_ref().or(prior.as_ref())) else {
+            return Ok(self.raise(mutation.id, known, version));
+        };
+        let created_at = clock::timestamp();
+        let event = NewEvent {
+            collection: &self.destination.defined.collection,
+            created_at,
+            change: &change,
+            data: record,
+            id: &mutation.id,
+            table: self.destination.defined.table(),
+        };
+        let key = mutation.key.as_ref().map(|key| key.text.as_str());
+        let offset = self.publish(&event, key, version)?;
+        let row = Row {
+            offset,
+            version,
+            data: next.as_ref().map(|record| record.to_string().into_bytes().into()),
+            deleted_ms: created_at.as_millisecond(),
+        };
+        let hold = mutation.key.map(|key| key.hold.watch());
+        let known =
+            self.remember(mutation.id.as_str().into(), Known { row, rests_on: Some(offset) });
+        let (id, row) = (mutation.id.as_str().into(), known.row.clone());
+        self.entries.push(Entry { offset, id, row, hold });
+        let published = Some(Published { kind: change.kind(), offset });
+        Ok(Done { published, ..self.unchanged(&known) })
+    }
+
+    /// Appends what is planned, and lets go of the partition. When the log refuses, nothing from
+    /// the offset it gives on is in the log.
+    pub(super) fn append(mut self) -> Result<(), (i64, Error)> {
+        self.close_batch();
+        let mut refused = None;
+        for (offset, batch) in std::mem::take(&mut self.batches) {
+            if let Err(error) = self.partition.append(&batch) {
+                refused = Some((offset, Error::Log(Arc::new(error))));
+                break;
+            }
+        }
+        let end = refused.as_ref().map_or(i64::MAX, |(offset, _)| *offset);
+        for entry in self.entries.drain(..).take_while(|entry| entry.offset < end) {
+            self.tail.push(entry);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The last state of a record.
+    fn known(&self, id: &RecordId) -> Result<Known, Error> {
+        match self.planned.get(id.as_str()).or_else(|| self.tail.known(id.as_str())) {
+            Some(known) => Ok(known.clone()),
+            None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
+        }
+    }
+
+    fn remember(&mut self, id: Box<str>, known: Known) -> Known {
+        self.planned.insert(id, known.clone());
+        known
+    }
+
+    fn unchanged(&self, known: &Known) -> Done {
+        Done {
+            published: None,
+            stale: false,
+            version: known.row.version,
+            partition: self.index,
+            etag: known.row.data.as_ref().map(|_| known.row.offset),
+            rests_on: known.rests_on,
+            raised: None,
+        }
+    }
+
+    /// Holds a version of a mutation that changed nothing.
+    fn raise(&mut self, id: RecordId, known: Known, version: Option<Version>) -> Done {
+        if version == known.row.version {
+            return self.unchanged(&known);
+        }
+        let row = Row { version, deleted_ms: clock::unix_ms(), ..known.row };
+        let id: Box<str> = id.as_str().into();
+        // In the tail it stands behind the partition's last event, so that is what it rests on.
+        let offset = self.next - 1;
+        let rests_on = (offset >= 0).then_some(offset);
+        let known = self.remember(id.clone(), Known { row: row.clone(), rests_on });
+        self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), hold: None });
+        Done { raised: Some(Raised { id, row }), ..self.unchanged(&known) }
+    }
+
+    /// Puts an event into the batch, or a new one where it does not fit, and gives its offset.
+    fn publish(
+        &mut self,
+        event: &NewEvent<'_>,
+        key: Option<&str>,
+        version: Option<Version>,
+    ) -> Result<i64, Error> {
+        let offset = self.next;
+        // A mutation that its sender did not name publishes nothing when it is sent again, so the
+        // event's place in the log is name enough.
+        let own = || own_key(&self.destination.topic.name, self.index, offset);
+        let key = key.map_or_else(own, str::to_owned);
+        let version = version.map(|it| it.to_string());
+        let headers = event.headers(&self.destination.sync.id, &key, version.as_deref());
+        let headers: Vec<_> = headers
+            .map(|(name, text)| RecordHeader {
+                key: Str::from_static(name),
+                value: Some(Bytes::copy_from_slice(text.as_bytes())),
+            })
+            .collect();
+        let (at, id) = (event.created_at.as_millisecond(), event.id.as_str().as_bytes());
+        let value = event.value();
+        if self.batch.append(at, Some(id), Some(&value), &headers).is_err() {
+            self.close_batch();
+            let appended = self.batch.append(at, Some(id), Some(&value), &headers);
+            appended.map_err(|it| Error::TooLarge { needed: it.needed, max: it.bytes_max })?;
+        }
+        self.next += 1;
+        Ok(offset)
+    }
+
+    fn close_batch(&mut self) {
+        let batch = std::mem::replace(&mut self.batch, builder(self.destination.topic));
+        let base = self.next - i64::try_from(batch.len()).unwrap_or(0);
+        self.batches.extend(batch.finish().map(|batch| (base, batch)));
+    }
+}
+
+/// What an event's `idempotency_key` is when its mutation had none.
+pub(super) fn own_key(topic: &str, partition: i32, offset: i64) -> String {
+    format!("{topic}-{partition}-{offset}")
+}
+
+fn builder(topic: &Topic) -> BatchBuilder {
+    BatchBuilder::new(Compression::None, topic.config.max_message_bytes())
+}
+
+/// The version a record has after a mutation; nothing if the mutation is too old.
+fn newest(row: &Row, given: Option<Version>) -> Result<Option<Option<Version>>, Error> {
+    let (Some(given), Some(held)) = (given, row.version) else {
+        return Ok(Some(given.or(row.version)));
+    };
+    let order = given
+        .compare(&held)
+        .ok_or_else(|| Error::Version { given: given.to_string(), held: held.to_string() })?;
+    let stale = order == Ordering::Less || order == Ordering::Equal && row.data.is_none();
+    Ok((!stale).then_some(Some(given)))
+}
+
+/// Says what a record is, when a condition wants it otherwise.
+fn unmet(id: &RecordId, row: &Row) -> String {
+    let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
+    match row.data {
+        Some(_) => format!("record '{}' has ETag \"{}\"{version}", id.as_str(), row.offset),
+        None => format!("record '{}' does not exist{version}", id.as_str()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Moves what has become durable into the state store, in the background.
+
+use super::Ingest;
+use super::stream::Stream;
+use crate::clock;
+use crate::task::blocking;
+use std::sync::Arc;
+use std::time::Duration;
+use tidelog_protocol::Uuid;
+
+/// How often what has become durable moves from memory into the state store.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// After how many of these intervals versions of deleted records are looked at.
+const FORGET_EVERY: u64 = 60;
+
+impl Ingest {
+    /// Settles every stream, for ever.
+    pub async fn settle(self: Arc<Self>) {
+        let mut interval = tokio::time::interval(INTERVAL);
+        for round in 0_u64.. {
+            interval.tick().await;
+            self.drop_deleted();
+            let streams: Vec<_> = self.streams.lock().values().cloned().collect();
+            let forget = round % FORGET_EVERY == 0;
+            // Looking takes the partitions' locks, which are held while mutations are written.
+            blocking(move || streams.iter().for_each(|stream| settle(stream, forget))).await;
+        }
+    }
+
+    /// Drops the streams of topics that are there no more.
+    fn drop_deleted(&self) {
+        let clusters = self.broker.clusters();
+        let lives = |id: &Uuid| clusters.iter().any(|cluster| cluster.topics.by_id(id).is_some());
+        self.streams.lock().retain(|id, _| lives(id));
+    }
+}
+
+fn settle(stream: &Stream, forget: bool) {
+    let settled = if stream.is_unsettled() { stream.settle() } else { Ok(()) };
+    let forgotten = if forget { stream.forget_deleted(clock::unix_ms()) } else { Ok(()) };
+    if let Err(error) = settled.and(forgotten) {
+        tracing::error!("record state stays in memory: {error}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Versions, conditions, and how both come back.
+
+use super::super::version::Version;
+use super::*;
+use crate::ingest::mutation::Condition;
+
+/// What became of a mutation: `inserted`, `nothing` or `stale`, and the version held.
+async fn outcome(sandbox: &Sandbox, mutation: Mutation<'_>) -> String {
+    match sandbox.mutate("contact", mutation).await {
+        Ok(done) => {
+            let event = done.published.map_or("nothing", |it| it.kind.as_str());
+            let event = if done.stale { "stale" } else { event };
+            done.version.map_or(event.to_owned(), |version| format!("{event} {version}"))
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn at<'a>(version: &str, mutation: Mutation<'a>) -> Mutation<'a> {
+    Mutation { version: Some(Version::parse(version).unwrap()), ..mutation }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_is_dropped_and_survives_restarts_as_far_as_promised() {
+    let mut sandbox = Sandbox::new().await;
+    let table = [
+        (upsert("1", r#"{"a":1}"#), "inserted"),
+        (at("5", upsert("1", r#"{"a":2}"#)), "updated 5"),
+        (at("4", upsert("1", r#"{"a":1}"#)), "stale 5"),
+        (at("4", delete("1")), "stale 5"),
+        // Equal versions are applied; none keeps what is held.
+        (at("5", upsert("1", r#"{"a":3}"#)), "updated 5"),
+        (upsert("1", r#"{"a":4}"#), "updated 5"),
+        // A version that publishes nothing is held too.
+        (at("7", upsert("1", r#"{"a":4}"#)), "nothing 7"),
+        (at("6", upsert("1", r#"{"a":5}"#)), "stale 7"),
+        (
+            at("2024-11-10T18:39:00Z", upsert("1", r#"{"a":5}"#)),
+            "version 2024-11-10T18:39:00Z does not compare with 7, which the record has: versions \
+             of a record are all numbers or all times",
+        ),
+        // A deletion is not undone by what it followed, wherever that comes from.
+        (at("2024-11-10T18:39:00Z", upsert("2", r#"{"a":1}"#)), "inserted 2024-11-10T18:39:00Z"),
+        (at("2024-11-10T18:39:01Z", delete("2")), "deleted 2024-11-10T18:39:01Z"),
+        (at("2024-11-10T18:39:01Z", upsert("2", "{}")), "stale 2024-11-10T18:39:01Z"),
+        (at("9", delete("3")), "nothing 9"),
+        (at("9", upsert("3", "{}")), "stale 9"),
+        (delete("4"), "nothing"),
+    ];
+    for (at, (mutation, want)) in table.into_iter().enumerate() {
+        assert_eq!(outcome(&sandbox, mutation).await, want, "row {at}");
+    }
+
+    // With its state, everything is as it was; from the topic alone, all that was published.
+    for (state, held) in [(State::Kept, "stale 7"), (State::Lost, "nothing 6")] {
+        sandbox = sandbox.restart(state, |_| ()).await;
+        assert_eq!(outcome(&sandbox, at("6", upsert("1", r#"{"a":4}"#))).await, held);
+        assert_eq!(outcome(&sandbox, at("4", upsert("1", "{}"))).await[..6], *"stale ");
+        let late = at("2024-11-10T18:39:00Z", upsert("2", "{}"));
+        assert_eq!(outcome(&sandbox, late).await, "stale 2024-11-10T18:39:01Z");
+    }
+    assert_eq!(outcome(&sandbox, at("10", upsert("3", "{}"))).await, "inserted 10");
+
+    // Nothing is held of a deletion for ever.
+    let target = sandbox.target("contact").await;
+    target.stream.settle().unwrap();
+    target.stream.forget_deleted(i64::MAX).unwrap();
+    let late = at("2024-11-10T18:39:00Z", upsert("2", "{}"));
+    assert_eq!(outcome(&sandbox, late).await, "inserted 2024-11-10T18:39:00Z");
+    assert_eq!(outcome(&sandbox, at("9", upsert("3", "{}"))).await, "stale 10");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_is_not_met_says_what_the_record_is() {
+    let sandbox = Sandbox::new().await;
+    let on = |condition, data| Mutation { condition, ..upsert("1", data) };
+    let table = [
+        (on(Condition::Present, "{}"), "record '1' does not exist"),
+        (on(Condition::At(vec![0]), "{}"), "record '1' does not exist"),
+        (on(Condition::Absent, r#"{"a":1}"#), "inserted"),
+        (on(Condition::Absent, "{}"), "record '1' has ETag \"0\""),
+        (at("3", on(Condition::At(vec![7, 0]), r#"{"a":2}"#)), "updated 3"),
+        (on(Condition::At(vec![0]), "{}"), "record '1' has ETag \"1\", version 3"),
+        (on(Condition::Present, r#"{"a":2}"#), "nothing 3"),
+    ];
+    for (at, (mutation, want)) in table.into_iter().enumerate() {
+        assert_eq!(outcome(&sandbox, mutation).await, want, "row {at}");
+    }
+    let sandbox = sandbox.restart(State::Lost, |_| ()).await;
+    assert_eq!(outcome(&sandbox, on(Condition::At(vec![1]), r#"{"a":2}"#)).await, "nothing 3");
+}
