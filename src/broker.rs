@@ -53,7 +53,7 @@ impl Broker {
             let on_failure = Box::new(move |error: &storage::Error| {
                 failed.send_replace(Some(format!("the log cannot be synced: {error}")));
             });
-            let options = storage::VolumeOptions::default();
+            let options = storage::VolumeOptions { flush: settings.flush };
             storage::Volume::open(Arc::new(storage::fs::Disk), &dir, options, on_failure)?
         };
         let control = Control::open(&dir.join("control.db")).await.context("control.db")?;

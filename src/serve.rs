@@ -6,7 +6,7 @@ use crate::ingest::Ingest;
 use crate::rest::Rest;
 use crate::settings::Settings;
 use crate::webhook::Webhooks;
-use crate::{console, ingest, manage, net, rest, webhook};
+use crate::{console, ingest, manage, net, rest, settings, webhook};
 use anyhow::{Result, bail};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
@@ -37,6 +37,9 @@ pub async fn run<F: Future<Output = Result<()>>>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     raise_descriptor_limit();
+    if let Some(risk) = settings::flush_risk(settings.flush) {
+        tracing::warn!("{risk}");
+    }
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
     let (broker, admin_token) = Broker::open(settings).await?;

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tidelog_storage::Flush;
 
 /// Everything the broker was told.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Settings {
     /// Whether a loopback client without credentials is the `dev` account, and webhooks may go to
     /// private addresses. Only `tidelog dev` sets this.
     pub dev: bool,
+    /// When records become durable, in topics that do not have it otherwise.
+    pub flush: Flush,
     /// The bearer token of the management API; made at the first start when absent.
     pub admin_token: Option<String>,
 }
@@ -53,6 +56,10 @@ pub struct Layer {
     /// Milliseconds the first member of a group waits for others
     #[arg(long, env = "TIDELOG_GROUP_INITIAL_REBALANCE_DELAY_MS", value_name = "MS")]
     pub group_initial_rebalance_delay_ms: Option<u64>,
+    /// When records become durable: commit (before they are acknowledged), interval:DURATION or
+    /// never. The last two lose acknowledged records when the power fails [default: commit]
+    #[arg(long, env = "TIDELOG_FLUSH", value_name = "WHEN")]
+    pub flush: Option<String>,
     /// Bearer token of the management API [default: made at the first start]
     #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
@@ -67,6 +74,7 @@ const KEYS: &[&str] = &[
     "auto_create_topics",
     "default_partitions",
     "group_initial_rebalance_delay_ms",
+    "flush",
     "admin_token",
 ];
 
@@ -147,6 +155,7 @@ impl Layer {
             group_initial_rebalance_delay_ms: self
                 .group_initial_rebalance_delay_ms
                 .or(below.group_initial_rebalance_delay_ms),
+            flush: self.flush.or(below.flush),
             admin_token: self.admin_token.or(below.admin_token),
         }
     }
@@ -173,6 +182,7 @@ impl Layer {
                 self.group_initial_rebalance_delay_ms.unwrap_or(delay_ms),
             ),
             dev,
+            flush: self.flush.as_deref().map_or(Ok(Flush::Commit), flush)?,
             admin_token: self.admin_token,
         })
     }
@@ -190,6 +200,38 @@ fn host_and_port(text: &str) -> Result<(String, u16), Error> {
         return Err(invalid(format!("{host} {text}")));
     }
     Ok((host.trim_matches(['[', ']']).to_owned(), port))
+}
+
+/// Reads `commit`, `never` or `interval:500ms`.
+fn flush(text: &str) -> Result<Flush, Error> {
+    let interval = || humantime::parse_duration(text.strip_prefix("interval:")?).ok();
+    match text {
+        "commit" => Ok(Flush::Commit),
+        "never" => Ok(Flush::Never),
+        _ => interval().map(Flush::Interval).ok_or_else(|| {
+            let reason = format!(
+                "'{text}' is none of commit, never, and interval: with a duration, such as \
+                 interval:500ms"
+            );
+            Error::Invalid { name: "flush", reason }
+        }),
+    }
+}
+
+/// What an operator should know who has chosen a weaker flush than the default.
+pub fn flush_risk(flush: Flush) -> Option<String> {
+    let since = match flush {
+        Flush::Commit | Flush::Manual => return None,
+        Flush::Interval(interval) => {
+            format!("flush is every {}", humantime::format_duration(interval))
+        }
+        Flush::Never => "flush is never".to_owned(),
+    };
+    Some(format!(
+        "{since}: records are acknowledged and read before they are on disk, and a power cut or \
+         a crash of the system takes back those since the last sync; a crash of this process \
+         alone does not"
+    ))
 }
 
 fn nearest(key: &str) -> String {
@@ -222,6 +264,23 @@ mod tests {
         assert_eq!(settings.data_dir, Path::new("/b"));
         assert_eq!(settings.default_partitions, 4);
         assert_eq!(settings.kafka_listen.port(), 9092);
+    }
+
+    #[test]
+    fn a_flush_is_read_and_a_weaker_one_says_what_it_risks() {
+        let read = |text: &str| parse(&format!("flush = \"{text}\"")).unwrap().settings(false);
+        assert_eq!(Layer::default().settings(false).unwrap().flush, Flush::Commit);
+        assert_eq!(read("commit").unwrap().flush, Flush::Commit);
+        assert_eq!(read("never").unwrap().flush, Flush::Never);
+        let interval = read("interval:1s 500ms").unwrap().flush;
+        assert_eq!(interval, Flush::Interval(Duration::from_millis(1500)));
+        for wrong in ["", "always", "interval", "interval:", "interval:5", "interval:-1s"] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains("interval:500ms"), "{error}");
+        }
+        assert_eq!(flush_risk(Flush::Commit), None);
+        let risk = flush_risk(interval).unwrap();
+        assert!(risk.starts_with("flush is every 1s 500ms: records are acknowledged"), "{risk}");
     }
 
     #[test]

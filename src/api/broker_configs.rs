@@ -3,6 +3,7 @@
 use crate::cluster::{Cluster, NODE_ID};
 use crate::group;
 use crate::topic::{ConfigDefinition, DEFINITIONS, Kind};
+use tidelog_storage::Flush;
 
 /// A broker config.
 pub(super) struct BrokerConfig {
@@ -84,13 +85,15 @@ pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
         fixed("process.roles", "broker,controller", Kind::List(&[]), "What this process does."),
         fixed("socket.request.max.bytes", 104_857_600, INT, "Bytes of one request."),
     ];
-    configs.extend(DEFINITIONS.iter().map(default_of));
+    configs.extend(DEFINITIONS.iter().map(|topic| default_of(topic, settings.flush)));
     configs.sort_by_key(|config| config.name);
     configs
 }
 
-fn default_of(topic: &ConfigDefinition) -> BrokerConfig {
-    fixed(topic.broker_name, topic.default, topic.kind, topic.documentation)
+fn default_of(topic: &ConfigDefinition, flush: Flush) -> BrokerConfig {
+    let value = topic.default_with(flush);
+    let is_default = value == topic.default;
+    BrokerConfig { is_default, ..fixed(topic.broker_name, value, topic.kind, topic.documentation) }
 }
 
 fn set(

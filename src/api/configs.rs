@@ -4,13 +4,15 @@
 use super::broker_configs::{self, BrokerConfig};
 use super::once;
 use crate::cluster::{Cluster, NODE_ID};
-use crate::topic::{Topic, is_valid_name};
+use crate::topic::{ConfigDefinition, Topic, is_valid_name};
+use std::borrow::Cow;
 use tidelog_protocol::messages::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
     ListConfigResourcesRequest, ListConfigResourcesResponse, ListedConfigResource,
 };
 use tidelog_protocol::{ErrorCode, Str};
+use tidelog_storage::Flush;
 
 /// What has configs, by Kafka's numbers.
 pub(super) mod resource {
@@ -71,7 +73,10 @@ fn entries(
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let name = &asked.resource_name;
     match asked.resource_type {
-        resource::TOPIC => find_topic(cluster, name).map(|topic| topic_entries(&topic)),
+        resource::TOPIC => {
+            let flush = cluster.shared.settings.flush;
+            find_topic(cluster, name).map(|topic| topic_entries(&topic, flush))
+        }
         // The defaults of all brokers, of which none can be set.
         resource::BROKER if name.is_empty() => Ok(Vec::new()),
         resource::BROKER => {
@@ -111,31 +116,33 @@ pub(super) fn check_broker(name: &str) -> Result<(), Refusal> {
     }
 }
 
-fn topic_entries(topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
-    let entry = |(definition, value, is_set): (&crate::topic::ConfigDefinition, &str, bool)| {
+fn topic_entries(topic: &Topic, flush: Flush) -> Vec<DescribeConfigsResourceResult> {
+    let entry = |(definition, value, is_set): (&ConfigDefinition, Cow<str>, bool)| {
         let own = is_set.then(|| DescribeConfigsSynonym {
             name: Str::from_static(definition.name),
-            value: Some(value.into()),
+            value: Some(Str::from(&*value)),
             source: SOURCE_TOPIC,
         });
+        let default = definition.default_with(flush);
+        let source = if default == definition.default { SOURCE_DEFAULT } else { SOURCE_BROKER };
         let brokers = DescribeConfigsSynonym {
             name: Str::from_static(definition.broker_name),
-            value: Some(Str::from_static(definition.default)),
-            source: SOURCE_DEFAULT,
+            value: Some(Str::from(&*default)),
+            source,
         };
         DescribeConfigsResourceResult {
             name: Str::from_static(definition.name),
-            value: Some(value.into()),
+            value: Some(Str::from(&*value)),
             read_only: !definition.honoured,
             is_default: !is_set,
-            config_source: if is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            config_source: if is_set { SOURCE_TOPIC } else { source },
             is_sensitive: false,
             synonyms: own.into_iter().chain([brokers]).collect(),
             config_type: definition.kind.code(),
             documentation: Some(Str::from_static(definition.documentation)),
         }
     };
-    topic.config.all().map(entry).collect()
+    topic.config.all(flush).map(entry).collect()
 }
 
 fn broker_entry(config: BrokerConfig) -> DescribeConfigsResourceResult {

@@ -48,8 +48,12 @@ impl Client {
     }
 
     async fn open(dir: TempDir) -> Self {
+        Self::open_with(dir, Layer::default()).await
+    }
+
+    async fn open_with(dir: TempDir, layer: Layer) -> Self {
         let data_dir = Some(dir.path().to_owned());
-        let settings = Layer { data_dir, ..Layer::default() }.settings(true).unwrap();
+        let settings = Layer { data_dir, ..layer }.settings(true).unwrap();
         let (broker, _) = Broker::open(settings).await.unwrap();
         let cluster = match broker.cluster_by_name("acme") {
             Some(cluster) => cluster,

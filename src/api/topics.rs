@@ -3,7 +3,8 @@
 use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
 use super::{once, repeated, topic_error};
 use crate::cluster::Cluster;
-use crate::topic::{Config, Error, NewTopic, Topic};
+use crate::topic::{Config, ConfigDefinition, Error, NewTopic, Topic};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest,
@@ -63,13 +64,14 @@ async fn create_one(
 ) -> Result<CreatableTopicResult, Refusal> {
     let refuse = |error: Error| (topic_error(&error), error.to_string());
     let new = new_topic(cluster, asked)?;
+    let flush = cluster.shared.settings.flush;
     if validate_only {
         cluster.topics.check(&new).map_err(refuse)?;
-        return Ok(result(&asked.name, [0; 16], new.partitions, &new.config));
+        return Ok(result(&asked.name, [0; 16], new.partitions, new.config.all(flush)));
     }
     let topic: Arc<Topic> = cluster.topics.create(new).await.map_err(refuse)?;
     let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-    Ok(result(&asked.name, topic.id, partitions, &topic.config))
+    Ok(result(&asked.name, topic.id, partitions, topic.config.all(flush)))
 }
 
 fn new_topic(cluster: &Cluster, asked: &CreatableTopic) -> Result<NewTopic, Refusal> {
@@ -101,15 +103,15 @@ fn new_topic(cluster: &Cluster, asked: &CreatableTopic) -> Result<NewTopic, Refu
     Ok(NewTopic { name: asked.name.to_string(), partitions, config, sync: None })
 }
 
-fn result(
+fn result<'a>(
     name: &Str,
     topic_id: [u8; 16],
     partitions: i32,
-    config: &Config,
+    configs: impl Iterator<Item = (&'static ConfigDefinition, Cow<'a, str>, bool)>,
 ) -> CreatableTopicResult {
-    let configs = config.all().map(|(definition, value, is_set)| CreatableTopicConfigs {
+    let configs = configs.map(|(definition, value, is_set)| CreatableTopicConfigs {
         name: Str::from_static(definition.name),
-        value: Some(value.into()),
+        value: Some(Str::from(&*value)),
         read_only: !definition.honoured,
         config_source: if is_set { SOURCE_TOPIC } else { SOURCE_DEFAULT },
         ..Default::default()

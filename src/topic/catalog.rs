@@ -273,8 +273,8 @@ impl Catalog {
         }
     }
 
-    /// Changes what is set on a topic, stored when this returns; with `dry_run`, only checks.
-    /// Segments that are being written keep the size they were opened with until a restart.
+    /// Changes what is set on a topic, stored and in force when this returns; with `dry_run`, only
+    /// checks.
     pub async fn configure(
         self: &Arc<Self>,
         name: &str,
@@ -299,7 +299,9 @@ impl Catalog {
         }
         let topic = Topic { config, ..Topic::clone(&topic) };
         self.control.update_topic(&self.row(&topic)).await?;
-        self.publish(topic);
+        let topic = self.publish(topic);
+        let options = topic.config.partition_options();
+        topic.partitions.iter().for_each(|partition| partition.log().configure(options));
         Ok(())
     }
 

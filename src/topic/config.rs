@@ -9,8 +9,10 @@ mod kind;
 pub use definitions::{ConfigDefinition, DEFINITIONS};
 pub use kind::Kind;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use tidelog_storage::{Compaction, PartitionOptions};
+use std::time::Duration;
+use tidelog_storage::{Compaction, Flush, PartitionOptions};
 
 /// Keys one pass of compaction maps; about 120 MiB of memory, while it runs.
 const COMPACTION_KEYS_MAX: usize = 3_000_000;
@@ -126,9 +128,15 @@ impl Config {
         &self.set
     }
 
-    /// Every config, its value, and whether it was set.
-    pub fn all(&self) -> impl Iterator<Item = (&'static ConfigDefinition, &str, bool)> {
-        DEFINITIONS.iter().map(|it| (it, self.value(it.name), self.set.contains_key(it.name)))
+    /// Every config and its value in a broker that flushes like this, and whether it was set.
+    pub fn all(
+        &self,
+        flush: Flush,
+    ) -> impl Iterator<Item = (&'static ConfigDefinition, Cow<'_, str>, bool)> {
+        DEFINITIONS.iter().map(move |it| match self.set.get(it.name) {
+            Some(value) => (it, value.into(), true),
+            None => (it, it.default_with(flush), false),
+        })
     }
 
     /// The value of a config of [`DEFINITIONS`].
@@ -141,6 +149,11 @@ impl Config {
 
     fn number(&self, name: &str) -> i64 {
         self.value(name).trim().parse().unwrap_or(-1)
+    }
+
+    /// A number that was set; the default of others is not the topic's to say.
+    fn own(&self, name: &str) -> Option<u64> {
+        self.set.get(name)?.trim().parse().ok()
     }
 
     /// The largest batch a producer may send, in bytes.
@@ -189,10 +202,12 @@ impl Config {
         }
     }
 
-    /// What the log needs to know, when it is opened.
+    /// What the log needs to know.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {
             segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(1 << 30),
+            flush_messages: self.own("flush.messages"),
+            flush_interval: self.own("flush.ms").map(Duration::from_millis),
             ..PartitionOptions::default()
         }
     }

@@ -1,6 +1,7 @@
 //! Group commit: one thread that makes appends durable, as many as there are at a time.
 //!
-//! There is no timer: while one round syncs, appends queue their partitions for the next. A round
+//! There is no timer unless somebody asks for one: while one round syncs, appends queue their
+//! partitions for the next. A round
 //! 1. takes the queued partitions and how far each is written,
 //! 2. syncs their files: few in parallel, many by one `syncfs`,
 //! 3. advances each high watermark **to what was written before the sync began**.
@@ -10,6 +11,7 @@
 //! which reads the disk again, goes on. All syncs of log files happen under one lock, since a
 //! failure is reported to only one of the calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now;
 use crate::error::{Context, Error, Result};
 use crate::partition::{Inner, Pending};
-use crate::volume::{Flush, Shared};
+use crate::volume::Shared;
 
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
 pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
@@ -32,12 +34,37 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Queue {
     pub dirty: Vec<Arc<Inner>>,
+    /// Those whose time has not come, by that and by a number of its own.
+    later: BTreeMap<(Instant, u64), Arc<Inner>>,
+    scheduled: u64,
     pub stopped: bool,
+}
+
+impl Queue {
+    /// Moves those whose time has come to the dirty ones.
+    fn take_due(&mut self) {
+        if self.later.is_empty() {
+            return;
+        }
+        let now = now();
+        while let Some(first) = self.later.first_entry().filter(|it| it.key().0 <= now) {
+            let inner = first.remove();
+            inner.scheduled.store(false, Ordering::SeqCst);
+            if !inner.queued.swap(true, Ordering::SeqCst) {
+                self.dirty.push(inner);
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.dirty.clear();
+        self.later.clear();
+    }
 }
 
 /// The commit thread: ends when the volume is closed, dropped or poisoned.
 pub(crate) fn run(shared: &Shared) {
-    let mut due = Due { sync: None, checkpoint: None };
+    let mut due = Due { checkpoint: None };
     while let Some(dirty) = due.wait(shared) {
         let failed = !dirty.is_empty() && shared.commit(dirty).is_err();
         if failed || due.write_checkpoint(shared).is_err() {
@@ -48,7 +75,6 @@ pub(crate) fn run(shared: &Shared) {
 
 /// When something is to be done although nothing is appended.
 struct Due {
-    sync: Option<Instant>,
     checkpoint: Option<Instant>,
 }
 
@@ -60,15 +86,8 @@ impl Due {
             if queue.stopped {
                 return None;
             }
-            let ready = match shared.flush {
-                Flush::Commit => !queue.dirty.is_empty(),
-                Flush::Interval(interval) if !queue.dirty.is_empty() => {
-                    now() >= *self.sync.get_or_insert_with(|| now() + interval)
-                }
-                Flush::Interval(_) | Flush::Never | Flush::Manual => false,
-            };
-            if ready {
-                self.sync = None;
+            queue.take_due();
+            if !queue.dirty.is_empty() {
                 return Some(std::mem::take(&mut queue.dirty));
             }
             if shared.changed.load(Ordering::Acquire) {
@@ -77,7 +96,8 @@ impl Due {
                     return Some(Vec::new());
                 }
             }
-            match [self.sync, self.checkpoint].into_iter().flatten().min() {
+            let sync = queue.later.first_key_value().map(|((due, _), _)| *due);
+            match [sync, self.checkpoint].into_iter().flatten().min() {
                 Some(due) => drop(shared.wake.wait_until(&mut queue, due)),
                 None => shared.wake.wait(&mut queue),
             }
@@ -109,8 +129,28 @@ impl Shared {
         }
     }
 
+    /// Has a round sync the partition in `interval`, or before.
+    pub(crate) fn schedule(&self, inner: &Arc<Inner>, interval: Duration) {
+        if !inner.scheduled.swap(true, Ordering::SeqCst) {
+            let mut queue = self.queue.lock();
+            queue.scheduled += 1;
+            let key = (now() + interval, queue.scheduled);
+            queue.later.insert(key, inner.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Syncs all that was appended before the call.
+    pub(crate) fn commit_all(&self) -> Result<()> {
+        let mut dirty = std::mem::take(&mut self.queue.lock().dirty);
+        // Those that the commit thread has on its list too wait here for it.
+        dirty.extend(self.open_partitions().into_iter().filter(|inner| inner.is_behind()));
+        self.commit(dirty)
+    }
+
     /// One round.
     pub(crate) fn commit(&self, dirty: Vec<Arc<Inner>>) -> Result<()> {
+        let _round = self.committing.lock();
         let pending: Vec<_> =
             dirty.iter().filter_map(|inner| Some((inner, inner.take_pending()?))).collect();
         self.sync(|| self.sync_files(&pending))?;

@@ -242,7 +242,7 @@ impl Pass<'_> {
         let log = segment.path();
         let path = log.with_added_extension(CLEANED);
         let file = files.fs.create(&path).context("create", &path)?;
-        let interval = self.inner.options.index_interval_bytes;
+        let interval = self.inner.log.lock().options.index_interval_bytes;
         let mut index = Index::new(segment.base_offset, interval);
         let (mut out, mut written, mut position) = (Vec::new(), 0, 0);
         let mut flush = |out: &mut Vec<u8>| {

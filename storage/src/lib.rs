@@ -15,7 +15,8 @@
 //!
 //! - A [`Volume`] is one data directory: its lock, its commit thread, its checkpoint.
 //! - A [`Partition`] is one log in it. Appends are written at once and acknowledged when the
-//!   **high watermark** passes them, which happens **after a sync that covers them, never before**.
+//!   **high watermark** passes them, which happens **after a sync that covers them, never before**
+//!   (unless the caller asks for less: see [`Flush`]).
 //! - Reads are slices of read-only maps, without a copy, and end below the high watermark.
 //! - Opening repairs what a crash left and says so in [`Recovered`]; see the `recovery` module for
 //!   what is cut and what never is.
@@ -32,6 +33,7 @@ mod commit;
 mod compaction;
 mod error;
 mod files;
+mod flush;
 pub mod fs;
 mod index;
 mod inspect;
@@ -50,10 +52,11 @@ mod volume;
 
 pub use compaction::{Compacted, Compaction};
 pub use error::{Error, Result};
+pub use flush::Flush;
 pub use inspect::{Found, inspect, segment_bytes};
 pub use mmap::{Map, load};
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use producers::ActiveProducer;
 pub use recovery::{Action, Recovered, Repair};
 pub use retention::{Removed, Retention};
-pub use volume::{Flush, OnFailure, Volume, VolumeOptions};
+pub use volume::{OnFailure, Volume, VolumeOptions};

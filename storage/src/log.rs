@@ -13,18 +13,21 @@ use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
-use crate::partition::{Inner, Stamp};
+use crate::partition::{Inner, PartitionOptions, Stamp};
 use crate::producers::Producers;
 use crate::segment::{Segment, Setup, file_name};
 use crate::snapshot::Snapshots;
 
 pub(crate) struct Log {
+    pub options: PartitionOptions,
     pub active: Arc<Segment>,
     pub end: End,
     /// How far a sync covered the log.
     pub durable: End,
     /// The active file, while it has bytes that no sync covers.
     pub unsynced: Option<Arc<dyn File>>,
+    /// Records that no sync covers.
+    pub unsynced_records: u64,
     /// Whether the index files lack something, or the active file has a tail to trim.
     pub untidy: bool,
     pub closed: bool,
@@ -47,12 +50,14 @@ const ALLOCATE_LAST_BYTES: u64 = 16 << 20;
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 impl Log {
-    pub(crate) fn new(active: Arc<Segment>, end: End, durable: End) -> Self {
+    pub(crate) fn new(options: PartitionOptions, active: Arc<Segment>, end: End) -> Self {
         Self {
+            options,
             active,
             end,
-            durable,
+            durable: end,
             unsynced: None,
+            unsynced_records: 0,
             untidy: false,
             closed: false,
             sealed: false,
@@ -74,7 +79,7 @@ impl Log {
         if let Some(appended) = self.producers(home)?.check(&header)? {
             return Ok(appended);
         }
-        if self.sealed || self.is_full(home, &header) {
+        if self.sealed || self.is_full(&header) {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
@@ -91,6 +96,7 @@ impl Log {
         self.active.publish(&header, self.end.position);
         self.end.position += header.total_bytes() as u64;
         self.end.offset = header.last_offset() + 1;
+        self.unsynced_records += header.last_offset().abs_diff(header.base_offset) + 1;
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.producers.note(&header);
         }
@@ -106,7 +112,7 @@ impl Log {
         };
         let path = self.active.path();
         let bytes = batch.bytes().len() as u64;
-        self.allocate(home, &*file, bytes).context("allocate", &path)?;
+        self.allocate(&*file, bytes).context("allocate", &path)?;
         let mut parts = [IoSlice::new(prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
         if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
             self.take_back(home, &*file)?;
@@ -145,7 +151,7 @@ impl Log {
         fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
         shared.sync(|| fs.sync_dir(&home.dir).context("sync", &home.dir))?;
         let base_offset = self.end.offset;
-        let interval = home.options.index_interval_bytes;
+        let interval = self.options.index_interval_bytes;
         let index = Some(Index::new(base_offset, interval));
         let setup = Setup { base_offset, published: 0, checked_from: 0, index, interval };
         let segment = Arc::new(Segment::new(&shared.files, &home.dir, setup));
@@ -201,9 +207,9 @@ impl Log {
         Ok(header)
     }
 
-    fn is_full(&self, home: &Inner, header: &Header) -> bool {
+    fn is_full(&self, header: &Header) -> bool {
         let bytes = header.total_bytes() as u64;
-        let limit = home.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let relative = header.last_offset() - self.active.base_offset;
         self.end.position > 0
             && (self.end.position + bytes > limit || relative > i64::from(i32::MAX))
@@ -223,12 +229,12 @@ impl Log {
 
     /// Reserves space when `bytes` more go past what is reserved. Not enough space for a whole step
     /// is no reason to fail: the write itself will tell whether there is enough for the batch.
-    fn allocate(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<()> {
+    fn allocate(&mut self, file: &dyn File, bytes: u64) -> io::Result<()> {
         let needed = self.end.position + bytes;
-        if needed <= self.allocated || !home.options.preallocate {
+        if needed <= self.allocated || !self.options.preallocate {
             return Ok(());
         }
-        let limit = home.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let end = (self.end.position + self.step).min(limit).max(needed);
         match file.allocate(self.end.position, end) {
             Ok(()) => {

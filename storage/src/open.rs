@@ -46,7 +46,7 @@ impl Opening<'_> {
         let missing = self.report_missing(&active, &mut end, &mut recovered);
         let active = Arc::new(active);
         segments.push(active.clone());
-        let mut log = Log::new(active, end, end);
+        let mut log = Log::new(self.options, active, end);
         log.untidy = !recovered.clean && end.position > 0;
         let stored_start = self.point.as_ref().map_or(0, |point| point.log_start_offset);
         let log_start_offset = stored_start.clamp(segments[0].base_offset, end.offset);
@@ -54,7 +54,6 @@ impl Opening<'_> {
             shared: self.shared.clone(),
             name: PathBuf::from(self.name),
             topic_id: self.topic_id,
-            options: self.options,
             log: Mutex::new(log),
             maintenance: Mutex::new(()),
             cleaned: Mutex::default(),
@@ -63,6 +62,7 @@ impl Opening<'_> {
             log_end_offset: AtomicI64::new(end.offset),
             high_watermark: AtomicI64::new(end.offset),
             queued: AtomicBool::new(false),
+            scheduled: AtomicBool::new(false),
             on_advance,
             dir,
         };

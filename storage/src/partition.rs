@@ -1,15 +1,13 @@
 //! One log: the handle that appends and reads.
 //!
-//! **The high watermark is the end of what a sync covered** (with [`Flush::Interval`] and
-//! [`Flush::Never`]: of what is written), and it never goes back. It is advanced by the commit
-//! round, after the sync.
-//!
-//! [`Flush::Interval`]: crate::Flush::Interval
-//! [`Flush::Never`]: crate::Flush::Never
+//! **The high watermark is the end of what a sync covered**, and it never goes back. It is advanced
+//! by the commit round, after the sync. Only in a log whose records may wait for their sync, since
+//! the volume's [`Flush`](crate::Flush) or its own options say so, it is the end of what is written.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -18,6 +16,7 @@ use tidelog_protocol::records::Batch;
 use crate::checkpoint::{End, RecoveryPoint};
 use crate::compaction::Cleaned;
 use crate::error::{Error, Result};
+use crate::flush::Policy;
 use crate::fs::File;
 use crate::log::Log;
 use crate::producers::ActiveProducer;
@@ -33,11 +32,28 @@ pub struct PartitionOptions {
     pub index_interval_bytes: u32,
     /// Whether space is reserved ahead of appends, which makes syncs cheaper.
     pub preallocate: bool,
+    /// Records after which the log is synced; Kafka's `flush.messages`. With 1 the high watermark
+    /// waits for the sync, with more it does not. `None`: as the volume has it.
+    pub flush_messages: Option<u64>,
+    /// How long a record waits for its sync at most; Kafka's `flush.ms`. `None`: as the volume has
+    /// it.
+    pub flush_interval: Option<Duration>,
+}
+
+impl PartitionOptions {
+    /// Kafka's defaults, and the volume's for when to sync.
+    pub const DEFAULT: Self = Self {
+        segment_bytes: 1 << 30,
+        index_interval_bytes: 4096,
+        preallocate: true,
+        flush_messages: None,
+        flush_interval: None,
+    };
 }
 
 impl Default for PartitionOptions {
     fn default() -> Self {
-        Self { segment_bytes: 1 << 30, index_interval_bytes: 4096, preallocate: true }
+        Self::DEFAULT
     }
 }
 
@@ -75,7 +91,6 @@ pub(crate) struct Inner {
     /// The same, from the volume's root.
     pub name: PathBuf,
     pub topic_id: [u8; 16],
-    pub options: PartitionOptions,
     pub log: Mutex<Log>,
     /// Oldest first, never empty while the log is open; the last one is the active one.
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
@@ -87,6 +102,8 @@ pub(crate) struct Inner {
     pub high_watermark: AtomicI64,
     /// Whether the next commit round knows of the partition.
     pub queued: AtomicBool,
+    /// Whether a later round does.
+    pub scheduled: AtomicBool,
     pub on_advance: OnAdvance,
 }
 
@@ -106,7 +123,7 @@ impl Partition {
     /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
     pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
-        let (base_offset, last_offset) = {
+        let ((base_offset, last_offset), policy, due) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
@@ -114,13 +131,25 @@ impl Partition {
             }
             let offsets = log.append(inner, batch, stamp)?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
-            offsets
+            let policy = Policy::new(inner.shared.flush, &log.options);
+            (offsets, policy, policy.is_due(log.unsynced_records))
         };
-        inner.shared.enqueue(inner);
-        if !inner.shared.flush.waits_for_sync() {
+        match policy.interval {
+            _ if due => inner.shared.enqueue(inner),
+            Some(interval) => inner.shared.schedule(inner, interval),
+            None => {}
+        }
+        if !policy.waits() {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// Lays the log out like this from now on: segments that are sealed stay as they are. What was
+    /// appended before is synced.
+    pub fn configure(&self, options: PartitionOptions) {
+        self.0.log.lock().options = options;
+        self.0.shared.enqueue(&self.0);
     }
 
     /// The idempotent producers that are remembered, by id. May read the log.
@@ -262,7 +291,14 @@ impl Inner {
         }
         let path = log.active.path();
         let file = log.unsynced.take().map(|file| (file, path));
+        log.unsynced_records = 0;
         Some(Pending { file, end: log.end })
+    }
+
+    /// Whether something was appended that no sync covers yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        let log = self.log.lock();
+        log.durable != log.end
     }
 
     /// Notes that a sync covered all up to `end`.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -14,36 +13,16 @@ use crate::checkpoint::Checkpoint;
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
+use crate::flush::Flush;
 use crate::fs::{Durability, File, Fs, create_dirs};
 use crate::open::Opening;
 use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
 
-/// When appended batches are made durable, and with it when they may be seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Flush {
-    /// At once, as many as there are by one sync. The high watermark waits for it.
-    #[default]
-    Commit,
-    /// This often. The high watermark does not wait: a power cut may take back what was seen.
-    Interval(Duration),
-    /// When a segment is sealed and at close. The high watermark does not wait, as above.
-    Never,
-    /// When [`Volume::sync`] is called, and there is no thread: for simulations. The high watermark
-    /// waits for it.
-    Manual,
-}
-
-impl Flush {
-    pub(crate) fn waits_for_sync(self) -> bool {
-        matches!(self, Self::Commit | Self::Manual)
-    }
-}
-
 /// How a volume is run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VolumeOptions {
-    /// When appends become durable.
+    /// When appends become durable, in partitions that do not have it otherwise.
     pub flush: Flush,
 }
 
@@ -68,6 +47,8 @@ pub(crate) struct Shared {
     pub flush: Flush,
     pub on_failure: OnFailure,
     pub poisoned: AtomicBool,
+    /// Held for a round of commits.
+    pub committing: Mutex<()>,
     pub syncing: Mutex<()>,
     pub queue: Mutex<Queue>,
     pub wake: Condvar,
@@ -117,6 +98,7 @@ impl Volume {
             flush: options.flush,
             on_failure,
             poisoned: AtomicBool::new(false),
+            committing: Mutex::new(()),
             syncing: Mutex::new(()),
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -169,8 +151,7 @@ impl Volume {
 
     /// Makes all that was appended before the call durable.
     pub fn sync(&self) -> Result<()> {
-        let dirty = std::mem::take(&mut self.0.shared.queue.lock().dirty);
-        self.0.shared.commit(dirty)
+        self.0.shared.commit_all()
     }
 
     /// Writes the recovery checkpoint, which the commit thread does each second by itself.
@@ -209,7 +190,7 @@ impl Drop for Handle {
     /// No IO: what is not closed is left as a crash would leave it.
     fn drop(&mut self) {
         self.stop();
-        self.shared.queue.lock().dirty.clear();
+        self.shared.queue.lock().clear();
         let open = std::mem::take(&mut self.shared.partitions.lock().open);
         for inner in open.values() {
             inner.log.lock().closed = true;
@@ -241,6 +222,13 @@ impl Shared {
         }
     }
 
+    /// The open partitions, by name.
+    pub(crate) fn open_partitions(&self) -> Vec<Arc<Inner>> {
+        let mut open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
+        open.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        open
+    }
+
     pub(crate) fn delete(&self, inner: &Inner) -> Result<()> {
         let fs = &*self.files.fs;
         let deleted = self.root.join(DELETED_DIR);
@@ -261,9 +249,8 @@ impl Shared {
 
     fn close(&self) -> Result<()> {
         self.check_healthy()?;
-        let dirty = std::mem::take(&mut self.queue.lock().dirty);
-        self.commit(dirty)?;
-        let open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
+        self.commit_all()?;
+        let open = self.open_partitions();
         for inner in &open {
             inner.log.lock().closed = true;
         }

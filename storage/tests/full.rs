@@ -10,8 +10,11 @@ use tidelog_storage::{Flush, PartitionOptions};
 use crate::support::{Random, batch, open, open_volume, payloads, read_all};
 
 const DIR_VARIABLE: &str = "TIDELOG_FULL_TEST_DIR";
-const OPTIONS: PartitionOptions =
-    PartitionOptions { segment_bytes: 256 << 10, index_interval_bytes: 1000, preallocate: true };
+const OPTIONS: PartitionOptions = PartitionOptions {
+    segment_bytes: 256 << 10,
+    index_interval_bytes: 1000,
+    ..PartitionOptions::DEFAULT
+};
 
 /// Does the work of the test below, in a process that has the mount.
 #[test]

@@ -23,8 +23,11 @@ const PARTITIONS: u64 = 3;
 const PRODUCERS: u64 = 4;
 const ACKNOWLEDGED_MAX: u64 = 200;
 const CYCLES: u64 = 20;
-const OPTIONS: PartitionOptions =
-    PartitionOptions { segment_bytes: 60_000, index_interval_bytes: 1000, preallocate: true };
+const OPTIONS: PartitionOptions = PartitionOptions {
+    segment_bytes: 60_000,
+    index_interval_bytes: 1000,
+    ..PartitionOptions::DEFAULT
+};
 
 /// A batch by who sent it: of each producer's batches in one partition, the numbers are dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ mod corrupt;
 mod crash;
 mod disk;
 mod faulty;
+mod flush;
 mod formats;
 mod full;
 mod inspect;

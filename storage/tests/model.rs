@@ -105,6 +105,7 @@ fn a_log_answers_as_a_list_of_batches_does() {
             segment_bytes: 500 + random.below(5000),
             index_interval_bytes: random.below(800) as u32,
             preallocate: random.below(2) == 0,
+            ..PartitionOptions::DEFAULT
         };
         let fs = Faulty::new(seed);
         let (mut volume, mut partition) = start(&fs, options);

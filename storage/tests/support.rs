@@ -75,8 +75,11 @@ pub(crate) const TOPIC: [u8; 16] = [9; 16];
 pub(crate) const DIR: &str = "accounts/dev/topic-0";
 
 /// Small segments and a dense index, so that few batches meet many of both.
-pub(crate) const SMALL: PartitionOptions =
-    PartitionOptions { segment_bytes: 4000, index_interval_bytes: 300, preallocate: true };
+pub(crate) const SMALL: PartitionOptions = PartitionOptions {
+    segment_bytes: 4000,
+    index_interval_bytes: 300,
+    ..PartitionOptions::DEFAULT
+};
 
 pub(crate) fn open_volume(fs: Arc<dyn Fs>, root: &Path, flush: Flush) -> Volume {
     let unexpected = Box::new(|error: &tidelog_storage::Error| panic!("failed sync: {error}"));

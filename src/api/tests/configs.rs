@@ -1,6 +1,7 @@
 //! Configs: described, set, refused, and still there after a restart.
 
 use super::{Client, ask, batch};
+use crate::settings::Layer;
 use tidelog_protocol::messages::*;
 use tidelog_protocol::{ErrorCode, Str};
 
@@ -212,4 +213,35 @@ async fn a_refused_change_changes_nothing_and_says_why() {
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: true };
     let answer = &ask!(client, 0, IncrementalAlterConfigs, request).responses[0];
     assert_eq!(answer.error_code, ErrorCode::INVALID_CONFIG);
+}
+
+#[tokio::test]
+async fn when_to_flush_is_the_topics_own_or_else_the_operators_as_clients_are_told() {
+    const LONG: &str = "9223372036854775807";
+    for (flush, messages, ms) in [
+        ("commit", ("1", 5), (LONG, 5)),
+        ("interval:250ms", (LONG, 4), ("250", 4)),
+        ("never", (LONG, 4), (LONG, 5)),
+    ] {
+        let layer = Layer { flush: Some(flush.to_owned()), ..Layer::default() };
+        let client = Client::open_with(tempfile::tempdir().unwrap(), layer).await;
+        client.topic("red", 1).await;
+        for (name, default) in [("flush.messages", messages), ("flush.ms", ms)] {
+            let default = (default.0.to_owned(), default.1);
+            assert_eq!(value(&client, "red", name).await, default, "{flush}");
+            for (number, code) in [("100", 0), ("0", if name == "flush.ms" { 0 } else { 40 })] {
+                let set = change(&client, "red", &[(name, 0, Some(number))], false).await;
+                assert_eq!(set.0.0, code, "{flush}: {set:?}");
+            }
+            assert_eq!(value(&client, "red", name).await.1, 1);
+            let delete = change(&client, "red", &[(name, 1, None)], false).await;
+            assert_eq!(delete.0, ErrorCode::NONE);
+            assert_eq!(value(&client, "red", name).await, default, "{flush}");
+        }
+        let topic = client.cluster.topics.get("red").unwrap();
+        let log = topic.partition(0).unwrap().log();
+        let answer = client.produce("red", batch(1)).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, ErrorCode::NONE);
+        assert_eq!(log.high_watermark(), 1, "{flush}");
+    }
 }

@@ -2,6 +2,8 @@
 //! (its `LogConfig`), and what each means here.
 
 use super::Kind::{self, Boolean, Double, Int, List, Long, Word};
+use std::borrow::Cow;
+use tidelog_storage::Flush;
 
 /// A topic config.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,16 @@ impl ConfigDefinition {
     /// The definition of the config with this name.
     pub fn find(name: &str) -> Option<&'static Self> {
         DEFINITIONS.iter().find(|known| known.name == name)
+    }
+
+    /// What it is when nobody set it, in a broker that flushes like this.
+    pub fn default_with(&self, flush: Flush) -> Cow<'static, str> {
+        let any = || Cow::from(LONG.to_string());
+        match (self.name, flush) {
+            ("flush.messages", Flush::Interval(_) | Flush::Never) => any(),
+            ("flush.ms", Flush::Interval(interval)) => interval.as_millis().to_string().into(),
+            _ => self.default.into(),
+        }
     }
 
     const fn honoured(self) -> Self {
@@ -93,17 +105,21 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     define(
         "flush.messages",
         "log.flush.interval.messages",
-        "9223372036854775807",
+        "1",
         Long(1, LONG),
-        "After how many records a log is synced; here every record is before it is acknowledged.",
-    ),
+        "After how many records a log is synced. Unlike Kafka: 1 unless the broker's flush is \
+         weaker, and then a record is synced before it is acknowledged or read; with more, a power \
+         cut may take back acknowledged records.",
+    )
+    .honoured(),
     define(
         "flush.ms",
         "log.flush.interval.ms",
         "9223372036854775807",
         Long(0, LONG),
-        "After which time a log is synced; here every record is before it is acknowledged.",
-    ),
+        "How long a record that flush.messages lets wait goes without a sync at most.",
+    )
+    .honoured(),
     define(
         "follower.replication.throttled.replicas",
         "follower.replication.throttled.replicas",
