@@ -29,6 +29,7 @@ mod replay;
 mod routes;
 mod run;
 mod settle;
+mod snapshot;
 mod state;
 mod stream;
 mod sync;
@@ -45,6 +46,7 @@ use crate::cluster::Cluster;
 use crate::topic::{Config, NewTopic, Topic};
 use name::SyncId;
 use parking_lot::{Mutex, RwLock};
+use snapshot::Snapshots;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use stream::Stream;
@@ -60,6 +62,8 @@ pub struct Ingest {
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
     /// Where the records' state is not known, since the log is damaged.
     damaged: replay::Partitions,
+    /// The snapshots that were found at the start, by topic id.
+    snapshots: HashMap<Uuid, Arc<Snapshots>>,
 }
 
 impl Ingest {
@@ -74,13 +78,16 @@ impl Ingest {
             syncs.insert((row.account, row.id), Arc::new(sync));
         }
         let replayed = broker.clone();
-        let damaged = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
-        Ok(Arc::new(Self {
+        let replayed = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
+        let ingest = Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
             streams: Mutex::default(),
-            damaged,
-        }))
+            damaged: replayed.damaged,
+            snapshots: replayed.snapshots,
+        });
+        snapshot::resume(&ingest).await;
+        Ok(ingest)
     }
 
     /// An account's syncs, by id.
@@ -144,7 +151,9 @@ impl Ingest {
         let id = topic.id;
         let damaged = self.damaged.iter().filter(|(of, _)| *of == id).map(|(_, index)| *index);
         let state = self.broker.shared.state.clone();
-        let stream = Arc::new(Stream::new(topic, state, &damaged.collect()));
+        let none = || Arc::new(Snapshots::none(state.clone(), id));
+        let snapshots = self.snapshots.get(&id).cloned().unwrap_or_else(none);
+        let stream = Arc::new(Stream::new(topic, state, &damaged.collect(), snapshots));
         streams.insert(id, stream.clone());
         stream
     }

@@ -8,5 +8,6 @@ mod dump_log;
 mod first_light;
 mod isolation;
 mod restart;
+mod snapshots;
 mod support;
 mod tidy;

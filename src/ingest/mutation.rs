@@ -77,13 +77,15 @@ pub(super) enum Condition {
     Present,
     /// `If-Match: "12", "17"`: its last event is one of these.
     At(Vec<i64>),
+    /// Nothing touched it since the collection's snapshot was opened.
+    Untouched,
 }
 
 impl Condition {
-    /// Whether the record is as it must be.
+    /// Whether the record is as it must be, as far as its row tells.
     pub(super) fn holds(&self, row: &Row) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any | Self::Untouched => true,
             Self::Absent => row.data.is_none(),
             Self::Present => row.data.is_some(),
             Self::At(offsets) => row.data.is_some() && offsets.contains(&row.offset),

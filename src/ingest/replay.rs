@@ -1,13 +1,15 @@
 //! At start: brings the state of records up to the log, which is its write-ahead log.
 
 use super::event::{self, Event, Kind};
-use super::state::{self, Row, Rows};
+use super::snapshot::Snapshots;
+use super::state::{Row, Rows};
 use super::version::Version;
 use crate::broker::Broker;
 use crate::consumer;
-use crate::topic::{Partition, Topic};
+use crate::topic::Topic;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use tidelog_protocol::Uuid;
 use tidelog_protocol::records::Record;
 
@@ -18,39 +20,51 @@ const RECORDS_MAX: usize = 10_000;
 /// Partitions, by topic id and index.
 pub(super) type Partitions = BTreeSet<(Uuid, i32)>;
 
-/// Applies every event that is in the log and not in the store yet, and gives the partitions where
-/// the log is damaged, so that their records' state is not known. They do not keep the others from
-/// starting.
+/// What there was when the replay had ended.
+#[derive(Default)]
+pub(super) struct Replayed {
+    /// Where the log is damaged, so that the records' state is not known. These partitions do not
+    /// keep the others from starting.
+    pub damaged: Partitions,
+    /// The collections' snapshots, by topic id.
+    pub snapshots: HashMap<Uuid, Arc<Snapshots>>,
+}
+
+/// Applies every event that is in the log and not in the store yet.
 ///
 /// # Errors
 /// When the state store fails.
-pub(super) fn replay(broker: &Broker) -> Result<Partitions, state::Error> {
-    let mut stale = Partitions::new();
+pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
+    let mut replayed = Replayed::default();
     for cluster in broker.clusters() {
         for topic in cluster.topics.all() {
             if topic.sync.is_none() {
                 continue;
             }
-            let rows = Rows::new(broker.shared.state.clone(), topic.id);
-            for (index, partition) in (0..).zip(&topic.partitions) {
-                if let Err(reason) = replay_partition(&topic, index, partition, &rows)? {
+            let state = &broker.shared.state;
+            let rows = Rows::new(state.clone(), topic.id);
+            let snapshots = Snapshots::load(state.clone(), topic.id)?;
+            for (index, _) in (0..).zip(&topic.partitions) {
+                if let Err(reason) = replay_partition(&topic, index, &rows, &snapshots)? {
                     let name = &topic.name;
                     tracing::error!("{name}-{index} takes no mutations: {reason}");
-                    stale.insert((topic.id, index));
+                    replayed.damaged.insert((topic.id, index));
                 }
             }
+            replayed.snapshots.insert(topic.id, Arc::new(snapshots));
         }
     }
-    Ok(stale)
+    Ok(replayed)
 }
 
 /// The inner result says why the rest of the log cannot be read.
 fn replay_partition(
     topic: &Topic,
     index: i32,
-    partition: &Partition,
     rows: &Rows,
-) -> Result<Result<(), String>, state::Error> {
+    snapshots: &Snapshots,
+) -> anyhow::Result<Result<(), String>> {
+    let Some(partition) = topic.partition(index) else { return Ok(Ok(())) };
     let start = partition.log().log_start_offset();
     let mut next = rows.applied(index)?.unwrap_or(start).max(start);
     while next < partition.high_watermark() {
@@ -65,6 +79,7 @@ fn replay_partition(
                 tracing::warn!("{name}-{index} has no event at offset {offset}; passed over");
                 continue;
             };
+            snapshots.mark_replayed(index, record.offset, &id)?;
             // A version that came after the event and published nothing is in the row only.
             if rows.get(&id)?.offset < record.offset {
                 changes.push((id, row));

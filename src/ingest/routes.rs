@@ -3,7 +3,7 @@
 use super::name::SyncId;
 use super::sync::{self, Definition, Sync};
 use super::target::find_sync;
-use super::{Ingest, batch, records};
+use super::{Ingest, batch, records, snapshot};
 use crate::clock;
 use crate::http::{Account, ApiError, Context, Json};
 use axum::Router;
@@ -34,6 +34,7 @@ pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
         .route("/v1/syncs/{sync}", get(describe).put(replace))
         .route("/v1/syncs/{sync}/collections/{collection}/records", post(batch::post))
         .route("/v1/syncs/{sync}/collections/{collection}/records/{id}", record)
+        .merge(snapshot::router())
         .with_state(Routes { context, ingest })
 }
 

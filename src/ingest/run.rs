@@ -8,9 +8,10 @@
 use super::diff::diff;
 use super::event::NewEvent;
 use super::json::Object;
-use super::mutation::{Done, Error, Mutation, Operation, Published, Raised};
+use super::mutation::{Condition, Done, Error, Mutation, Operation, Published, Raised};
 use super::name::RecordId;
 use super::patch;
+use super::snapshot::{Snapshots, Touched};
 use super::state::{Row, Rows};
 use super::stream::{Entry, Known, Tail};
 use super::sync::{Defined, Sync};
@@ -40,6 +41,9 @@ pub(super) struct Destination<'a> {
 pub(super) struct Run<'a> {
     destination: Destination<'a>,
     rows: &'a Rows,
+    snapshots: &'a Snapshots,
+    /// What leaves a mark for the snapshot that is open.
+    touched: Option<Touched>,
     partition: &'a Partition,
     index: i32,
     tail: MutexGuard<'a, Tail>,
@@ -58,13 +62,15 @@ impl<'a> Run<'a> {
     /// A run with nothing planned yet.
     pub(super) fn new(
         destination: Destination<'a>,
-        rows: &'a Rows,
+        (rows, snapshots): (&'a Rows, &'a Snapshots),
         (index, partition): (i32, &'a Partition),
         tail: MutexGuard<'a, Tail>,
     ) -> Self {
         Self {
             destination,
             rows,
+            snapshots,
+            touched: snapshots.touched(),
             partition,
             index,
             next: partition.log().log_end_offset(),
@@ -79,10 +85,17 @@ impl<'a> Run<'a> {
     /// Compares a mutation with its record, and plans its event if there is to be one. The answer
     /// is true once [`Run::append`] has said so.
     pub(super) fn plan(&mut self, mutation: Mutation<'_>) -> Result<Done, Error> {
+        if let Some(touched) = self.touched.as_mut() {
+            touched.add(&mutation);
+        }
         if self.tail.damaged {
             return Err(Error::Damaged(self.index));
         }
         let known = self.known(&mutation.id)?;
+        let is_sweep = mutation.condition == Condition::Untouched;
+        if is_sweep && self.snapshots.is_touched(mutation.id.as_str())? {
+            return Err(Error::Condition(unmet(&mutation.id, &known.row)));
+        }
         if !mutation.condition.holds(&known.row) {
             return Err(Error::Condition(unmet(&mutation.id, &known.row)));
         }
@@ -149,6 +162,10 @@ impl<'a> Run<'a> {
         let end = refused.as_ref().map_or(i64::MAX, |(offset, _)| *offset);
         for entry in self.entries.drain(..).take_while(|entry| entry.offset < end) {
             self.tail.push(entry);
+        }
+        // Before anybody can move the events into the store, which is under the same lock.
+        if let Some(touched) = &self.touched {
+            self.snapshots.mark(touched);
         }
         refused.map_or(Ok(()), Err)
     }

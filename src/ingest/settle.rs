@@ -1,6 +1,7 @@
 //! Moves what has become durable into the state store, in the background.
 
 use super::Ingest;
+use super::snapshot;
 use super::stream::Stream;
 use crate::clock;
 use crate::task::blocking;
@@ -41,4 +42,5 @@ fn settle(stream: &Stream, forget: bool) {
     if let Err(error) = settled.and(forgotten) {
         tracing::error!("record state stays in memory: {error}");
     }
+    snapshot::expire(stream, clock::unix_ms());
 }

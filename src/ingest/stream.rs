@@ -8,6 +8,7 @@
 use super::mutation::{Done, Error, Mutation, Raised};
 use super::name::RecordId;
 use super::run::{Destination, Run};
+use super::snapshot::Snapshots;
 use super::state::{self, Row, Rows, TOMBSTONE_RETENTION};
 use super::sync::{Defined, Sync};
 use crate::state::State;
@@ -23,9 +24,10 @@ pub(super) struct Stream {
     topic: RwLock<Arc<Topic>>,
     /// A sync's topic does not grow.
     partitions: Vec<Partition>,
-    state: State,
     rows: Rows,
     tails: Vec<Mutex<Tail>>,
+    /// The collection's snapshot.
+    pub snapshots: Arc<Snapshots>,
 }
 
 /// The end of a partition that is not in the store yet.
@@ -100,12 +102,17 @@ impl Tail {
 
 impl Stream {
     /// A stream of a topic, of which some partitions' state is not known.
-    pub(super) fn new(topic: Arc<Topic>, state: State, damaged: &BTreeSet<i32>) -> Self {
-        let rows = Rows::new(state.clone(), topic.id);
+    pub(super) fn new(
+        topic: Arc<Topic>,
+        state: State,
+        damaged: &BTreeSet<i32>,
+        snapshots: Arc<Snapshots>,
+    ) -> Self {
+        let rows = Rows::new(state, topic.id);
         let partitions = topic.partitions.clone();
         let tail = |index| Tail { damaged: damaged.contains(&index), ..Tail::default() };
         let tails = (0..).zip(&partitions).map(|(index, _)| Mutex::new(tail(index))).collect();
-        Self { topic: RwLock::new(topic), partitions, state, rows, tails }
+        Self { topic: RwLock::new(topic), partitions, rows, tails, snapshots }
     }
 
     /// The topic as it is now.
@@ -181,7 +188,23 @@ impl Stream {
     pub(super) fn run<'a>(&'a self, destination: Destination<'a>, index: i32) -> Run<'a> {
         let at = position(index);
         let tail = self.tails[at].lock();
-        Run::new(destination, &self.rows, (index, &self.partitions[at]), tail)
+        let kept = (&self.rows, &*self.snapshots);
+        Run::new(destination, kept, (index, &self.partitions[at]), tail)
+    }
+
+    /// Runs `work` while no mutation is under way, with the ends of the partitions.
+    pub(super) fn between_mutations<T>(&self, work: impl FnOnce(Vec<i64>) -> T) -> T {
+        let tails: Vec<_> = self.tails.iter().map(Mutex::lock).collect();
+        let ends = self.partitions.iter().map(|it| it.log().log_end_offset());
+        let done = work(ends.collect());
+        drop(tails);
+        done
+    }
+
+    /// A partition whose records' state is not known.
+    pub(super) fn first_damaged(&self) -> Option<i32> {
+        let damaged = |(_, tail): &(i32, &Mutex<Tail>)| tail.lock().damaged;
+        (0..).zip(&self.tails).find(damaged).map(|(index, _)| index)
     }
 
     /// Waits until a partition is durable up to what an answer rests on.
@@ -207,22 +230,26 @@ impl Stream {
         for (partition, offset) in last {
             self.durable(partition, Some(offset)).await;
         }
-        if raised.is_empty() {
+        if !raised.is_empty() {
+            self.write_all_raised(raised).await;
+        } else if !self.snapshots.is_marking() {
             return;
         }
+        // Also a mark, which keeps the record from being deleted, is nowhere but in the store.
+        self.snapshots.synced().await;
+    }
+
+    async fn write_all_raised(self: &Arc<Self>, raised: Vec<(i32, Raised)>) {
         let stream = self.clone();
         let written = blocking(move || {
             raised
                 .iter()
                 .try_for_each(|(partition, raised)| stream.write_raised(*partition, raised))
         });
-        match written.await {
-            Ok(()) => self.state.synced().await,
-            // As when the log fails: nothing is acknowledged any more.
-            Err(error) => {
-                tracing::error!("a version cannot be stored: {error}");
-                std::future::pending::<()>().await;
-            }
+        // As when the log fails: nothing is acknowledged any more.
+        if let Err(error) = written.await {
+            tracing::error!("a version cannot be stored: {error}");
+            std::future::pending::<()>().await;
         }
     }
 

@@ -77,7 +77,7 @@ impl Sandbox {
     }
 }
 
-async fn open(dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
+pub(super) async fn open(dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
     let layer = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() };
     let (broker, _) = Broker::open(layer.settings(true).unwrap()).await.unwrap();
     broker.dev_account().await.unwrap();
