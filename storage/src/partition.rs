@@ -2,7 +2,7 @@
 //!
 //! **The high watermark is the end of what a sync covered**, and it never goes back. It is advanced
 //! by the commit round, after the sync. Only in a log whose records may wait for their sync, since
-//! the volume's [`Flush`](crate::Flush) or its own options say so, it is the end of what is written.
+//! the volume's [`Flush`](crate::Flush) or its own options say so, is it the end of what is there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
