@@ -7,7 +7,9 @@ use crate::state::State;
 use crate::topic::Topic;
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_storage::{Compacted, Removed, Retention};
+use tidelog_storage::{Compacted, Error, Pace, Removed, Retention};
+use tokio::runtime::Handle;
+use tokio::time::{MissedTickBehavior, sleep};
 
 /// How often logs are looked at: Kafka's `log.retention.check.interval.ms` is five minutes, which
 /// makes short retentions in tests and development imprecise.
@@ -16,29 +18,80 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// `producer.id.expiration.ms`.
 const PRODUCER_EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// Bytes that compaction reads and writes in a second: a few hundredths of what a disk of today
+/// does, and the rest is for records.
+const COMPACTION_BYTES_PER_SECOND: u64 = 64 << 20;
+
 /// Applies every topic's retention, for ever.
 pub async fn enforce(broker: Arc<Broker>) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
-        for cluster in broker.clusters() {
-            for topic in cluster.topics.all() {
-                let state = broker.shared.state.clone();
-                let work = tokio::task::spawn_blocking(move || enforce_topic(&topic, &state));
-                if let Err(error) = work.await {
-                    tracing::error!("retention failed: {error}");
-                }
+        for topic in topics(&broker) {
+            let state = broker.shared.state.clone();
+            let work = tokio::task::spawn_blocking(move || enforce_topic(&topic, &state));
+            if let Err(error) = work.await {
+                tracing::error!("retention failed: {error}");
             }
         }
     }
 }
 
-fn enforce_topic(topic: &Topic, state: &State) {
+/// Compacts the topics whose policy says so, one at a time and unhurriedly, for ever.
+pub async fn compact(broker: Arc<Broker>) {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        for topic in topics(&broker).into_iter().filter(|it| it.config.is_compacted()) {
+            let state = broker.shared.state.clone();
+            let work = tokio::task::spawn_blocking(move || compact_topic(&topic, &state));
+            if let Err(error) = work.await {
+                tracing::error!("compaction failed: {error}");
+            }
+        }
+    }
+}
+
+fn topics(broker: &Broker) -> Vec<Arc<Topic>> {
+    broker.clusters().iter().flat_map(|cluster| cluster.topics.all()).collect()
+}
+
+/// On a blocking thread, which waits where compaction has to.
+fn compact_topic(topic: &Topic, state: &State) {
+    if !may_lose(topic, state) {
+        return;
+    }
+    let mut pace = Pace::new(COMPACTION_BYTES_PER_SECOND);
+    let runtime = Handle::current();
+    let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
+    for (index, partition) in topic.partitions.iter().enumerate() {
+        let name = &topic.name;
+        match partition.log().compact(clock::unix_ms(), topic.config.compaction(), &mut spend) {
+            Ok(Compacted { segments: 0, .. }) | Err(Error::Closed) => {}
+            Ok(Compacted { segments, bytes }) => tracing::info!(
+                "compaction took {bytes} bytes out of {segments} segments of {name}-{index}"
+            ),
+            Err(error) => tracing::error!("compaction of {name}-{index} failed: {error}"),
+        }
+    }
+}
+
+/// Whether records of the topic may go.
+fn may_lose(topic: &Topic, state: &State) -> bool {
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
-    if topic.sync.is_some()
-        && let Err(error) = state.sync()
-    {
-        return tracing::error!("retention of {} waits: {error}", topic.name);
+    match topic.sync.is_some().then(|| state.sync()) {
+        Some(Err(error)) => {
+            tracing::error!("retention of {} waits: {error}", topic.name);
+            false
+        }
+        _ => true,
+    }
+}
+
+fn enforce_topic(topic: &Topic, state: &State) {
+    if !may_lose(topic, state) {
+        return;
     }
     let now_ms = clock::unix_ms();
     let retention =
@@ -46,15 +99,6 @@ fn enforce_topic(topic: &Topic, state: &State) {
     for (index, partition) in topic.partitions.iter().enumerate() {
         partition.log().expire_producers(now_ms - PRODUCER_EXPIRATION_MS);
         let name = &topic.name;
-        if topic.config.is_compacted() {
-            match partition.log().compact(now_ms, topic.config.compaction()) {
-                Ok(Compacted { segments: 0, .. }) => {}
-                Ok(Compacted { segments, bytes }) => tracing::info!(
-                    "compaction took {bytes} bytes out of {segments} segments of {name}-{index}"
-                ),
-                Err(error) => tracing::error!("compaction of {name}-{index} failed: {error}"),
-            }
-        }
         if !topic.config.is_deleted() {
             continue;
         }

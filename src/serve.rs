@@ -58,6 +58,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { deadlines.run().await });
     tasks.spawn(crate::retention::enforce(broker.clone()));
+    tasks.spawn(crate::retention::compact(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));

@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tidelog_storage::{Compaction, Flush, PartitionOptions};
 
-/// Keys one pass of compaction maps; about 120 MiB of memory, while it runs.
-const COMPACTION_KEYS_MAX: usize = 3_000_000;
+/// Keys one pass of compaction takes: 128 MiB of memory at most, while it runs, as with Kafka's
+/// `log.cleaner.dedupe.buffer.size`.
+const COMPACTION_KEYS_MAX: usize = 128 * 32_768;
 
 /// Why a config is refused, in Kafka's words where it has any.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,8 +6,12 @@
 //! ```text
 //! tidelog-recovery-checkpoint 1 clean
 //! <topic id> <log start offset> <segment base offset> <position> <offset> <directory>
+//! cleaned <offset> <horizon> <directory>
 //! crc32c <of all lines above, 8 hex digits>
 //! ```
+//!
+//! A log that was compacted has a second line: how far, as Kafka's `cleaner-offset-checkpoint` has
+//! it, and when the first tombstones may go then, in ms since 1970, or `-`.
 //!
 //! **A file that does not parse counts as absent**: the segments are then scanned in whole.
 //!
@@ -17,6 +21,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::compaction::Cleaned;
 use crate::error::{Context, Result};
 use crate::fs::{Fs, read_all, replace};
 
@@ -26,6 +31,7 @@ pub(crate) struct RecoveryPoint {
     pub topic_id: [u8; 16],
     pub log_start_offset: i64,
     pub end: End,
+    pub cleaned: Cleaned,
 }
 
 /// The end of a log.
@@ -47,6 +53,7 @@ pub(crate) struct Checkpoint {
 }
 
 const CHECKPOINT_FILE: &str = "recovery-checkpoint";
+const CLEANED: &str = "cleaned ";
 const CHECKPOINT_TITLE: &str = "tidelog-recovery-checkpoint 1";
 
 impl Checkpoint {
@@ -66,12 +73,16 @@ impl Checkpoint {
     fn format(&self) -> String {
         let state = if self.clean { "clean" } else { "running" };
         let mut text = format!("{CHECKPOINT_TITLE} {state}\n");
-        for (dir, RecoveryPoint { topic_id, log_start_offset, end }) in &self.points {
+        for (dir, RecoveryPoint { topic_id, log_start_offset, end, cleaned }) in &self.points {
             let id = format_topic_id(topic_id);
             let End { segment, position, offset } = end;
             let dir = dir.display();
             let _infallible =
                 writeln!(text, "{id} {log_start_offset} {segment} {position} {offset} {dir}");
+            if *cleaned != Cleaned::default() {
+                let horizon = cleaned.horizon.map_or("-".into(), |horizon| horizon.to_string());
+                let _infallible = writeln!(text, "{CLEANED}{} {horizon} {dir}", cleaned.end);
+            }
         }
         let crc = crc32c::crc32c(text.as_bytes());
         let _infallible = writeln!(text, "crc32c {crc:08x}");
@@ -91,9 +102,27 @@ impl Checkpoint {
             " running" => false,
             _ => return None,
         };
-        let points = lines.map(parse_point).collect::<Option<_>>()?;
+        let mut points = HashMap::new();
+        for line in lines {
+            if let Some(line) = line.strip_prefix(CLEANED) {
+                let (dir, cleaned) = parse_cleaned(line)?;
+                points.get_mut(&dir).map(|point: &mut RecoveryPoint| point.cleaned = cleaned)?;
+            } else {
+                points.extend([parse_point(line)?]);
+            }
+        }
         Some(Self { clean, points })
     }
+}
+
+fn parse_cleaned(line: &str) -> Option<(PathBuf, Cleaned)> {
+    let mut fields = line.splitn(3, ' ');
+    let end = fields.next()?.parse().ok()?;
+    let horizon = match fields.next()? {
+        "-" => None,
+        horizon => Some(horizon.parse().ok()?),
+    };
+    Some((fields.next()?.into(), Cleaned { end, horizon }))
 }
 
 fn parse_point(line: &str) -> Option<(PathBuf, RecoveryPoint)> {
@@ -104,7 +133,9 @@ fn parse_point(line: &str) -> Option<(PathBuf, RecoveryPoint)> {
     let position = fields.next()?.parse().ok()?;
     let offset = fields.next()?.parse().ok()?;
     let end = End { segment, position, offset };
-    Some((fields.next()?.into(), RecoveryPoint { topic_id, log_start_offset, end }))
+    let dir = fields.next()?.into();
+    let cleaned = Cleaned::default();
+    Some((dir, RecoveryPoint { topic_id, log_start_offset, end, cleaned }))
 }
 
 /// Where each leader epoch started, first to last.
@@ -226,8 +257,11 @@ mod tests {
             topic_id: [7; 16],
             log_start_offset: 3,
             end: End { segment: 10, position: 2048, offset: 25 },
+            cleaned: Cleaned { end: 10, horizon: Some(1_700_000_000_000) },
         };
-        let points = HashMap::from([(PathBuf::from("accounts/a b/t-0"), point)]);
+        let never = RecoveryPoint { cleaned: Cleaned::default(), ..point.clone() };
+        let points = [("accounts/a b/t-0", point), ("accounts/a b/t-1", never)];
+        let points = points.map(|(dir, point)| (PathBuf::from(dir), point)).into();
         let checkpoint = Checkpoint { clean: true, points };
         let text = checkpoint.format();
         assert_eq!(Checkpoint::parse(&text), Some(checkpoint));

@@ -51,6 +51,11 @@ impl Index {
         }
     }
 
+    /// The segment's.
+    pub(crate) fn base_offset(&self) -> i64 {
+        self.base_offset
+    }
+
     /// Takes up the index files of a segment of `size` bytes; they were checked by [`plausible`].
     pub(crate) fn from_files(
         base_offset: i64,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 use parking_lot::{Mutex, RwLock};
 
 use crate::checkpoint::{End, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id};
-use crate::compaction::CLEANED_SUFFIX;
+use crate::compaction::{CLEANED_SUFFIX, finish_merges};
 use crate::error::{Context, Error, Result};
 use crate::fs::{create_dirs, remove_if_there};
 use crate::index::Index;
@@ -56,7 +56,8 @@ impl Opening<'_> {
             topic_id: self.topic_id,
             log: Mutex::new(log),
             maintenance: Mutex::new(()),
-            cleaned: Mutex::default(),
+            compacting: Mutex::new(()),
+            cleaned: Mutex::new(self.point.as_ref().map(|point| point.cleaned).unwrap_or_default()),
             log_start_offset: AtomicI64::new(log_start_offset),
             segments: RwLock::new(Arc::new(segments)),
             log_end_offset: AtomicI64::new(end.offset),
@@ -106,7 +107,10 @@ impl Opening<'_> {
                 created = true;
             }
         }
-        let entries = fs.list(dir).context("list", dir)?;
+        let mut entries = fs.list(dir).context("list", dir)?;
+        if finish_merges(fs, dir, &entries)? {
+            entries = fs.list(dir).context("list", dir)?;
+        }
         for entry in entries.iter().filter(|entry| entry.name.ends_with(CLEANED_SUFFIX)) {
             // Compaction that a crash interrupted starts again.
             let path = dir.join(&entry.name);

@@ -94,8 +94,10 @@ pub(crate) struct Inner {
     pub log: Mutex<Log>,
     /// Oldest first, never empty while the log is open; the last one is the active one.
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
-    /// Held while files are removed.
+    /// Held while files are removed or replaced.
     pub maintenance: Mutex<()>,
+    /// Held while the log is compacted, which takes long; comes before `maintenance`.
+    pub compacting: Mutex<()>,
     pub cleaned: Mutex<Cleaned>,
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
@@ -249,12 +251,12 @@ impl Partition {
     /// The directory is first moved out of the way, durably, so that a crash leaves all of the log
     /// or none of it.
     pub fn delete(self) -> Result<()> {
-        let _alone = self.0.maintenance.lock();
         let end = {
             let mut log = self.0.log.lock();
             log.closed = true;
             log.end.offset
         };
+        let _alone = self.0.maintenance.lock();
         self.0.shared.delete(&self.0)?;
         // No sync will cover what was appended last. It is gone as it would be had one done so, and
         // nobody waits for it any longer.
@@ -324,6 +326,7 @@ impl Inner {
             topic_id: self.topic_id,
             log_start_offset: self.log_start_offset.load(Ordering::Acquire),
             end: self.log.lock().durable,
+            cleaned: *self.cleaned.lock(),
         }
     }
 }

@@ -233,6 +233,11 @@ impl Segment {
         Ok(true)
     }
 
+    /// The first `len` bytes.
+    pub(crate) fn start(&self, files: &Files, len: u64) -> Result<Bytes> {
+        Ok(self.bytes(files)?.slice(..usize_of(len)))
+    }
+
     /// The largest timestamp of the first batch: about when the segment was begun.
     pub(crate) fn oldest(&self, files: &Files) -> Result<Option<i64>> {
         let first = whole_batch(&self.bytes(files)?, self.base_offset, true);

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
-use tidelog_storage::{Compaction, Flush, Partition, Volume, VolumeOptions};
+use tidelog_storage::fs::Fs;
+use tidelog_storage::{Compacted, Compaction, Error, Flush, Partition, Volume, VolumeOptions};
 
 use crate::faulty::{Fault, Faulty};
-use crate::support::{Random, SMALL, batches, iterations, open, open_volume, read_all};
+use crate::support::{DIR, Random, SMALL, batches, iterations, open, open_volume, read_all};
 
 const KEYS: u64 = 12;
 const HOUR_MS: i64 = 3_600_000;
@@ -49,6 +50,15 @@ fn records(batches: &[Batch]) -> Vec<Record> {
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Bytes in each segment's file.
+fn logs(fs: &Faulty) -> Vec<u64> {
+    let dir = Path::new("/data").join(DIR);
+    let mut logs: Vec<_> = fs.list(&dir).unwrap();
+    logs.retain(|entry| entry.name.ends_with(".log"));
+    logs.sort_by(|a, b| a.name.cmp(&b.name));
+    logs.iter().map(|entry| entry.len).collect()
+}
+
 /// What a reader of these records ends up with.
 fn state(records: &[Record]) -> State {
     let mut state = State::new();
@@ -82,6 +92,36 @@ fn append(partition: &Partition, history: &mut Vec<Record>, random: &mut Random,
     history.extend(at.map(|(offset, record)| Record { offset, ..record }));
 }
 
+/// A transaction of one batch and its marker, by keys that others use too.
+fn append_transaction(
+    partition: &Partition,
+    history: &mut Vec<Record>,
+    sequence: &mut i32,
+    now_ms: i64,
+) {
+    let mut data = BatchBuilder::new(Compression::Lz4, 1 << 16)
+        .producer(PRODUCER, 0, *sequence)
+        .transactional();
+    for n in 0..2 {
+        let key = format!("key-{}", (*sequence as u64 + n) % KEYS);
+        data.append(now_ms, Some(key.as_bytes()), Some(IN_TRANSACTION), &[]).unwrap();
+    }
+    *sequence += 2;
+    let mut marker = BatchBuilder::new(Compression::None, 100)
+        .producer(PRODUCER, 0, -1)
+        .transactional()
+        .control();
+    marker.append(now_ms, Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[]).unwrap();
+    for batch in [data.finish().unwrap(), marker.finish().unwrap()] {
+        let appended = partition.append(&batch, 0).unwrap();
+        let at = (appended.base_offset..).zip(records(&[batch]));
+        history.extend(at.map(|(offset, record)| Record { offset, ..record }));
+    }
+}
+
+const PRODUCER: i64 = 7;
+const IN_TRANSACTION: &[u8] = b"in a transaction";
+
 #[test]
 fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
     for seed in 0..iterations(20) {
@@ -89,10 +129,14 @@ fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
         let fs = Faulty::new(seed);
         let (mut volume, mut partition) = start(&fs);
         let (mut history, mut now_ms) = (Vec::new(), 10 * HOUR_MS);
+        let (transactions, mut sequence) = (seed % 2 == 1, 0);
         for step in 0..60 {
             let case = format!("seed {seed}, step {step}");
             for _ in 0..random.below(12) {
                 append(&partition, &mut history, &mut random, now_ms);
+                if transactions && random.below(6) == 0 {
+                    append_transaction(&partition, &mut history, &mut sequence, now_ms);
+                }
             }
             volume.sync().unwrap();
             now_ms += random.below(HOUR_MS as u64) as i64;
@@ -103,7 +147,7 @@ fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
                 delete_retention_ms: HOUR_MS,
                 keys_max: 1 + random.below(20) as usize,
             };
-            partition.compact(now_ms, options).unwrap();
+            partition.compact(now_ms, options, &mut |_| ()).unwrap();
             let found = check(&partition, &history, &case);
             let from = random.below(history.len() as u64 + 1) as i64;
             let next = found.iter().find(|record| record.offset >= from);
@@ -120,9 +164,17 @@ fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
         }
         // All of it, twice: the tombstones are gone too.
         now_ms += 2 * HOUR_MS;
-        partition.compact(now_ms, ALL).unwrap();
-        partition.compact(now_ms + 2 * HOUR_MS, ALL).unwrap();
+        partition.compact(now_ms, ALL, &mut |_| ()).unwrap();
+        partition.compact(now_ms + 2 * HOUR_MS, ALL, &mut |_| ()).unwrap();
         let found = check(&partition, &history, &format!("seed {seed}, at last"));
+        if transactions {
+            // They stay whole, with their markers.
+            let whole = |it: &&Record| it.value.as_deref() == Some(IN_TRANSACTION);
+            assert_eq!(found.iter().filter(whole).count(), sequence as usize, "seed {seed}");
+            let marker = |it: &&Record| it.key.as_deref() == Some(&[0, 0, 0, 1]);
+            assert_eq!(found.iter().filter(marker).count(), sequence as usize / 2, "seed {seed}");
+            continue;
+        }
         assert_eq!(found.len(), state(&history).len(), "seed {seed}: a record for each key");
     }
 }
@@ -139,7 +191,7 @@ fn a_tombstone_stays_until_its_horizon() {
     append(None);
     volume.sync().unwrap();
     let compact = |now_ms| {
-        partition.compact(now_ms, ALL).unwrap();
+        partition.compact(now_ms, ALL, &mut |_| ()).unwrap();
         records(&read_all(&partition, 0)).len()
     };
     assert_eq!(compact(1000), 1);
@@ -148,6 +200,67 @@ fn a_tombstone_stays_until_its_horizon() {
     // Without records, and yet with something that takes readers past the gap.
     let rest = batches(partition.read(0, 1000, 2).unwrap());
     assert_eq!(rest.last().unwrap().header().last_offset(), 1);
+}
+
+#[test]
+fn small_neighbours_become_one_segment_and_a_restart_knows_what_was_done() {
+    let fs = Faulty::new(2);
+    let (volume, partition) = start(&fs);
+    let (mut random, mut history) = (Random::new(2), Vec::new());
+    for _ in 0..200 {
+        append(&partition, &mut history, &mut random, 0);
+    }
+    volume.sync().unwrap();
+    let before = logs(&fs);
+    let mut spent = 0;
+    let compacted = partition.compact(HOUR_MS, ALL, &mut |bytes| spent += bytes).unwrap();
+    assert_eq!(compacted.segments, before.len(), "and the active one, which was sealed");
+    let after = logs(&fs);
+    assert!(before.len() > 10 && after.len() == 2, "{before:?} {after:?}");
+    let read = before.iter().sum::<u64>();
+    assert!(spent > read && spent < 3 * read, "{spent} for {read}");
+    let found = check(&partition, &history, "merged");
+    for from in 0..history.len() as i64 {
+        let next = found.iter().find(|record| record.offset >= from);
+        let read = records(&read_all(&partition, from)).into_iter();
+        assert_eq!(read.into_iter().find(|it| it.offset >= from).as_ref(), next, "from {from}");
+    }
+    volume.checkpoint().unwrap();
+    drop((volume, partition));
+    let (_volume, partition) = start(&fs);
+    check(&partition, &history, "opened again");
+    let mut spend = |bytes| panic!("{bytes} bytes for nothing");
+    let again = partition.compact(HOUR_MS + 1, ALL, &mut spend).unwrap();
+    assert_eq!(again, Compacted::default());
+    // The tombstones' time is known too.
+    let compacted = partition.compact(2 * HOUR_MS, ALL, &mut |_| ()).unwrap();
+    assert!(compacted.bytes > 0, "{compacted:?}");
+    check(&partition, &history, "without tombstones");
+}
+
+#[test]
+fn a_deletion_ends_a_pass_and_leaves_nothing() {
+    // While keys are taken, and while the log is written.
+    for calls in [2, 6] {
+        let fs = Faulty::new(3);
+        let (volume, partition) = start(&fs);
+        for n in 0..4 {
+            let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+            builder.append(n, Some(b"key"), Some(&[7; 300 << 10]), &[]).unwrap();
+            partition.append(&builder.finish().unwrap(), 0).unwrap();
+        }
+        volume.sync().unwrap();
+        let mut left = calls;
+        let mut spend = |_| {
+            left -= 1;
+            if left == 0 {
+                partition.clone().delete().unwrap();
+            }
+        };
+        let ended = partition.compact(HOUR_MS, ALL, &mut spend);
+        assert!(matches!(ended, Err(Error::Closed)), "{ended:?}");
+        assert_eq!(fs.list(Path::new("/data/accounts/dev")).unwrap().len(), 0);
+    }
 }
 
 #[test]
@@ -172,7 +285,7 @@ fn a_power_cut_at_any_step_leaves_the_old_file_or_the_new_one() {
                 _ => Fault::Fails(ErrorKind::StorageFull),
             };
             fs.fault_after(call, fault);
-            let compacted = partition.compact(HOUR_MS, ALL);
+            let compacted = partition.compact(HOUR_MS, ALL, &mut |_| ());
             assert!(compacted.is_ok() || fs.faulted(), "{compacted:?}");
             let met = fs.faulted();
             let case = format!("seed {seed}, call {call}");
@@ -180,10 +293,10 @@ fn a_power_cut_at_any_step_leaves_the_old_file_or_the_new_one() {
                 // Without a crash the log goes on, if need be with the old files.
                 check(&partition, &history, &case);
             }
-            for crash in 0..4 {
+            for crash in 0..8 {
                 let (_volume, partition) = start(&fs.crash(crash * 1000 + call));
                 check(&partition, &history, &case);
-                partition.compact(HOUR_MS, ALL).unwrap();
+                partition.compact(HOUR_MS, ALL, &mut |_| ()).unwrap();
                 check(&partition, &history, &case);
             }
             call += 1;

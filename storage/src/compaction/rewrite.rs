@@ -1,0 +1,283 @@
+//! Writing segments anew, without the records that a later one replaced.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidelog_protocol::records::Batch;
+
+use super::keys::Keys;
+use super::{CLEANED_SUFFIX, Compaction, Io, Sealed, readable};
+use crate::error::{Context, Result};
+use crate::fs::{File, remove_if_there, write_all_at};
+use crate::index::Index;
+use crate::partition::Inner;
+use crate::segment::{Segment, Setup, file_name};
+
+/// Bytes written at once.
+const WRITE_BYTES: usize = 1 << 20;
+/// Positions in an index have 31 bits.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// One pass over a log.
+pub(super) struct Pass<'a> {
+    pub io: Io<'a>,
+    pub keys: Keys,
+    /// When the first of the tombstones that were met may go.
+    pub horizon: Option<i64>,
+    now_ms: i64,
+    compaction: Compaction,
+    /// Whether something was left whole: with older values, so no tombstone after it goes.
+    left: bool,
+    /// Whether a batch of the group got its delete horizon.
+    marked: bool,
+}
+
+/// What became of a new segment.
+enum Written {
+    /// It holds this many of the old ones.
+    Whole(usize),
+    /// It is not worth having.
+    Same,
+    /// The old one at this place is damaged.
+    Damaged(usize),
+}
+
+/// What becomes of a batch.
+enum Kept {
+    Whole,
+    Part(Batch),
+    Nothing,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(io: Io<'a>, keys: Keys, now_ms: i64, compaction: Compaction) -> Self {
+        Self { io, keys, now_ms, compaction, horizon: None, left: false, marked: false }
+    }
+
+    /// Writes the first of `sealed` anew, and with it its neighbours as far as they fit one
+    /// segment, if there are several or it gets smaller. Returns how many were looked at, and the
+    /// bytes saved if they were written.
+    pub(super) fn rewrite(&mut self, sealed: &[Sealed]) -> Result<(usize, Option<u64>)> {
+        let mut new = NewSegment::of(self.io.inner, &sealed[0]);
+        match self.write(sealed, &mut new) {
+            Ok(Written::Whole(several)) => Ok((several, self.replace(&sealed[..several], new)?)),
+            Ok(Written::Same) => new.discard().map(|()| (1, None)),
+            // It keeps those before it from nothing but its company.
+            Ok(Written::Damaged(0)) => new.discard().map(|()| (1, None)),
+            Ok(Written::Damaged(sound)) => {
+                new.discard()?;
+                self.rewrite(&sealed[..sound])
+            }
+            Err(error) => {
+                // What is left is removed when the log is opened, if not now.
+                let _the_first_error_counts = new.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn write(&mut self, sealed: &[Sealed], new: &mut NewSegment<'_>) -> Result<Written> {
+        self.marked = false;
+        let limit = self.io.inner.log.lock().options.segment_bytes.min(SEGMENT_BYTES_MAX);
+        for (n, Sealed { segment, end }) in sealed.iter().enumerate() {
+            let offsets = end.saturating_sub(new.old.base_offset);
+            let fits =
+                new.position + segment.published() <= limit && offsets <= i64::from(i32::MAX);
+            if n > 0 {
+                if !fits {
+                    return self.complete(&sealed[..n], new);
+                }
+                new.begin(&mut self.io)?;
+            }
+            if !self.add(segment, new)? {
+                self.left = true;
+                return Ok(Written::Damaged(n));
+            }
+        }
+        self.complete(sealed, new)
+    }
+
+    /// Adds what stays of a segment; false if it is damaged.
+    fn add(&mut self, segment: &Segment, new: &mut NewSegment<'_>) -> Result<bool> {
+        let (mut at, size) = (0, segment.published());
+        new.placeholder = None;
+        segment.each_batch(&self.io.inner.shared.files, |batch| {
+            at += batch.bytes().len() as u64;
+            self.io.took(batch.bytes().len())?;
+            let kept = self.retain(&batch);
+            let stands_for_its_last = at == size && batch.header().record_count == 0;
+            if !matches!(kept, Kept::Whole) && !stands_for_its_last {
+                new.begin(&mut self.io)?;
+            }
+            match kept {
+                Kept::Whole => new.append(&mut self.io, &batch),
+                Kept::Part(part) => new.append(&mut self.io, &part),
+                Kept::Nothing => {
+                    new.placeholder = (at == size).then(|| batch.retaining(&[], None));
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn complete(&mut self, group: &[Sealed], new: &mut NewSegment<'_>) -> Result<Written> {
+        if let Some(last) = new.placeholder.take() {
+            new.append(&mut self.io, &last)?;
+        }
+        // A file that grew is worth it for a new horizon only, which a batch gets once; without
+        // it, its tombstones would stay for ever.
+        let grew = new.position > bytes_of(group) && !self.marked;
+        // Of several, a crash could not tell the first from a new one of its length.
+        let worth_it = match group {
+            [_] => !grew,
+            several => new.position != several[0].segment.published(),
+        };
+        if new.file.is_none() || !worth_it || new.position > SEGMENT_BYTES_MAX {
+            return Ok(Written::Same);
+        }
+        new.complete(&mut self.io)?;
+        Ok(Written::Whole(group.len()))
+    }
+
+    fn replace(&self, group: &[Sealed], new: NewSegment<'_>) -> Result<Option<u64>> {
+        let saved = bytes_of(group).saturating_sub(new.position);
+        let inner = self.io.inner;
+        let setup = Setup {
+            base_offset: new.index.base_offset(),
+            published: new.position,
+            checked_from: 0,
+            index: Some(new.index),
+            interval: inner.log.lock().options.index_interval_bytes,
+        };
+        let segment = Segment::new(&inner.shared.files, &inner.dir, setup);
+        let swapped = inner.swap(group, Arc::new(segment), &new.path)?;
+        Ok(swapped.then_some(saved))
+    }
+
+    /// What stays of a batch.
+    fn retain(&mut self, batch: &Batch) -> Kept {
+        let header = batch.header();
+        let Some(mut records) = readable(batch) else {
+            self.left |= !header.attributes.is_control();
+            return Kept::Whole;
+        };
+        if header.base_offset >= self.keys.end {
+            return Kept::Whole;
+        }
+        let before = records.len();
+        let known = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
+        let expired = !self.left && known.is_some_and(|horizon| horizon <= self.now_ms);
+        records.retain(|record| !(self.keys.replaced(record) || expired && record.value.is_none()));
+        let has_tombstones = records.iter().any(|record| record.value.is_none());
+        let fresh = self.now_ms.saturating_add(self.compaction.delete_retention_ms);
+        let horizon = has_tombstones.then(|| known.unwrap_or(fresh));
+        if let Some(horizon) = horizon {
+            self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
+            self.marked |= known.is_none();
+        }
+        if records.is_empty() {
+            return Kept::Nothing;
+        }
+        if records.len() == before && (horizon.is_none() || horizon == known) {
+            return Kept::Whole;
+        }
+        Kept::Part(batch.retaining(&records, horizon.or(known)))
+    }
+}
+
+fn bytes_of(group: &[Sealed]) -> u64 {
+    group.iter().map(|it| it.segment.published()).sum()
+}
+
+/// A segment being written. **There is no file until something differs from the old one.**
+struct NewSegment<'a> {
+    inner: &'a Inner,
+    /// The first of the segments that it is to replace.
+    old: &'a Segment,
+    path: PathBuf,
+    file: Option<Arc<dyn File>>,
+    out: Vec<u8>,
+    written: u64,
+    position: u64,
+    index: Index,
+    /// Stands for the last batch if nothing stays of it, so that no reader waits at a gap.
+    placeholder: Option<Batch>,
+}
+
+impl<'a> NewSegment<'a> {
+    fn of(inner: &'a Inner, first: &'a Sealed) -> Self {
+        let old = &*first.segment;
+        let name = file_name(old.base_offset, CLEANED_SUFFIX.trim_start_matches('.'));
+        let index = Index::new(old.base_offset, inner.log.lock().options.index_interval_bytes);
+        let path = inner.dir.join(name);
+        Self {
+            inner,
+            old,
+            path,
+            file: None,
+            out: Vec::new(),
+            written: 0,
+            position: 0,
+            index,
+            placeholder: None,
+        }
+    }
+
+    /// Creates the file, unless it is there, with what was kept so far: all of the old one.
+    fn begin(&mut self, io: &mut Io<'_>) -> Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        {
+            // Or the directory might be another log's by now.
+            let _in_place = self.inner.maintenance.lock();
+            self.inner.check_open()?;
+            let files = &self.inner.shared.files;
+            self.file = Some(files.fs.create(&self.path).context("create", &self.path)?);
+        }
+        let same = self.old.start(&self.inner.shared.files, self.position)?;
+        for part in same.chunks(WRITE_BYTES) {
+            self.out.extend_from_slice(part);
+            self.flush(io)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, io: &mut Io<'_>, batch: &Batch) -> Result<()> {
+        self.index.observe(batch.header(), self.position);
+        self.position += batch.bytes().len() as u64;
+        if self.file.is_some() {
+            self.out.extend_from_slice(batch.bytes());
+        }
+        if self.out.len() < WRITE_BYTES { Ok(()) } else { self.flush(io) }
+    }
+
+    fn flush(&mut self, io: &mut Io<'_>) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let parts = &mut [IoSlice::new(&self.out)];
+        write_all_at(&**file, parts, self.written).context("write", &self.path)?;
+        self.written += self.out.len() as u64;
+        io.took(self.out.len())?;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Makes the file durable.
+    fn complete(&mut self, io: &mut Io<'_>) -> Result<()> {
+        self.flush(io)?;
+        let Some(file) = &self.file else { return Ok(()) };
+        file.set_len(self.position).context("cut", &self.path)?;
+        self.inner.shared.sync(|| file.sync_data().context("sync", &self.path))
+    }
+
+    fn discard(&self) -> Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        let _in_place = self.inner.maintenance.lock();
+        self.inner.check_open()?;
+        let fs = &*self.inner.shared.files.fs;
+        remove_if_there(fs, &self.path).context("remove", &self.path)
+    }
+}
