@@ -42,7 +42,12 @@ pub async fn run<F: Future<Output = Result<()>>>(
     }
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
+    let dev = settings.dev;
     let (broker, admin_token) = Broker::open(settings).await?;
+    if dev {
+        // A client that connects before the account is there would not be let in.
+        broker.dev_account().await?;
+    }
     let kafka_address = reachable(kafka.local_addr()?);
     let url = format!("http://{}", reachable(http.local_addr()?));
     let context = Context {
