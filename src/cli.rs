@@ -1,6 +1,7 @@
 //! The command line: noun, then verb.
 
 mod account;
+mod bench;
 mod dev;
 mod dump_log;
 mod serve;
@@ -30,6 +31,8 @@ enum Command {
     Credential(account::CredentialCommand),
     /// Print and check the files of a partition
     DumpLog(dump_log::DumpLog),
+    /// Measure a broker, this one or any other that speaks Kafka's protocol
+    Bench(bench::Bench),
 }
 
 /// How results are printed.
@@ -64,6 +67,7 @@ impl Cli {
                 Command::Account(command) => command.run().await,
                 Command::Credential(command) => command.run().await,
                 Command::DumpLog(dump) => dump.run(),
+                Command::Bench(bench) => bench.run(),
             }
         })
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
 
 mod bad_input;
+mod bench;
 mod docs;
 mod dump_log;
 mod first_light;

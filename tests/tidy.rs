@@ -254,7 +254,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("console", &[]),
-    ("cli", &["broker", "http_client", "serve", "settings"]),
+    ("cli", &["broker", "clock", "http_client", "serve", "settings"]),
 ];
 
 /// Where everything is put together; it may know everything.
