@@ -1,0 +1,94 @@
+"""Processes: started on the same processors, and what the kernel knows of them."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+STOP_S = 60
+
+
+class Process:
+    """A broker: its standard output goes to a file, which is also where it says it is ready."""
+
+    def __init__(self, command, cpus, log):
+        self.log = Path(log)
+        self.command = [str(it) for it in command]
+        with open(self.log, "wb") as out:
+            self.child = subprocess.Popen(pinned(self.command, cpus), stdout=out, stderr=out)
+        self.pid = self.child.pid
+
+    def stop(self):
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def cpu_s(self):
+        """User and system seconds so far."""
+        fields = self._read("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def written(self):
+        """Bytes it made the disk write so far."""
+        return self._number("io", "write_bytes:")
+
+    def resident(self):
+        return self._number("status", "VmRSS:") * 1024
+
+    def peak(self):
+        return self._number("status", "VmHWM:") * 1024
+
+    def _read(self, name):
+        return Path(f"/proc/{self.pid}/{name}").read_text()
+
+    def _number(self, name, field):
+        line = next(it for it in self._read(name).splitlines() if it.startswith(field))
+        return int(line.split()[1])
+
+
+def pinned(command, cpus):
+    return ["taskset", "-c", cpus, *map(str, command)]
+
+
+def run(command, cpus, timeout_s):
+    """Runs a load and gives what it printed; a load that fails is told by its own words."""
+    done = subprocess.run(
+        pinned(command, cpus), capture_output=True, text=True, timeout=timeout_s
+    )
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
+        raise LoadFailed(lines[-1][:200])
+    return done.stdout
+
+
+class LoadFailed(Exception):
+    """A load could not be put on a broker."""
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def forget_page_cache(directory):
+    """Asks the kernel to drop what it caches of a directory's logs, so that the disk is read."""
+    for path in Path(directory).rglob("*.log"):
+        file = os.open(path, os.O_RDONLY)
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(file)
+
+
+def idle_share(process, seconds):
+    """The share of one processor it takes when nobody asks anything."""
+    before = process.cpu_s()
+    time.sleep(seconds)
+    return (process.cpu_s() - before) / seconds

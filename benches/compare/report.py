@@ -1,0 +1,244 @@
+"""Tables, and whether the targets are met, from a result file alone."""
+
+import statistics
+
+import plot
+
+KAFKA, TIDELOG, BLACK_HOLE = "kafka", "tidelog", "black-hole"
+
+
+def line(found):
+    """One measurement, short."""
+    parts = []
+    if "bytes_per_second" in found:
+        rate, bytes_rate = found["records_per_second"], found["bytes_per_second"]
+        parts.append(f"{rate:,.0f} records/s, {bytes_rate / 1e6:,.0f} MB/s")
+    for name in ("acknowledged_ms", "end_to_end_ms"):
+        if found.get(name):
+            shown = ", ".join(
+                f"{it} {found[name][it]:.2f}" for it in ("p50", "p99", "p99.9") if it in found[name]
+            )
+            parts.append(f"{name.removesuffix('_ms')} {shown} ms")
+    parts.append(f"broker {found['broker_cpu_s']:.2f} s")
+    return "; ".join(parts)
+
+
+class Results:
+    """A result file's figures by system and workload, one a round."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.systems = raw["systems"]
+        self.workloads = []
+        for system in self.systems.values():
+            self.workloads += [it for it in system["workloads"] if it not in self.workloads]
+
+    def runs(self, system, workload, figure):
+        runs = self.systems.get(system, {}).get("workloads", {}).get(workload, [])
+        found = [figure(it) for it in runs]
+        return [it for it in found if it is not None]
+
+    def of(self, system, name, scale=1):
+        return [it * scale for it in self.systems.get(system, {}).get(name, [])]
+
+    def floor(self, name, figure, scale=1):
+        return [it[name][figure] * scale for it in self.raw["floors"]]
+
+
+def megabytes(run):
+    return run["bytes_per_second"] / 1e6 if "bytes_per_second" in run else None
+
+
+def cpu_per_gb(run):
+    return run["broker_cpu_s"] / (run["bytes"] / 1e9) if run.get("bytes") else None
+
+
+def cpu_per_million(run):
+    return run["broker_cpu_s"] / (run["records"] / 1e6) if run.get("records") else None
+
+
+def written_per_byte(run):
+    return run["broker_written_bytes"] / run["bytes"] if run.get("bytes") else None
+
+
+def latency(name, quantile):
+    return lambda run: (run.get(name) or {}).get(quantile)
+
+
+def spread(values, digits=0):
+    """Median, and from where to where."""
+    if not values:
+        return ""
+    low, middle, high = min(values), statistics.median(values), max(values)
+    if len(values) == 1:
+        return f"{middle:,.{digits}f}"
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+def ratio(ours, theirs):
+    """The median of the ratios of each round; None where a side is missing."""
+    pairs = [a / b for a, b in zip(ours, theirs) if b]
+    return statistics.median(pairs) if pairs else None
+
+
+def times(value):
+    return "" if value is None else f"{value:.2f}"
+
+
+def table(head, rows):
+    rows = [row for row in rows if any(row[1:])]
+    if not rows:
+        return ""
+    bars = "|".join(["---", *["---:"] * (len(head) - 1)])
+    lines = [" | ".join(head), bars, *[" | ".join(row) for row in rows]]
+    return "".join(f"| {it} |\n" if it != bars else f"|{it}|\n" for it in lines) + "\n"
+
+
+def throughput(results):
+    names = list(results.systems)
+    rows = []
+    for workload in results.workloads:
+        by_system = [results.runs(it, workload, megabytes) for it in names]
+        if "latency" in workload or "tail" in workload:
+            continue
+        against = ratio(
+            results.runs(TIDELOG, workload, megabytes), results.runs(KAFKA, workload, megabytes)
+        )
+        rows.append([workload, *[spread(it) for it in by_system], times(against)])
+    return table(["MB/s", *names, "tidelog / kafka"], rows)
+
+
+def processor(results, figure):
+    names = [it for it in results.systems if it != BLACK_HOLE]
+    rows = []
+    for workload in results.workloads:
+        by_system = [results.runs(it, workload, figure) for it in names]
+        against = ratio(
+            results.runs(TIDELOG, workload, figure), results.runs(KAFKA, workload, figure)
+        )
+        rows.append([workload, *[spread(it, 2) for it in by_system], times(against)])
+    return rows, names
+
+
+def latencies(results):
+    names = [it for it in results.systems if it != BLACK_HOLE]
+    rows = []
+    for workload in results.workloads:
+        for name in ("acknowledged_ms", "end_to_end_ms"):
+            for quantile in ("p50", "p99", "p99.9"):
+                if "latency" not in workload:
+                    continue
+                runs = [results.runs(it, workload, latency(name, quantile)) for it in names]
+                label = f"{workload}, {name.removesuffix('_ms').replace('_', ' ')} {quantile}"
+                rows.append([label, *[spread(it, 2) for it in runs]])
+    return table(["ms", *names], rows)
+
+
+def processes(results):
+    rows = []
+    for name in results.systems:
+        written = results.runs(name, "produce 1 KiB", written_per_byte)
+        rows.append(
+            [
+                name,
+                spread(results.of(name, "start_s", 1e3)),
+                spread(results.of(name, "idle_resident_bytes", 1e-6), 1),
+                spread(results.of(name, "idle_cpu_share", 100), 2),
+                spread(results.of(name, "peak_resident_bytes", 1e-6)),
+                spread(written, 2),
+            ]
+        )
+    head = ["", "start to first acknowledged record, ms", "idle MB", "idle CPU, %", "peak MB"]
+    return table([*head, "bytes written to disk per byte produced"], rows)
+
+
+def floors(results):
+    rows = [
+        ["loopback TCP, one stream, MB/s", spread(results.floor("tcp", "bytes_per_second", 1e-6))],
+        ["`sendfile` to it, MB/s", spread(results.floor("sendfile", "bytes_per_second", 1e-6))],
+        ["round trip of 100 bytes, p50 ms", spread(results.floor("round_trip", "p50_ms"), 3)],
+        ["round trip of 100 bytes, p99 ms", spread(results.floor("round_trip", "p99_ms"), 3)],
+    ]
+    for name, label in (("fdatasync_4_kib", "4 KiB"), ("fdatasync_1_mib", "1 MiB")):
+        for quantile in ("p50", "p99"):
+            found = spread(results.floor(name, f"{quantile}_ms"), 3)
+            rows.append([f"`pwrite` of {label} and `fdatasync`, {quantile} ms", found])
+    rate = results.floor("fdatasync_1_mib", "bytes_per_second", 1e-6)
+    rows.append(["`pwrite` of 1 MiB and `fdatasync`, MB/s", spread(rate)])
+    return table(["floor", ""], rows)
+
+
+def targets(results):
+    """What was wanted, what was found, and whether that is enough."""
+    median = lambda values: statistics.median(values) if values else None
+    runs, rows = results.runs, []
+
+    def add(label, found, limit, most=False, digits=2):
+        if found is None or limit is None:
+            return
+        met = found <= limit if most else found >= limit
+        sign = "at most" if most else "at least"
+        verdict = "met" if met else "**missed**"
+        rows.append([label, f"{found:.{digits}f}", f"{sign} {limit:.{digits}f}", verdict])
+
+    for load in ("produce", "librdkafka produce"):
+        for size in ("1 KiB", "100 B"):
+            name = f"{load} {size}"
+            ours = runs(TIDELOG, name, megabytes)
+            add(f"{name}: of the black hole's", ratio(ours, runs(BLACK_HOLE, name, megabytes)), 0.9)
+            add(f"{name}: times Kafka's", ratio(ours, runs(KAFKA, name, megabytes)), 2)
+    for name in ("produce 1 KiB", "fetch hot"):
+        ours = runs(TIDELOG, name, cpu_per_gb)
+        add(f"{name}: CPU of Kafka's", ratio(ours, runs(KAFKA, name, cpu_per_gb)), 0.25, True)
+    sendfile = results.floor("sendfile", "bytes_per_second", 1e-6)
+    hot = runs(TIDELOG, "fetch hot", megabytes)
+    add("fetch hot: of `sendfile`'s", ratio(hot, sendfile), 0.9)
+    end_to_end = lambda quantile: latency("end_to_end_ms", quantile)
+    rate = "latency 1,000/s"
+    add("end to end p50, ms", median(runs(TIDELOG, rate, end_to_end("p50"))), 1, True)
+    p99 = runs(TIDELOG, rate, end_to_end("p99"))
+    sync = median(results.floor("fdatasync_4_kib", "p99_ms"))
+    trip = median(results.floor("round_trip", "p99_ms"))
+    add("end to end p99, ms, of the floor's × 1.5", median(p99), 1.5 * (sync + 2 * trip), True)
+    add("end to end p99: of Kafka's", ratio(p99, runs(KAFKA, rate, end_to_end("p99"))), 0.2, True)
+    add("start, ms", median(results.of(TIDELOG, "start_s", 1e3)), 30, True, 1)
+    add("idle MB", median(results.of(TIDELOG, "idle_resident_bytes", 1e-6)), 20, True, 1)
+    add("idle CPU, %", median(results.of(TIDELOG, "idle_cpu_share", 100)), 0.1, True)
+    add("binary, MB", results.raw["versions"]["binary_bytes"] / 1e6, 25, True, 1)
+    one = runs(TIDELOG, "produce 1 KiB", megabytes)
+    many = runs(TIDELOG, "produce 1,000 partitions", megabytes)
+    add("1,000 partitions: of one's throughput", ratio(many, one), 0.7)
+    few = runs(TIDELOG, "produce 16 connections", megabytes)
+    crowd = runs(TIDELOG, "produce 500 connections", megabytes)
+    add("500 connections: of 16's throughput", ratio(crowd, few), 0.8)
+    return table(["target", "found", "wanted", ""], rows)
+
+
+def write(raw, path):
+    """The tables and the plot, beside the result file."""
+    results = Results(raw)
+    versions = raw["versions"]
+    about = [f"- **{it}** {versions[it]}: {raw['about'][it]}" for it in results.systems]
+    machine = raw["machine"]
+    per_gb, names = processor(results, cpu_per_gb)
+    per_million, _ = processor(results, cpu_per_million)
+    head = [*names, "tidelog / kafka"]
+    parts = [
+        f"# Measured {raw['date']}, commit {raw['commit'][:12]}\n\n",
+        f"`{raw['command']}` on {machine['processors']} processors ({machine['processor']}), ",
+        f"brokers and clients on {raw['cpus']}; {raw['rounds']} rounds, {raw['seconds']} s a ",
+        "workload. A figure is the median (least to most); a ratio is the median of the rounds' ",
+        "ratios.\n\n" + "\n".join(about) + "\n\n",
+        "## Targets\n\n" + targets(results),
+        "## Throughput\n\n" + throughput(results),
+        "## Latency\n\n" + latencies(results),
+        "## Broker's processor seconds a GB\n\n" + table(["s", *head], per_gb),
+        "## Broker's processor seconds a million records\n\n" + table(["s", *head], per_million),
+        "## The process\n\n" + processes(results),
+        "## The machine's floors\n\n" + floors(results),
+    ]
+    if raw["failures"]:
+        failed = "".join(f"- {it}\n" for it in raw["failures"])
+        parts.append("## What could not be measured\n\n" + failed)
+    path.with_suffix(".md").write_text("".join(parts).rstrip() + "\n")
+    path.with_suffix(".svg").write_text(plot.draw(results))

