@@ -9,6 +9,7 @@ mod api_versions;
 mod broker_configs;
 mod cluster;
 mod configs;
+mod consumer_groups;
 mod fetch;
 mod group_admin;
 mod groups;
@@ -78,6 +79,10 @@ pub fn dispatch(
         R::SyncGroup(it) => later(groups::sync(cluster, it)),
         R::Heartbeat(it) => later(groups::heartbeat(cluster, it)),
         R::LeaveGroup(it) => later(groups::leave(cluster, it, version)),
+        R::ConsumerGroupHeartbeat(it) => {
+            later(consumer_groups::heartbeat(cluster, session, header, it))
+        }
+        R::ConsumerGroupDescribe(it) => now(consumer_groups::describe(cluster, it)),
         R::OffsetCommit(it) => later(offsets::commit(cluster, it, version)),
         R::InitProducerId(it) => later(producers::init_producer_id(cluster.clone(), it)),
         R::OffsetFetch(it) => later(offsets::fetch(cluster.clone(), it, version)),

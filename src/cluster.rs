@@ -10,6 +10,7 @@ use crate::state::State;
 use crate::task::to_the_end;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
 use crate::txn::ProducerIds;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tidelog_storage::Volume;
 use tokio::sync::Semaphore;
@@ -51,6 +52,27 @@ pub struct Cluster {
 const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
 
+/// Gives the topics as groups see them, taken anew when the catalog has changed.
+fn shapes(catalog: Arc<Catalog>) -> group::TopicsNow {
+    let changes = catalog.watch();
+    let last: Mutex<Option<Arc<group::Topics>>> = Mutex::default();
+    Arc::new(move || {
+        // Read first: what changes meanwhile is seen twice rather than not at all.
+        let version = *changes.borrow();
+        let mut last = last.lock();
+        if let Some(topics) = last.as_ref().filter(|it| it.version() == version) {
+            return topics.clone();
+        }
+        let shape = |topic: &Arc<Topic>| {
+            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+            (topic.name.as_str().into(), group::Shape { id: topic.id, partitions })
+        };
+        let topics = Arc::new(group::Topics::new(version, catalog.all().iter().map(shape)));
+        *last = Some(topics.clone());
+        topics
+    })
+}
+
 /// The only broker's id.
 pub const NODE_ID: i32 = 1;
 
@@ -63,9 +85,10 @@ impl Cluster {
             ..Default::default()
         };
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
-        let groups = Groups::new(&account.id, options, state, deadlines);
+        let topics = Arc::new(topics);
+        let groups = Groups::new(&account.id, options, state, deadlines, shapes(topics.clone()));
         let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
-        Self { account, topics: Arc::new(topics), groups, fetch_session_room, shared }
+        Self { account, topics, groups, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.

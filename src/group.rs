@@ -1,4 +1,5 @@
-//! The classic consumer-group protocol (KIP-62, 345, 394, 559, 814) as a pure state machine.
+//! Consumer groups as a pure state machine: the classic protocol (KIP-62, 345, 394, 559, 814) here,
+//! the consumer protocol (KIP-848) in `consumer`, and what both commit in `offsets`.
 //!
 //! Nothing here reads a clock, makes an id, spawns a task or touches a socket: every input carries
 //! [`Now`] and the ids it may need, every output is an [`Effect`]. A `T` is the ticket of a request
@@ -23,6 +24,7 @@
 //! and not only when it is assigned. A generation number therefore never comes back with other
 //! members after a crash.
 
+mod consumer;
 mod deadlines;
 mod describe;
 mod driver;
@@ -36,13 +38,18 @@ mod rebalance;
 mod record;
 mod sync;
 mod timer;
+mod topics;
 
 #[cfg(test)]
 mod tests;
 
+pub use consumer::{
+    Assignor, Beaten, Classic, ConsumerDescription, ConsumerHeartbeat, ConsumerMemberDescription,
+    ConsumerRecord, ConsumerState, Current, Member, MemberState as ConsumerMemberState, Partitions,
+};
 pub use deadlines::Deadlines;
-pub use describe::{Description, Listing, MemberDescription, StateName};
-pub use driver::Groups;
+pub use describe::{Description, GroupType, Listing, MemberDescription, StateName};
+pub use driver::{Groups, TopicsNow};
 pub use durable::{Committed, Durable, MemberState, Metadata};
 pub use error::Error;
 pub use join::{Join, Joined, JoinedMember};
@@ -54,6 +61,7 @@ pub use member::{
 pub use offsets::{Commit, CommitPartition, TopicPartition};
 pub use record::{Record, RecordError};
 pub use sync::{Sync, Synced};
+pub use topics::{Shape, Topics};
 
 use member::Roster;
 use rebalance::Preparing;
@@ -62,13 +70,21 @@ use std::time::Duration;
 use tidelog_protocol::Str;
 use timer::{Timer, Timers};
 
-/// The two clocks an input comes with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
+/// What an input comes with: two clocks, and the account's topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now<'a> {
     /// Monotonic time since an arbitrary start; deadlines are in it.
     pub since_start: Duration,
     /// Wall time in ms since 1970; commits and their expiry are in it.
     pub unix_ms: i64,
+    /// The topics there are; only groups of the consumer protocol need to know.
+    pub topics: &'a Topics,
+}
+
+impl Default for Now<'_> {
+    fn default() -> Self {
+        Self { since_start: Duration::ZERO, unix_ms: 0, topics: &topics::NO_TOPICS }
+    }
 }
 
 /// What the driver has to do, in order, and for one input after the other: what an input is
@@ -96,6 +112,10 @@ pub enum Reply {
     Each(Vec<Result<(), Error>>),
     /// The request as a whole was refused.
     Failed(Error),
+    /// A member of the consumer protocol is where it is told to be.
+    Beaten(Beaten),
+    /// The request as a whole was refused, for a reason told in words.
+    Refused(Error, String),
 }
 
 /// Broker settings that bear on groups.
@@ -109,6 +129,12 @@ pub struct Options {
     pub session_timeout_ms_max: i32,
     /// `group.max.size`; never more than [`MEMBERS_MAX`].
     pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: how long a member may be silent.
+    pub consumer_session_timeout: Duration,
+    /// `group.consumer.heartbeat.interval.ms`: how often a member is to heartbeat.
+    pub consumer_heartbeat_interval: Duration,
+    /// `group.consumer.max.size`; never more than [`MEMBERS_MAX`].
+    pub consumer_max_size: usize,
     /// `offsets.retention.minutes`: how long offsets outlive the group's last member.
     pub offsets_retention: Duration,
     /// `offset.metadata.max.bytes`.
@@ -122,6 +148,9 @@ impl Default for Options {
             session_timeout_ms_min: 6_000,
             session_timeout_ms_max: 1_800_000,
             max_size: MEMBERS_MAX,
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_max_size: MEMBERS_MAX,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offset_metadata_bytes_max: 4096,
         }
@@ -144,8 +173,14 @@ pub struct Group<T> {
 enum State<T> {
     Empty,
     PreparingRebalance(Preparing<T>),
-    CompletingRebalance { syncing: BTreeMap<Str, T> },
-    Stable { unsynced: BTreeSet<Str> },
+    CompletingRebalance {
+        syncing: BTreeMap<Str, T>,
+    },
+    Stable {
+        unsynced: BTreeSet<Str>,
+    },
+    /// A group of the consumer protocol; its members are durable, and in no [`Roster`].
+    Consumer(consumer::Live),
     Dead,
 }
 
@@ -183,6 +218,11 @@ impl<T> Group<T> {
     /// sessions, and a generation that was formed but never assigned is formed anew.
     pub fn resume(&mut self, now: Now) {
         self.timers.clear();
+        if self.durable.consumer.epoch > 0 {
+            self.state = State::Consumer(consumer::Live::new(now));
+            self.timers.set(Timer::Retention, now.since_start);
+            return self.resume_consumer(now);
+        }
         let metadata = self.durable.metadata.clone().unwrap_or_default();
         let assigned = metadata.members.values().any(|member| !member.assignment.is_empty());
         self.members = Roster::restore(&metadata);
@@ -211,6 +251,12 @@ impl<T> Group<T> {
             match timer {
                 Timer::Rebalance => self.end_rebalance(now, out),
                 Timer::Sync => self.remove_unsynced(now, out),
+                Timer::Session(id) | Timer::Reconcile(id)
+                    if matches!(self.state, State::Consumer(_)) =>
+                {
+                    self.remove_consumers(now, &[id], out);
+                }
+                Timer::Reconcile(_) => {}
                 Timer::Session(member) => {
                     self.remove(&member, Error::UnknownMemberId, out);
                     self.after_removal(now, out);

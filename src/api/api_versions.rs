@@ -53,6 +53,8 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DescribeQuorum,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
     ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
 ];
@@ -99,29 +101,43 @@ pub fn api_versions(
     }
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(|key| listed(*key)).collect(),
-        supported_features: vec![SupportedFeature {
-            name: METADATA_VERSION,
-            min_version: METADATA_LEVEL_MIN,
-            max_version: METADATA_LEVEL,
-        }],
+        supported_features: FEATURES.iter().map(supported).collect(),
         finalized_features_epoch: 0,
-        finalized_features: vec![FinalizedFeature {
-            name: METADATA_VERSION,
-            max_version_level: METADATA_LEVEL,
-            min_version_level: METADATA_LEVEL,
-        }],
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..Default::default()
     }
 }
 
-/// The one feature that is on. Tools tell the cluster's release from it; the others, such as
-/// `transaction.version`, change what clients send, and are not listed until they are true. None
-/// with a lowest level of 0 is listed, which clients before version 4 cannot read (KAFKA-17011).
-const METADATA_VERSION: Str = Str::from_static("metadata.version");
-/// Kafka 3.3's, the lowest any release lists.
-const METADATA_LEVEL_MIN: i16 = 7;
-/// Kafka 4.3's.
-const METADATA_LEVEL: i16 = 30;
+/// A feature that is on.
+struct Feature {
+    name: &'static str,
+    /// The lowest level supported.
+    min: i16,
+    /// The highest, which is the level it is on at.
+    level: i16,
+}
+
+/// Others, such as `transaction.version`, change what clients send, and are not listed until they
+/// are true. None is supported down to level 0, as clients before version 4 of ApiVersions cannot
+/// read that (KAFKA-17011): Kafka hides from them what it has with such a level, `group.version`
+/// among it.
+const FEATURES: &[Feature] = &[
+    // Groups of the consumer protocol (KIP-848).
+    Feature { name: "group.version", min: 1, level: 1 },
+    // Tools tell the cluster's release from it: from Kafka 3.3's, the lowest any release lists, to
+    // Kafka 4.3's.
+    Feature { name: "metadata.version", min: 7, level: 30 },
+];
+
+fn supported(feature: &Feature) -> SupportedFeature {
+    let name = Str::from_static(feature.name);
+    SupportedFeature { name, min_version: feature.min, max_version: feature.level }
+}
+
+fn finalized(feature: &Feature) -> FinalizedFeature {
+    let (name, level) = (Str::from_static(feature.name), feature.level);
+    FinalizedFeature { name, max_version_level: level, min_version_level: level }
+}
 
 /// The answer to a version we do not know: which ones we do (KIP-511).
 pub fn unsupported_version() -> ApiVersionsResponse {

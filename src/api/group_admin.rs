@@ -15,8 +15,6 @@ use tidelog_protocol::{ErrorCode, Str};
 
 /// Before this version a group that does not exist is a dead one (KIP-1043).
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 6;
-/// The type of a group whose members pick a leader among them.
-const CLASSIC: &str = "classic";
 
 /// Describes groups with their members.
 pub(super) fn describe(
@@ -30,7 +28,7 @@ pub(super) fn describe(
             authorized_operations: operations::asked(operations::GROUP, asked),
             ..described(group_id, description)
         },
-        None => missing(group_id, version),
+        None => missing(cluster, group_id, version),
     };
     let groups = once(request.groups, Str::clone).into_iter().map(describe).collect();
     DescribeGroupsResponse { groups, ..Default::default() }
@@ -55,7 +53,11 @@ fn described(group_id: Str, description: Description) -> DescribedGroup {
     }
 }
 
-fn missing(group_id: Str, version: i16) -> DescribedGroup {
+fn missing(cluster: &Cluster, group_id: Str, version: i16) -> DescribedGroup {
+    let why = match cluster.groups.exists(&group_id) {
+        true => "is not a classic group",
+        false => "not found",
+    };
     let dead = DescribedGroup {
         group_state: Str::from_static(StateName::Dead.as_str()),
         group_id,
@@ -64,7 +66,7 @@ fn missing(group_id: Str, version: i16) -> DescribedGroup {
     match version {
         GROUP_ID_NOT_FOUND_SINCE.. => DescribedGroup {
             error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-            error_message: Some(format!("Group {} not found.", dead.group_id).into()),
+            error_message: Some(format!("Group {} {why}.", dead.group_id).into()),
             ..dead
         },
         _ => dead,
@@ -81,13 +83,13 @@ pub(super) fn list(cluster: &Cluster, request: &ListGroupsRequest) -> ListGroups
         filter.is_empty() || filter.contains(&value.to_ascii_lowercase())
     };
     let wanted = |(_, listing): &(Str, Listing)| {
-        passes(&states, listing.state.as_str()) && passes(&types, CLASSIC)
+        passes(&states, listing.state.as_str()) && passes(&types, listing.group_type.as_str())
     };
     let listed = |(group_id, listing): (Str, Listing)| ListedGroup {
         group_id,
         protocol_type: listing.protocol_type,
         group_state: Str::from_static(listing.state.as_str()),
-        group_type: Str::from_static(CLASSIC),
+        group_type: Str::from_static(listing.group_type.as_str()),
     };
     let groups = cluster.groups.list().into_iter().filter(wanted).map(listed).collect();
     ListGroupsResponse { groups, ..Default::default() }

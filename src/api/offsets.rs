@@ -15,6 +15,8 @@ const TOPIC_IDS_SINCE: i16 = 10;
 const FETCH_BATCH_SINCE: i16 = 8;
 /// Before this version a commit to a group that does not exist has a wrong generation.
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
+/// Since this version members of the consumer protocol say their epoch (KIP-848).
+const MEMBER_EPOCH_SINCE: i16 = 9;
 /// These versions say how long to keep the offsets.
 const RETENTION: std::ops::RangeInclusive<i16> = 2..=4;
 
@@ -68,6 +70,7 @@ pub(super) fn commit(
         member_id: request.member_id,
         group_instance_id: request.group_instance_id,
         generation: request.generation_id_or_member_epoch,
+        has_member_epoch: version >= MEMBER_EPOCH_SINCE,
         retention_ms: retention_ms.filter(|ms| *ms >= 0 && RETENTION.contains(&version)),
         partitions,
     };
@@ -160,6 +163,13 @@ pub(super) async fn fetch(
     let asked = once(request.groups, |group| group.group_id.clone());
     let mut groups = Vec::with_capacity(asked.len());
     for asked in asked {
+        let id = asked.member_id.as_deref();
+        if let Err(error) = cluster.groups.check_fetch(&asked.group_id, id, asked.member_epoch) {
+            let (group_id, error_code) = (asked.group_id, error.into());
+            let refused = OffsetFetchResponseGroup { group_id, error_code, ..Default::default() };
+            groups.push(refused);
+            continue;
+        }
         let offsets = Offsets::of(&cluster, &asked.group_id).await;
         groups.push(one_group(&cluster, asked, &offsets, version));
     }

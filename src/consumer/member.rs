@@ -434,6 +434,7 @@ impl Shared {
             member_id: assignment.member_id.clone(),
             group_instance_id: self.options.instance.clone(),
             generation: assignment.generation,
+            has_member_epoch: false,
             retention_ms: None,
             partitions: offsets.iter().map(partition).collect(),
         };

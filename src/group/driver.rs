@@ -7,8 +7,9 @@
 
 use super::deadlines::Entry;
 use super::{
-    Commit, Committed, Deadlines, Description, Effect, Error, Group, Heartbeat, Join,
-    LeavingMember, Listing, Now, Options, Record, Reply, Sync, TEXT_BYTES_MAX, TopicPartition,
+    Commit, Committed, ConsumerDescription, ConsumerHeartbeat, Deadlines, Description, Effect,
+    Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Record, Reply, Sync,
+    TEXT_BYTES_MAX, TopicPartition, Topics,
 };
 use crate::clock;
 use crate::state::State;
@@ -30,8 +31,12 @@ pub struct Groups {
     state: State,
     deadlines: Deadlines,
     options: Options,
+    topics: TopicsNow,
     slots: Arc<Slots>,
 }
+
+/// Gives the account's topics as they are.
+pub type TopicsNow = Arc<dyn Fn() -> Arc<Topics> + Send + std::marker::Sync>;
 
 type Slots = Mutex<HashMap<Str, Arc<Slot>>>;
 
@@ -41,6 +46,7 @@ pub(super) struct Slot {
     account: String,
     state: State,
     deadlines: Deadlines,
+    topics: TopicsNow,
     live: Mutex<Live>,
     /// Where it is, until nothing is left of it.
     slots: Weak<Slots>,
@@ -54,18 +60,26 @@ struct Live {
     scheduled: Option<Entry>,
 }
 
-fn now() -> Now {
-    Now { since_start: clock::now(), unix_ms: clock::unix_ms() }
+fn now(topics: &Topics) -> Now<'_> {
+    Now { since_start: clock::now(), unix_ms: clock::unix_ms(), topics }
 }
 
 impl Groups {
     /// No groups yet.
-    pub fn new(account: &str, options: Options, state: State, deadlines: Deadlines) -> Self {
-        Self { account: account.to_owned(), state, deadlines, options, slots: Arc::default() }
+    pub fn new(
+        account: &str,
+        options: Options,
+        state: State,
+        deadlines: Deadlines,
+        topics: TopicsNow,
+    ) -> Self {
+        let account = account.to_owned();
+        Self { account, state, deadlines, options, topics, slots: Arc::default() }
     }
 
     /// Rebuilds the groups from their records; called at start.
     pub fn load(&self) -> anyhow::Result<()> {
+        let topics = (self.topics)();
         let mut records: BTreeMap<Str, Vec<Record>> = BTreeMap::new();
         let prefix = store_key(&self.account, &[]);
         for entry in self.state.groups.prefix(&prefix) {
@@ -76,7 +90,7 @@ impl Groups {
             records.entry(group).or_default().push(record);
         }
         for (name, records) in records {
-            let group = Group::load(self.options, now(), &records);
+            let group = Group::load(self.options, now(&topics), &records);
             let slot = self.slot(name.clone(), group);
             slot.schedule(&mut slot.live.lock());
             self.slots.lock().insert(name, slot);
@@ -86,17 +100,21 @@ impl Groups {
 
     /// A member joins.
     pub fn join(&self, group: &str, join: Join) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| machine.join(now(), join, ticket, out)))
+        wait(self.submit(group, |machine, now, ticket, out| machine.join(now, join, ticket, out)))
     }
 
     /// A member asks for its assignment.
     pub fn sync(&self, group: &str, sync: Sync) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| machine.sync(now(), sync, ticket, out)))
+        wait(self.submit(group, |machine, now, ticket, out| machine.sync(now, sync, ticket, out)))
     }
 
     /// A member is alive.
     pub fn heartbeat(&self, group: &str, beat: Heartbeat) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| machine.heartbeat(now(), beat, ticket, out)))
+        wait(
+            self.submit(group, |machine, now, ticket, out| {
+                machine.heartbeat(now, beat, ticket, out)
+            }),
+        )
     }
 
     /// Members leave.
@@ -105,19 +123,34 @@ impl Groups {
         group: &str,
         members: Vec<LeavingMember>,
     ) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| machine.leave(now(), members, ticket, out)))
+        wait(
+            self.submit(group, |machine, now, ticket, out| {
+                machine.leave(now, members, ticket, out)
+            }),
+        )
+    }
+
+    /// A member of the consumer protocol joins, stays or leaves.
+    pub fn consumer_heartbeat(
+        &self,
+        group: &str,
+        beat: &ConsumerHeartbeat,
+    ) -> impl Future<Output = Reply> + use<> {
+        wait(self.submit(group, |machine, now, ticket, out| {
+            machine.consumer_heartbeat(now, beat, ticket, out);
+        }))
     }
 
     /// Offsets are committed.
     pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| {
-            machine.commit_offsets(now(), commit, ticket, out);
+        wait(self.submit(group, |machine, now, ticket, out| {
+            machine.commit_offsets(now, commit, ticket, out);
         }))
     }
 
     /// Deletes a group without members, and its offsets.
     pub fn delete(&self, group: &str) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| machine.delete(ticket, out)))
+        wait(self.submit(group, |machine, _, ticket, out| machine.delete(ticket, out)))
     }
 
     /// Forgets what a group committed for these partitions.
@@ -126,8 +159,8 @@ impl Groups {
         group: &str,
         partitions: Vec<TopicPartition>,
     ) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, ticket, out| {
-            machine.delete_offsets(now(), &partitions, ticket, out);
+        wait(self.submit(group, |machine, now, ticket, out| {
+            machine.delete_offsets(now, &partitions, ticket, out);
         }))
     }
 
@@ -142,11 +175,27 @@ impl Groups {
         slots.iter().map(|slot| (slot.name.clone(), slot.live.lock().group.list())).collect()
     }
 
-    /// A group in detail, if there is one.
+    /// A group of the classic protocol in detail, if this is one.
     pub fn describe(&self, group: &str) -> Option<Description> {
         let slot = self.slots.lock().get(group).cloned()?;
-        let description = slot.live.lock().group.describe();
-        Some(description)
+        slot.live.lock().group.describe()
+    }
+
+    /// A group of the consumer protocol in detail, if this is one.
+    pub fn describe_consumer(&self, group: &str) -> Option<ConsumerDescription> {
+        let slot = self.slots.lock().get(group).cloned()?;
+        slot.live.lock().group.describe_consumer()
+    }
+
+    /// Whether who asks for a group's offsets as a member of it is one, at this epoch.
+    pub fn check_fetch(
+        &self,
+        group: &str,
+        member_id: Option<&str>,
+        member_epoch: i32,
+    ) -> Result<(), Error> {
+        let slot = self.slots.lock().get(group).cloned();
+        slot.map_or(Ok(()), |slot| slot.live.lock().group.check_fetch(member_id, member_epoch))
     }
 
     /// What a group has committed, by topic and partition, once that is durable.
@@ -165,13 +214,13 @@ impl Groups {
 
     /// Forgets what groups committed for a topic that is gone.
     pub async fn forget_topic(&self, topic: &str) {
-        let topics = [Str::from(topic)];
+        let (topics, gone) = ((self.topics)(), [Str::from(topic)]);
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
         for slot in slots {
             let durable = {
                 let mut live = slot.live.lock();
                 let mut out = Vec::new();
-                live.group.remove_topic_offsets(now(), &topics, &mut out);
+                live.group.remove_topic_offsets(now(&topics), &gone, &mut out);
                 slot.carry_out(&mut live, out);
                 slot.barrier()
             };
@@ -182,7 +231,7 @@ impl Groups {
     fn submit(
         &self,
         group: &str,
-        input: impl FnOnce(&mut Group<Ticket>, Ticket, &mut Vec<Effect<Ticket>>),
+        input: impl FnOnce(&mut Group<Ticket>, Now<'_>, Ticket, &mut Vec<Effect<Ticket>>),
     ) -> oneshot::Receiver<Reply> {
         let (ticket, reply) = oneshot::channel();
         match self.slot_or_new(group) {
@@ -190,7 +239,8 @@ impl Groups {
             Ok(slot) => {
                 let mut out = Vec::new();
                 let mut live = slot.live.lock();
-                input(&mut live.group, ticket, &mut out);
+                let topics = (self.topics)();
+                input(&mut live.group, now(&topics), ticket, &mut out);
                 slot.carry_out(&mut live, out);
                 let vacant = live.group.is_vacant();
                 drop(live);
@@ -223,6 +273,7 @@ impl Groups {
             account: self.account.clone(),
             state: self.state.clone(),
             deadlines: self.deadlines.clone(),
+            topics: self.topics.clone(),
             live: Mutex::new(Live { group, scheduled: None }),
             slots: Arc::downgrade(&self.slots),
             undurable: Arc::default(),
@@ -248,8 +299,8 @@ impl Slot {
     pub(super) fn expire(self: Arc<Self>, entry: Entry) {
         let mut live = self.live.lock();
         live.scheduled.take_if(|scheduled| *scheduled == entry);
-        let mut out = Vec::new();
-        live.group.expire(now(), &mut out);
+        let (topics, mut out) = ((self.topics)(), Vec::new());
+        live.group.expire(now(&topics), &mut out);
         self.carry_out(&mut live, out);
         let vacant = live.group.is_vacant();
         drop(live);
@@ -356,12 +407,16 @@ mod tests {
         }
     }
 
+    fn no_topics() -> TopicsNow {
+        Arc::new(Arc::default)
+    }
+
     #[tokio::test]
     async fn nothing_is_left_of_a_group_that_nobody_joined() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
         let deadlines = Deadlines::default();
-        let groups = Groups::new("acme", Options::default(), state, deadlines.clone());
+        let groups = Groups::new("acme", Options::default(), state, deadlines.clone(), no_topics());
         let reply = groups.join("left", join(Str::new())).await;
         assert!(matches!(reply, Reply::MemberIdRequired(_)), "{reply:?}");
         let member = LeavingMember { member_id: "member".into(), group_instance_id: None };
@@ -371,7 +426,8 @@ mod tests {
         assert_eq!((groups.exists("silent"), deadlines.len()), (true, 1));
         let slot = groups.slots.lock().get("silent").cloned().unwrap();
         let entry = slot.live.lock().scheduled.unwrap();
-        slot.live.lock().group.expire(Now { since_start: entry.0, ..now() }, &mut Vec::new());
+        let now = Now { since_start: entry.0, ..Now::default() };
+        slot.live.lock().group.expire(now, &mut Vec::new());
         deadlines.cancel(entry);
         slot.expire(entry);
         assert_eq!((groups.exists("silent"), deadlines.len()), (false, 0));
@@ -382,7 +438,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
         let deadlines = Deadlines::default();
-        let groups = Groups::new("acme", Options::default(), state, deadlines.clone());
+        let groups = Groups::new("acme", Options::default(), state, deadlines.clone(), no_topics());
         for retention_ms in (1..50).rev() {
             let commit = Commit {
                 generation: -1,

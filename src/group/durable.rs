@@ -2,6 +2,7 @@
 //!
 //! **It changes in [`Durable::apply`] and nowhere else**, on the live path and in recovery alike.
 
+use super::consumer::ConsumerState;
 use super::record::Record;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -10,8 +11,10 @@ use tidelog_protocol::Str;
 /// A group's state as its records tell it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durable {
-    /// The last generation, if there was one.
+    /// The last generation of a classic group, if there was one.
     pub metadata: Option<Metadata>,
+    /// The group, if it is one of the consumer protocol.
+    pub consumer: ConsumerState,
     /// Committed offsets by topic and partition.
     pub offsets: BTreeMap<Str, BTreeMap<i32, Committed>>,
 }
@@ -72,6 +75,7 @@ impl Durable {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Group(metadata) => self.metadata.clone_from(metadata),
+            Record::Consumer(record) => self.consumer.apply(record),
             Record::Offset { topic, partition, committed: Some(committed) } => {
                 let partitions = self.offsets.entry(topic.clone()).or_default();
                 partitions.insert(*partition, committed.clone());

@@ -44,6 +44,24 @@ pub enum Error {
     /// The group consumes the topic whose offsets were to be deleted.
     #[error("group subscribed to topic")]
     GroupSubscribedToTopic,
+    /// The member is at another epoch, and has to join again with nothing.
+    #[error("fenced member epoch")]
+    FencedMemberEpoch,
+    /// A commit or its like is of another epoch than the member's.
+    #[error("stale member epoch")]
+    StaleMemberEpoch,
+    /// Another member still has this group instance id.
+    #[error("unreleased instance id")]
+    UnreleasedInstanceId,
+    /// No such assignor.
+    #[error("unsupported assignor")]
+    UnsupportedAssignor,
+    /// The subscription's expression cannot be read.
+    #[error("invalid regular expression")]
+    InvalidRegularExpression,
+    /// A version that cannot say what the group's protocol needs.
+    #[error("unsupported version")]
+    UnsupportedVersion,
 }
 
 impl From<Error> for ErrorCode {
@@ -62,6 +80,12 @@ impl From<Error> for ErrorCode {
             Error::GroupMaxSizeReached => Self::GROUP_MAX_SIZE_REACHED,
             Error::FencedInstanceId => Self::FENCED_INSTANCE_ID,
             Error::GroupSubscribedToTopic => Self::GROUP_SUBSCRIBED_TO_TOPIC,
+            Error::FencedMemberEpoch => Self::FENCED_MEMBER_EPOCH,
+            Error::StaleMemberEpoch => Self::STALE_MEMBER_EPOCH,
+            Error::UnreleasedInstanceId => Self::UNRELEASED_INSTANCE_ID,
+            Error::UnsupportedAssignor => Self::UNSUPPORTED_ASSIGNOR,
+            Error::InvalidRegularExpression => Self::INVALID_REGULAR_EXPRESSION,
+            Error::UnsupportedVersion => Self::UNSUPPORTED_VERSION,
         }
     }
 }

@@ -87,7 +87,7 @@ const NEW_MEMBER_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 
 impl Join {
     /// Whether the member can be kept: Kafka has no such limits but the length of a request.
-    fn check_bounds(&self) -> Result<(), Error> {
+    pub(super) fn check_bounds(&self) -> Result<(), Error> {
         let texts = [&self.new_member_id, &self.client_id, &self.client_host, &self.protocol_type];
         let names = self.protocols.iter().map(|protocol| &protocol.name);
         let mut texts = texts.into_iter().chain(&self.group_instance_id).chain(names);
@@ -101,6 +101,12 @@ impl Join {
 impl<T> Group<T> {
     /// A member joins or rejoins.
     pub fn join(&mut self, now: Now, join: Join, ticket: T, out: &mut Vec<Effect<T>>) {
+        if let State::Consumer(_) = self.state {
+            if !self.durable.consumer.members.is_empty() {
+                return self.join_consumer(now, join, ticket, out);
+            }
+            self.become_classic(now, out);
+        }
         match self.judge(&join) {
             Err(error) => out.push(Effect::Reply(ticket, Reply::Failed(error))),
             Ok(Verdict::Reserve) => self.reserve(now, &join, ticket, out),
@@ -177,7 +183,7 @@ impl<T> Group<T> {
         let unchanged = member.protocols == join.protocols;
         let leads = self.durable.leader() == Some(id);
         match self.state {
-            State::Empty | State::Dead => Err(Error::UnknownMemberId),
+            State::Empty | State::Consumer(_) | State::Dead => Err(Error::UnknownMemberId),
             State::CompletingRebalance { .. } if unchanged => Ok(Verdict::Repeat),
             State::Stable { .. } if unchanged && !leads => Ok(Verdict::Repeat),
             _ => Ok(Verdict::Rejoin),
@@ -188,7 +194,7 @@ impl<T> Group<T> {
     fn has_room_for(&self, id: &str) -> bool {
         let size_max = self.options.max_size.min(MEMBERS_MAX);
         match &self.state {
-            State::Empty | State::Dead => true,
+            State::Empty | State::Consumer(_) | State::Dead => true,
             State::PreparingRebalance(preparing) => {
                 preparing.joined.contains_key(id) || preparing.joined.len() < size_max
             }

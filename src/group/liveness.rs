@@ -26,6 +26,10 @@ pub struct LeavingMember {
 impl<T> Group<T> {
     /// A member is alive and asks whether it has to rejoin.
     pub fn heartbeat(&mut self, now: Now, beat: Heartbeat, ticket: T, out: &mut Vec<Effect<T>>) {
+        if let State::Consumer(_) = self.state {
+            let reply = self.heartbeat_of_classic(now, &beat);
+            return out.push(Effect::Reply(ticket, reply));
+        }
         let instance = beat.group_instance_id.as_ref();
         let reply = match self.check_member(&beat.member_id, instance, beat.generation) {
             Err(error) => Reply::Failed(error),
@@ -51,6 +55,10 @@ impl<T> Group<T> {
         if matches!(self.state, State::Dead) {
             let reply = Reply::Failed(Error::CoordinatorNotAvailable);
             return out.push(Effect::Reply(ticket, reply));
+        }
+        if let State::Consumer(_) = self.state {
+            let left = self.leave_consumer(now, &members, out);
+            return out.push(Effect::Reply(ticket, Reply::Each(left)));
         }
         let left = members.iter().map(|member| self.leave_one(member, out)).collect();
         out.push(Effect::Reply(ticket, Reply::Each(left)));

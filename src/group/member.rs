@@ -31,6 +31,14 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
+impl Protocol {
+    /// A copy that keeps no request frame in memory.
+    pub(super) fn detached(&self) -> Self {
+        let metadata = Bytes::copy_from_slice(&self.metadata);
+        Self { name: detach(&self.name), metadata }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) group_instance_id: Option<Str>,
@@ -46,10 +54,7 @@ pub(super) struct Member {
 impl Member {
     /// Copies what is kept, so that no request frame stays in memory for a member's sake.
     pub(super) fn new(join: &Join) -> Self {
-        let protocols = join.protocols.iter().map(|protocol| Protocol {
-            name: detach(&protocol.name),
-            metadata: Bytes::copy_from_slice(&protocol.metadata),
-        });
+        let protocols = join.protocols.iter().map(Protocol::detached);
         Self {
             group_instance_id: join.group_instance_id.as_ref().map(detach),
             client_id: detach(&join.client_id),
@@ -112,11 +117,11 @@ pub(super) fn detach(text: &Str) -> Str {
     Str::from(text.to_string())
 }
 
-fn millis(ms: i32) -> Duration {
+pub(super) fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-fn whole_millis(duration: Duration) -> i32 {
+pub(super) fn whole_millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 

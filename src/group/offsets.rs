@@ -1,5 +1,6 @@
 //! Committed offsets: committing, deleting, and their expiry.
 
+use super::consumer::{ConsumerState, Pattern};
 use super::member::detach;
 use super::{Committed, Effect, Error, Group, Now, Record, Reply, State, Timer};
 use std::collections::BTreeSet;
@@ -15,6 +16,8 @@ pub struct Commit {
     pub group_instance_id: Option<Str>,
     /// Negative in a simple commit.
     pub generation: i32,
+    /// Whether the request can carry a member epoch (version 9).
+    pub has_member_epoch: bool,
     /// How long to keep the offsets, if the client says so (versions 2 to 4).
     pub retention_ms: Option<i64>,
     /// What to commit.
@@ -40,7 +43,7 @@ pub struct CommitPartition {
 pub type TopicPartition = (Str, i32);
 
 /// The protocol type whose metadata is a ConsumerProtocolSubscription.
-const CONSUMER: &str = "consumer";
+pub(super) const CONSUMER: &str = "consumer";
 
 /// The longest note that a record can hold.
 const NOTE_BYTES_MAX: usize = i16::MAX as usize;
@@ -94,6 +97,7 @@ impl<T> Group<T> {
         let (id, instance) = (&commit.member_id, commit.group_instance_id.as_ref());
         match self.state {
             State::Dead => return Err(Error::CoordinatorNotAvailable),
+            State::Consumer(_) => return self.check_consumer_commit(commit),
             State::Empty if commit.generation < 0 => return Ok(()),
             _ if commit.generation < 0 && id.is_empty() && instance.is_none() => {
                 return Err(Error::UnknownMemberId);
@@ -106,11 +110,23 @@ impl<T> Group<T> {
         }
     }
 
+    fn check_consumer_commit(&self, commit: &Commit) -> Result<(), Error> {
+        let state = &self.durable.consumer;
+        if commit.generation < 0 && state.members.is_empty() {
+            return Ok(());
+        }
+        let member = state.members.get(&commit.member_id).ok_or(Error::UnknownMemberId)?;
+        if member.classic.is_none() && !commit.has_member_epoch {
+            return Err(Error::UnsupportedVersion);
+        }
+        state.check_epoch(&commit.member_id, commit.generation)
+    }
+
     /// Deletes a group without members, and its offsets with it.
     pub fn delete(&mut self, ticket: T, out: &mut Vec<Effect<T>>) {
         let reply = match self.state {
             State::Dead => Reply::Failed(Error::GroupIdNotFound),
-            State::Empty => {
+            State::Empty | State::Consumer(_) if !self.has_members() => {
                 self.bury(out);
                 Reply::Done
             }
@@ -139,7 +155,7 @@ impl<T> Group<T> {
         let subscribed = self.subscribed_topics();
         let mut outcomes = Vec::with_capacity(partitions.len());
         for (topic, partition) in partitions {
-            if subscribed.as_ref().is_none_or(|topics| topics.contains(topic)) {
+            if subscribed.as_ref().is_none_or(|it| it.contains(topic)) {
                 outcomes.push(Err(Error::GroupSubscribedToTopic));
                 continue;
             }
@@ -176,7 +192,7 @@ impl<T> Group<T> {
             self.timers.set(Timer::Retention, now.since_start + Duration::from_millis(wait));
         }
         let unused = self.durable.offsets.is_empty() && self.pending.is_empty();
-        if matches!(self.state, State::Empty) && unused {
+        if !self.has_members() && unused {
             let due = self.empty_since_ms().saturating_add(ms(EMPTY_GROUP_RETENTION));
             match due.saturating_sub(now.unix_ms) {
                 wait @ 1.. => self.timers.set(
@@ -201,13 +217,13 @@ impl<T> Group<T> {
     fn expiries(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
         let retention = ms(self.options.offsets_retention);
         let empty = matches!(self.state, State::Empty);
-        let subscribed =
-            self.subscribed_topics().filter(|_| matches!(self.state, State::Stable { .. }));
+        let watched = matches!(self.state, State::Stable { .. } | State::Consumer(_));
+        let subscribed = self.subscribed_topics().filter(|_| watched);
         let since = self.empty_since_ms();
         self.durable.offsets().filter_map(move |(topic, partition, committed)| {
             let base = match &subscribed {
                 _ if empty => committed.commit_ms.max(since),
-                Some(topics) if !topics.contains(topic) => committed.commit_ms,
+                Some(subscribed) if !subscribed.contains(topic) => committed.commit_ms,
                 _ => return None,
             };
             let expiry = committed.expire_ms.unwrap_or(base.saturating_add(retention));
@@ -216,12 +232,18 @@ impl<T> Group<T> {
     }
 
     fn empty_since_ms(&self) -> i64 {
+        if let State::Consumer(live) = &self.state {
+            return live.empty_since_ms;
+        }
         self.durable.metadata.as_ref().map_or(i64::MIN, |metadata| metadata.since_ms)
     }
 
     /// The topics that members subscribe to; none if that cannot be known: the group is not one
     /// of consumers, or a subscription cannot be read.
-    fn subscribed_topics(&self) -> Option<BTreeSet<Str>> {
+    fn subscribed_topics(&self) -> Option<Subscribed> {
+        if let State::Consumer(_) = self.state {
+            return Some(Subscribed::of_consumers(&self.durable.consumer));
+        }
         if self.members.protocol_type().is_some_and(|other| other != CONSUMER) {
             return None;
         }
@@ -234,7 +256,16 @@ impl<T> Group<T> {
                 topics.extend(<Vec<Str>>::read(&mut input, plain).ok()?);
             }
         }
-        Some(topics)
+        Some(Subscribed { topics, patterns: Vec::new() })
+    }
+
+    /// Whether anyone is in the group, or about to be.
+    fn has_members(&self) -> bool {
+        match self.state {
+            State::Empty | State::Dead => false,
+            State::Consumer(_) => !self.durable.consumer.members.is_empty(),
+            _ => true,
+        }
     }
 
     fn forget_offset(&mut self, topic: &Str, partition: i32, out: &mut Vec<Effect<T>>) {
@@ -252,9 +283,34 @@ impl<T> Group<T> {
         if self.durable.metadata.is_some() {
             self.append(Record::Group(None), out);
         }
+        if self.durable.consumer != ConsumerState::default() {
+            let gone = self.durable.consumer.gone();
+            gone.into_iter().for_each(|record| self.append(Record::Consumer(record), out));
+        }
         self.pending.clear();
         self.timers.clear();
         self.state = State::Dead;
+    }
+}
+
+/// What a group's members subscribe to.
+struct Subscribed {
+    topics: BTreeSet<Str>,
+    patterns: Vec<Pattern>,
+}
+
+impl Subscribed {
+    fn of_consumers(state: &ConsumerState) -> Self {
+        let members = state.members.values();
+        let regexes: BTreeSet<&Str> = members.clone().filter_map(|it| it.regex.as_ref()).collect();
+        Self {
+            topics: members.flat_map(|member| member.topics.iter().cloned()).collect(),
+            patterns: regexes.into_iter().filter_map(|it| Pattern::new(it).ok()).collect(),
+        }
+    }
+
+    fn contains(&self, topic: &Str) -> bool {
+        self.topics.contains(topic) || self.patterns.iter().any(|it| it.matches(topic))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! key    version i16 | fields     0, 1: offset of (group, topic, partition)   2: the group
+//!                                 3 and more: a group of the consumer protocol
 //! value  version i16 | fields     none: a tombstone
 //! ```
 //!
@@ -9,6 +10,7 @@
 //! read it too. An offset with an expiry of its own is written as version 1, which has the field
 //! (and no leader epoch, nor had the requests that set an expiry).
 
+use super::consumer::ConsumerRecord;
 use super::durable::{Committed, MemberState, Metadata};
 use bytes::Bytes;
 use tidelog_protocol::messages::{
@@ -30,17 +32,19 @@ pub enum Record {
         /// The commit; none deletes.
         committed: Option<Committed>,
     },
+    /// Something of a group of the consumer protocol (KIP-848).
+    Consumer(ConsumerRecord),
 }
 
 /// Why bytes are not a record of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// A kind of record we do not know.
-    #[error("unknown key version {0}, expected 0 to 2")]
+    #[error("unknown key version {0}, expected 0 to 3 or 5 to 8")]
     UnknownKey(i16),
     /// A layout we do not know.
-    #[error("unknown value version {0}, expected 0 to 4")]
-    UnknownValue(i16),
+    #[error("unknown value version {0}, expected 0 to {1}")]
+    UnknownValue(i16, i16),
     /// A known layout that does not hold.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -68,6 +72,7 @@ impl Record {
                 let key = OffsetCommitKey { group, topic, partition: *partition };
                 (put(&key, OFFSET_KEY), committed.as_ref().map(put_committed))
             }
+            Record::Consumer(record) => record.encode(group),
         }
     }
 
@@ -90,21 +95,24 @@ impl Record {
                 let metadata = value.map(take_value).transpose()?.map(metadata);
                 Ok((key.group, Record::Group(metadata)))
             }
-            other => Err(RecordError::UnknownKey(other)),
+            _ => {
+                let (group, record) = ConsumerRecord::decode(version, key, value)?;
+                Ok((group, Record::Consumer(record)))
+            }
         }
     }
 }
 
-const PLAIN: Version = Version { number: 0, flexible: false };
+pub(super) const PLAIN: Version = Version { number: 0, flexible: false };
 
-fn put(message: &impl Wire, number: i16) -> Bytes {
+pub(super) fn put(message: &impl Wire, number: i16) -> Bytes {
     let mut out = Writer::default();
     number.write(&mut out, PLAIN);
     message.write(&mut out, Version { number, flexible: false });
     out.into_bytes()
 }
 
-fn take<M: Wire>(mut input: Reader, version: Version) -> Result<M, RecordError> {
+pub(super) fn take<M: Wire>(mut input: Reader, version: Version) -> Result<M, RecordError> {
     let message = M::read(&mut input, version)?;
     input.finish()?;
     Ok(message)
@@ -114,7 +122,7 @@ fn take_value<M: Wire>(value: Bytes) -> Result<M, RecordError> {
     let mut input = Reader::new(value);
     let number = i16::read(&mut input, PLAIN)?;
     if !(0..=LAST_VALUE).contains(&number) {
-        return Err(RecordError::UnknownValue(number));
+        return Err(RecordError::UnknownValue(number, LAST_VALUE));
     }
     take(input, Version { number, flexible: number >= FIRST_FLEXIBLE_VALUE })
 }

@@ -37,6 +37,10 @@ pub struct Synced {
 impl<T> Group<T> {
     /// A member asks for its assignment.
     pub fn sync(&mut self, now: Now, sync: Sync, ticket: T, out: &mut Vec<Effect<T>>) {
+        if let State::Consumer(_) = self.state {
+            let reply = self.sync_consumer(now, &sync);
+            return out.push(Effect::Reply(ticket, reply));
+        }
         if let Err(error) = self.check_sync(&sync) {
             return out.push(Effect::Reply(ticket, Reply::Failed(error)));
         }

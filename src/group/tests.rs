@@ -9,15 +9,21 @@
 //! After every step a second group, which is given nothing but the records, by way of their bytes,
 //! must hold the same durable state; and while a request waits there must be a deadline.
 
+mod consumers;
 mod membership;
+mod migrations;
 mod offsets;
 mod random;
+mod random_consumers;
 mod rebalances;
 mod records;
 mod statics;
 
 use super::*;
 use bytes::Bytes;
+use tidelog_protocol::messages::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription, ConsumerProtocolTopic,
+};
 use tidelog_protocol::{Version, Wire, Writer};
 
 struct Script {
@@ -25,7 +31,7 @@ struct Script {
     options: Options,
     records: Vec<Record>,
     replica: Group<String>,
-    now: Now,
+    now: Now<'static>,
 }
 
 impl Script {
@@ -45,7 +51,7 @@ impl Script {
 
     fn set_time(&mut self, since_start: Duration) {
         let unix_ms = 1_000_000 + since_start.as_millis() as i64;
-        self.now = Now { since_start, unix_ms };
+        self.now = Now { since_start, unix_ms, ..self.now };
     }
 
     fn step(&mut self, line: &str) -> Vec<Effect<String>> {
@@ -63,6 +69,8 @@ impl Script {
                 group.join(now, args.join(words[1] == "rejoin"), ticket, &mut out);
             }
             "sync" => group.sync(now, args.sync(), ticket, &mut out),
+            "topics" => self.now.topics = topics(self.now.topics.version() + 1, args.0),
+            "beat" => group.consumer_heartbeat(now, &args.beat(), ticket, &mut out),
             "heartbeat" => group.heartbeat(now, args.heartbeat(), ticket, &mut out),
             "leave" => group.leave(now, args.leaving(), ticket, &mut out),
             "commit" => group.commit_offsets(now, args.commit(), ticket, &mut out),
@@ -147,7 +155,9 @@ impl<'a> Args<'a> {
             .map(|(name, metadata)| Protocol { name: text(name), metadata: blob(metadata) })
             .collect();
         if let Some(topics) = self.value("topics") {
-            protocols.push(Protocol { name: text("range"), metadata: subscription(topics) });
+            let owned = self.value("owns");
+            let metadata = owned.map_or_else(|| subscription(topics), |it| owning(topics, it));
+            protocols.push(Protocol { name: text("range"), metadata });
         }
         if protocols.is_empty() {
             protocols.push(Protocol { name: text("range"), metadata: blob("m") });
@@ -174,8 +184,44 @@ impl<'a> Args<'a> {
             generation: self.generation(),
             protocol_type: self.text("type"),
             protocol: self.text("protocol"),
-            assignments: self.pairs().map(|(member, part)| (text(member), blob(part))).collect(),
+            assignments: self.assignments(),
         }
+    }
+
+    /// A member and its epoch; joining, it tells everything.
+    fn beat(&self) -> ConsumerHeartbeat {
+        let joins = self.generation() == 0;
+        let owned = self.value("owns").map(partitions).or(joins.then(Partitions::default));
+        let topics = self.value("topics").map(|topics| match topics {
+            "" => Vec::new(),
+            topics => topics.split(',').map(text).collect(),
+        });
+        ConsumerHeartbeat {
+            member_id: self.member(),
+            member_epoch: self.generation(),
+            instance_id: self.text("instance"),
+            rack_id: None,
+            rebalance_timeout_ms: joins.then(|| self.ms("rebalance", "60s")),
+            topics,
+            regex: self.text("regex"),
+            assignor: self.text("assignor"),
+            owned,
+            client_id: text("client"),
+            client_host: text("/127.0.0.1"),
+        }
+    }
+
+    /// `member:part` as it is, and `member=red-0,red-1` as consumers write it.
+    fn assignments(&self) -> Vec<(Str, Bytes)> {
+        let opaque = self.pairs().map(|(member, part)| (text(member), blob(part)));
+        let ours = self.0.iter().filter_map(|word| word.split_once('='));
+        let ours = ours.filter(|(member, _)| !["instance", "type", "protocol"].contains(member));
+        let ours = ours.map(|(member, part)| {
+            let assigned_partitions = by_topic(part);
+            let it = ConsumerProtocolAssignment { assigned_partitions, user_data: None };
+            (text(member), it.to_bytes(1))
+        });
+        opaque.chain(ours).collect()
     }
 
     fn heartbeat(&self) -> Heartbeat {
@@ -211,6 +257,7 @@ impl<'a> Args<'a> {
             member_id: self.member(),
             group_instance_id: self.text("instance"),
             generation: self.generation(),
+            has_member_epoch: !self.flag("v8"),
             retention_ms: self.value("retention").map(|_| i64::from(self.ms("retention", ""))),
             partitions: partitions.collect(),
         }
@@ -228,6 +275,38 @@ fn blob(text: &str) -> Bytes {
 fn partition(name: &str) -> TopicPartition {
     let (topic, partition) = name.rsplit_once('-').unwrap();
     (text(topic), partition.parse().unwrap())
+}
+
+/// The topics in words such as `red:3`: a name and how many partitions. A `#2` behind it makes it
+/// another topic of that name.
+fn topics(version: u64, words: &[&str]) -> &'static Topics {
+    let topic = |word: &&str| {
+        let (topic, partitions) = word.split_once(':').unwrap();
+        let name = topic.split('#').next().unwrap();
+        (text(name), Shape { id: topic_id(topic), partitions: partitions.parse().unwrap() })
+    };
+    Box::leak(Box::new(Topics::new(version, words.iter().map(topic))))
+}
+
+fn topic_id(topic: &str) -> tidelog_protocol::Uuid {
+    let mut id = [0; 16];
+    id[..topic.len()].copy_from_slice(topic.as_bytes());
+    id
+}
+
+fn topic_name(id: &tidelog_protocol::Uuid) -> String {
+    String::from_utf8_lossy(id).trim_end_matches('\0').to_owned()
+}
+
+/// Words such as `red-0,red-1`.
+fn partitions(words: &str) -> Partitions {
+    let words = words.split(',').filter(|word| !word.is_empty());
+    words.map(|word| (topic_id(&partition(word).0), partition(word).1)).collect()
+}
+
+fn shown(partitions: impl IntoIterator<Item = (tidelog_protocol::Uuid, i32)>) -> String {
+    let words = partitions.into_iter().map(|(id, index)| format!("{}-{index}", topic_name(&id)));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A number and `ms`, `s`, `m` or `d`.
@@ -253,13 +332,44 @@ fn subscription(topics: &str) -> Bytes {
     out.into_bytes()
 }
 
+/// The metadata of a cooperative consumer, which tells what it owns (version 1).
+fn owning(topics: &str, owned: &str) -> Bytes {
+    let topics = topics.split(',').map(text).collect();
+    let owned_partitions = by_topic(owned);
+    ConsumerProtocolSubscription { topics, owned_partitions, ..Default::default() }.to_bytes(1)
+}
+
+fn by_topic(words: &str) -> Vec<ConsumerProtocolTopic> {
+    let mut topics = BTreeMap::<Str, Vec<i32>>::new();
+    for word in words.split(',').filter(|word| !word.is_empty()) {
+        let (topic, index) = partition(word);
+        topics.entry(topic).or_default().push(index);
+    }
+    let topic = |(topic, partitions)| ConsumerProtocolTopic { topic, partitions };
+    topics.into_iter().map(topic).collect()
+}
+
+/// An assignment as a script shows it: in words, if consumers wrote it.
+fn part(bytes: &Bytes) -> String {
+    match ConsumerProtocolAssignment::from_bytes(bytes.clone()) {
+        Ok((_, it)) if bytes.first() == Some(&0) => {
+            let words = it
+                .assigned_partitions
+                .iter()
+                .flat_map(|it| it.partitions.iter().map(|index| format!("{}-{index}", it.topic)));
+            format!("({})", words.collect::<Vec<_>>().join(" "))
+        }
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
 /// Runs a script; returns it with each step's effects under it.
 fn run(options: Options, script: &str) -> String {
     let mut run = Script::new(options);
     let mut log = String::new();
     for line in lines(script).filter(|line| !line.starts_with('>')) {
         log += &format!("{line}\n");
-        for effect in run.step(line) {
+        for effect in run.step(line).into_iter().filter(is_shown) {
             log += &format!("> {}\n", show(&effect));
         }
         if line.ends_with("describe") {
@@ -267,6 +377,11 @@ fn run(options: Options, script: &str) -> String {
         }
     }
     log
+}
+
+/// What becomes of a consumer group shows in what members are told and in `describe`.
+fn is_shown(effect: &Effect<String>) -> bool {
+    !matches!(effect, Effect::Append(Record::Consumer(_)))
 }
 
 fn lines(script: &str) -> impl Iterator<Item = &str> {
@@ -290,6 +405,7 @@ fn show(effect: &Effect<String>) -> String {
     match effect {
         Effect::Append(Record::Group(None)) => "append group gone".into(),
         Effect::Append(Record::Group(Some(metadata))) => format!("append {}", formed(metadata)),
+        Effect::Append(Record::Consumer(record)) => format!("append {record:?}"),
         Effect::Append(Record::Offset { topic, partition, committed }) => {
             let offset = committed.as_ref().map_or("gone".into(), |it| it.offset.to_string());
             format!("append {topic}-{partition} {offset}")
@@ -301,7 +417,7 @@ fn show(effect: &Effect<String>) -> String {
 fn formed(metadata: &Metadata) -> String {
     let members = metadata.members.iter().map(|(id, member)| match &member.assignment[..] {
         [] => id.to_string(),
-        part => format!("{id}={}", String::from_utf8_lossy(part)),
+        _ => format!("{id}={}", part(&member.assignment)),
     });
     let (leader, protocol) = (metadata.leader.as_deref(), metadata.protocol.as_deref());
     let members = members.collect::<Vec<_>>().join(" ");
@@ -327,7 +443,7 @@ fn answered(reply: &Reply) -> String {
         Reply::MemberIdRequired(id) => format!("is to join as {id}"),
         Reply::Synced(synced) => match &synced.assignment[..] {
             [] => "synced nothing".into(),
-            part => format!("synced {}", String::from_utf8_lossy(part)),
+            _ => format!("synced {}", part(&synced.assignment)),
         },
         Reply::Done => "ok".into(),
         Reply::Each(outcomes) => {
@@ -337,16 +453,45 @@ fn answered(reply: &Reply) -> String {
             });
             format!("[{}]", outcomes.collect::<Vec<_>>().join(" "))
         }
-        Reply::Failed(error) => format!("{error:?}"),
+        Reply::Beaten(beaten) => {
+            let sooner = beaten.heartbeat_interval < Options::default().consumer_heartbeat_interval;
+            let assignment = beaten.assignment.as_ref();
+            let assignment =
+                assignment.map(|it| format!(" [{}]", shown(it.iter()))).unwrap_or_default();
+            format!("at {}{assignment}{}", beaten.member_epoch, if sooner { " soon" } else { "" })
+        }
+        Reply::Failed(error) | Reply::Refused(error, _) => format!("{error:?}"),
     }
 }
 
-fn described(group: &Group<String>) -> String {
-    let description = group.describe();
-    let members = description.members.iter().map(|member| {
-        let part = String::from_utf8_lossy(&member.assignment);
-        format!("{}={part}", member.member_id)
+fn described_consumers(description: &ConsumerDescription) -> String {
+    let members = description.members.iter().map(|it| {
+        let sign = |sign: &str, partitions: &Partitions| {
+            let words = shown(partitions.iter());
+            words.split_whitespace().map(|word| format!(" {sign}{word}")).collect::<String>()
+        };
+        let current = &it.current;
+        let missing =
+            it.target.filter(|it| !current.assigned.contains(it) && !current.revoking.contains(it));
+        let classic = if it.member.classic.is_some() { "classic " } else { "" };
+        let (has, gives, waits) =
+            (sign("", &current.assigned), sign("-", &current.revoking), sign("+", &missing));
+        format!("{classic}{}@{}:{has}{gives}{waits}", it.member_id, current.epoch)
     });
+    let members = members.collect::<Vec<_>>().join(", ");
+    let ConsumerDescription { state, epoch, assignment_epoch, assignor, .. } = description;
+    format!("{state:?} {epoch}/{assignment_epoch} {} [{members}]", assignor.name())
+}
+
+fn described(group: &Group<String>) -> String {
+    if let Some(description) = group.describe_consumer() {
+        return described_consumers(&description);
+    }
+    let description = group.describe().unwrap();
+    let members = description
+        .members
+        .iter()
+        .map(|member| format!("{}={}", member.member_id, part(&member.assignment)));
     let members = members.collect::<Vec<_>>().join(" ");
     let Description { state, protocol_type, protocol, .. } = &description;
     format!("{state:?} type={protocol_type} protocol={protocol} [{members}]")

@@ -13,6 +13,8 @@ pub(super) enum Timer {
     Sync,
     /// The member was not heard of.
     Session(Str),
+    /// The member of a consumer group did not give back, join or sync in time.
+    Reconcile(Str),
     /// The member id was handed out and nobody joined with it.
     Pending(Str),
     /// Old offsets are looked for.

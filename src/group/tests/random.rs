@@ -266,6 +266,7 @@ impl World {
                 }
             }
             Reply::Done | Reply::Each(_) => {}
+            Reply::Beaten(_) | Reply::Refused(..) => panic!("of another protocol"),
             Reply::Failed(Error::RebalanceInProgress) if client.next == Next::Work => {
                 client.next = Next::Join;
             }

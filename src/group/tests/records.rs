@@ -66,8 +66,14 @@ fn unknown_versions_are_named_and_damage_is_an_error() {
     let decode = |key: &'static [u8], value: &'static [u8]| {
         Record::decode(Bytes::from_static(key), Some(Bytes::from_static(value))).unwrap_err()
     };
-    assert_eq!(decode(b"\0\x03", b"").to_string(), "unknown key version 3, expected 0 to 2");
+    let expected = "unknown key version 4, expected 0 to 3 or 5 to 8";
+    assert_eq!(decode(b"\0\x04", b"").to_string(), expected);
     let group = b"\0\x02\0\x01g";
+    let consumers = b"\0\x03\0\x01g";
+    assert_eq!(
+        decode(consumers, b"\0\x01").to_string(),
+        "unknown value version 1, expected 0 to 0"
+    );
     assert_eq!(decode(group, b"\0\x05").to_string(), "unknown value version 5, expected 0 to 4");
     assert!(matches!(decode(group, b"\0\x03\0\x01t"), RecordError::Decode(_)));
     assert!(matches!(decode(b"\0\x02\0\x01gg", b""), RecordError::Decode(_)));
