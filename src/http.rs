@@ -5,11 +5,13 @@ mod auth;
 mod error;
 mod json;
 mod listener;
+mod query;
 
 pub use auth::{Account, Admin};
 pub use error::ApiError;
-pub use json::{BODY_BYTES_MAX, Body, Json};
+pub use json::{BODY_BYTES_MAX, Body, Json, parse_json};
 pub use listener::serve;
+pub use query::Query;
 
 use crate::broker::Broker;
 use std::sync::Arc;

@@ -37,8 +37,36 @@ impl Body {
         if self.0.iter().all(u8::is_ascii_whitespace) {
             return Err(ApiError::bad_request("the body is empty, expected JSON"));
         }
-        serde_json::from_slice(&self.0)
-            .map_err(|error| ApiError::bad_request(format!("invalid JSON body: {error}")))
+        parse_json(&self.0)
+    }
+}
+
+/// Text as JSON of a known shape.
+///
+/// # Errors
+/// 400 with line, column and field; of an unknown field also the nearest that is known.
+pub fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(text).map_err(|error| {
+        let text = with_nearest(&error.to_string());
+        ApiError::bad_request(format!("invalid JSON body: {text}"))
+    })
+}
+
+/// A name has to be this near to an unknown one to be what was meant.
+const NEAR: f64 = 0.7;
+
+/// An error of serde; where a name is unknown, with the known one that was probably meant.
+pub(super) fn with_nearest(error: &str) -> String {
+    let told = ["unknown field `", "unknown variant `"].into_iter().find_map(|it| error.find(it));
+    let mut names = error[told.unwrap_or(error.len())..].split('`').skip(1).step_by(2);
+    let unknown = names.next();
+    let near = unknown.and_then(|unknown| {
+        let near = names.map(|known| (strsim::jaro_winkler(unknown, known), known));
+        near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(similarity, _)| *similarity > NEAR)
+    });
+    match near {
+        Some((_, known)) => format!("{error}; did you mean `{known}`?"),
+        None => error.to_owned(),
     }
 }
 
@@ -57,5 +85,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_told_with_the_nearest_known_one() {
+        let table = [
+            ("unknown field `tabel`, expected `table` or `naming` at line 1", Some("`table`")),
+            (
+                "unknown variant `snake-case`, expected `as-is` or `snake_case`",
+                Some("`snake_case`"),
+            ),
+            ("unknown field `x`, expected one of `table`, `naming`, `columns`", None),
+            ("missing field `table`", None),
+            ("unknown field `x`, there are no fields", None),
+        ];
+        for (error, near) in table {
+            let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            assert_eq!(with_nearest(error), format!("{error}{hint}"));
+        }
     }
 }
