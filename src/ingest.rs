@@ -1,14 +1,15 @@
 //! Record mutations in, change events out.
 //!
-//! A [`sync`] says which collections there are and how their columns are named. A [`stream`] is
+//! A [`sync`] says which collections there are and how their columns are named; the [`registry`]
+//! has them all, and makes a collection when its first record comes. A [`stream`] is
 //! one collection, live: a [`run`] compares each [`mutation`] with the record's last [`state`] and
 //! [`version`], and appends what changed to the topic. [`replay`] brings the state up to the log at
 //! start. The rest needs no IO:
 //!
-//! A mutation's JSON is read as an [`json::Object`], its columns are renamed by the collection's
-//! [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`], and
-//! [`diff::diff`] says what changed. If anything did, [`event::NewEvent`] writes the value that is
-//! appended to the topic, in the partition that
+//! A mutation's JSON is read as an [`json::Object`], its columns are chosen and named by the
+//! collection's [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`],
+//! and [`diff::diff`] says what changed. If anything did, [`event::NewEvent`] writes the value that
+//! is appended to the topic, in the partition that
 //! [`partition_for`](crate::topic::partition_for) names.
 //!
 //! **Text passes through.** A column is never parsed into a number or re-encoded: it is a slice of
@@ -23,8 +24,10 @@ pub mod mapping;
 mod mutation;
 pub mod name;
 mod number;
+mod page;
 pub mod patch;
 mod records;
+mod registry;
 mod replay;
 mod routes;
 mod run;
@@ -42,15 +45,13 @@ mod version;
 pub use routes::router;
 
 use crate::broker::Broker;
-use crate::cluster::Cluster;
-use crate::topic::{Config, NewTopic, Topic};
-use name::SyncId;
+use crate::topic::Topic;
 use parking_lot::{Mutex, RwLock};
 use snapshot::Snapshots;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use stream::Stream;
-use sync::{Definition, Sync};
+use sync::Sync;
 use tidelog_protocol::Uuid;
 
 /// The syncs of every account, and their collections' streams.
@@ -58,6 +59,8 @@ pub struct Ingest {
     broker: Arc<Broker>,
     /// By account id and sync id.
     syncs: RwLock<BTreeMap<(String, String), Arc<Sync>>>,
+    /// Held while a sync is made, changed or deleted.
+    editing: tokio::sync::Mutex<()>,
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
     /// Where the records' state is not known, since the log is damaged.
@@ -82,63 +85,13 @@ impl Ingest {
         let ingest = Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
+            editing: tokio::sync::Mutex::default(),
             streams: Mutex::default(),
             damaged: replayed.damaged,
             snapshots: replayed.snapshots,
         });
         snapshot::resume(&ingest).await;
         Ok(ingest)
-    }
-
-    /// An account's syncs, by id.
-    fn syncs(&self, cluster: &Cluster) -> Vec<Arc<Sync>> {
-        let syncs = self.syncs.read();
-        let mine = syncs.iter().filter(|((account, _), _)| *account == cluster.account.id);
-        mine.map(|(_, sync)| sync.clone()).collect()
-    }
-
-    /// An account's sync.
-    fn sync(&self, cluster: &Cluster, id: &str) -> Option<Arc<Sync>> {
-        self.syncs.read().get(&(cluster.account.id.clone(), id.to_owned())).cloned()
-    }
-
-    /// Stores a sync, and makes its collections' topics, so that consumers find them at once.
-    async fn put_sync(
-        &self,
-        cluster: &Cluster,
-        id: SyncId,
-        definition: Definition,
-    ) -> Result<Arc<Sync>, sync::Error> {
-        let sync = Arc::new(Sync::new(id, definition)?);
-        for collection in sync.collections.keys() {
-            self.topic(cluster, &sync, collection).await?;
-        }
-        let row = sync.row(&cluster.account.id);
-        self.broker.shared.control.put_sync(&row).await?;
-        self.syncs.write().insert((row.account, row.id), sync.clone());
-        Ok(sync)
-    }
-
-    /// The topic of a collection, made if it is not there.
-    async fn topic(
-        &self,
-        cluster: &Cluster,
-        sync: &Sync,
-        collection: &str,
-    ) -> Result<Arc<Topic>, sync::Error> {
-        let name = sync.topic(collection);
-        let asked = sync.collections.get(collection).and_then(|it| it.definition.partitions);
-        let new = NewTopic {
-            name: name.clone(),
-            partitions: asked.unwrap_or(self.broker.shared.settings.default_partitions),
-            config: Config::default(),
-            sync: Some(sync.id.to_string()),
-        };
-        let topic = cluster.topics.get_or_create(new).await?;
-        match topic.sync.as_deref() == Some(sync.id.as_str()) {
-            true => Ok(topic),
-            false => Err(sync::Error::TopicTaken(name)),
-        }
     }
 
     /// The live stream of a collection.

@@ -30,7 +30,8 @@ impl Accepted {
     fn new(dir: &Path) -> Self {
         let tidelog = Tidelog::dev_without_auto_create(dir);
         let http = Http::dev(&tidelog.ready);
-        http.put("/v1/syncs/sync_1a107d79", r#"{"collections":{"contact":{},"lead":{}}}"#).json();
+        let sync = r#"{"new_collections":"refuse","collections":{"contact":{},"lead":{}}}"#;
+        http.put("/v1/syncs/sync_1a107d79", sync).json();
         assert_eq!(http.put(RECORD, r#"{"a":1}"#).json()["event"], "inserted");
         http.post("/v1/topics", r#"{"name":"red"}"#).json();
         let records = kafka::read_all(&kafka::dev(&tidelog.ready), TOPIC);
@@ -185,7 +186,7 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
             "/v1/topics",
             text("{\"name\":\"a\",\"partition\":3}"),
             400,
-            &["`partition`", "`partitions`", "line 1", "column"],
+            &["`partition`", "did you mean `partitions`?", "line 1", "column"],
         ),
         (Method::POST, "/v1/topics", text("{\"name\":\"a b\"}"), 400, &["'a b'"]),
         (Method::POST, "/v1/topics", text("{\"name\":\"red\"}"), 409, &["'red'"]),
@@ -204,8 +205,30 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
             "/v1/syncs/sync_1a107d79/collections/contacts/records/1",
             text("{}"),
             404,
-            &["contacts", "contact, lead"],
+            &["'contacts'", "refuses new collections", "contact, lead"],
         ),
+        (
+            Method::GET,
+            "/v1/syncs/sync_1a107d79/collections/contacts/records/1",
+            none(),
+            404,
+            &["'contacts'", "contact, lead"],
+        ),
+        (
+            Method::PUT,
+            "/v1/syncs/sync_1a107d79",
+            text(r#"{"collections":{"contact":{"colums":{}}}}"#),
+            400,
+            &["`colums`", "did you mean `columns`?", "line 1"],
+        ),
+        (
+            Method::DELETE,
+            "/v1/syncs/sync_1a107d79?topic=delete",
+            none(),
+            400,
+            &["`topic`", "did you mean `topics`?"],
+        ),
+        (Method::GET, "/v1/syncs?limit=0", none(), 400, &["limit", "1 to 1000", "found 0"]),
         (Method::PUT, RECORD, oversized.clone(), 413, &["1048588"]),
         (Method::PUT, RECORD, body, 413, &["16777216"]),
         (Method::GET, "/v1/nowhere", none(), 404, &["/v1/nowhere"]),

@@ -11,4 +11,5 @@ mod isolation;
 mod restart;
 mod snapshots;
 mod support;
+mod syncs;
 mod tidy;

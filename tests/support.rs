@@ -1,5 +1,6 @@
 //! What the tests stand on: the program as a process, and every kind of client.
 
+pub(crate) mod desk;
 pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod kafka;

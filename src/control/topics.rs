@@ -41,15 +41,18 @@ impl Control {
         Ok(())
     }
 
-    /// Stores a topic's partitions and configs.
+    /// Stores a topic's partitions, configs and sync.
     pub async fn update_topic(&self, row: &TopicRow) -> Result<()> {
-        sqlx::query("UPDATE topic SET partitions = ?, configs = ? WHERE account = ? AND name = ?")
-            .bind(row.partitions)
-            .bind(&row.configs)
-            .bind(&row.account)
-            .bind(&row.name)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "UPDATE topic SET partitions = ?, configs = ?, sync = ? WHERE account = ? AND name = ?",
+        )
+        .bind(row.partitions)
+        .bind(&row.configs)
+        .bind(&row.sync)
+        .bind(&row.account)
+        .bind(&row.name)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

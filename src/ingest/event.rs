@@ -33,6 +33,8 @@ pub enum Kind {
 pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
 /// The header with the version of a record, if it has one.
 pub const VERSION: &str = "version";
+/// The header with the version of the mapping that named the columns, if it is not the first.
+pub const MAPPING: &str = "mapping";
 
 /// An event about to be published.
 #[derive(Clone, Copy, Debug)]

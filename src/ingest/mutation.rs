@@ -158,6 +158,12 @@ pub enum Error {
     /// The log is damaged where the record's events are, so there is nothing to compare with.
     #[error("the log of the record's partition {0} is damaged, and its last state not known")]
     Damaged(i32),
+    /// The sync is gone.
+    #[error("the sync was deleted")]
+    Retired,
+    /// The record was written under a mapping that came after the request.
+    #[error("the collection's mapping was changed at the same time; send this again")]
+    Remapped,
     /// What the state store has is not a record; the log has the truth.
     #[error("the stored state of the record is not readable: {0}")]
     Unreadable(json::Error),

@@ -122,7 +122,7 @@ pub(super) async fn read(
     Path((sync, collection, id)): RecordPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let target = Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
+    let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
     let record = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let partition = target.stream.partition_of(&record);
     let stream = target.stream.clone();

@@ -73,7 +73,8 @@ fn replay_partition(
             Err(error) => return Ok(Err(error.to_string())),
         };
         let mut changes = Vec::with_capacity(read.records.len());
-        for record in &read.records {
+        // A null value is for compaction; it follows a deleted event.
+        for record in read.records.iter().filter(|record| record.value.is_some()) {
             let Some((id, row)) = after(record) else {
                 let (name, offset) = (&topic.name, record.offset);
                 tracing::warn!("{name}-{index} has no event at offset {offset}; passed over");
@@ -99,7 +100,9 @@ pub(super) fn after(record: &Record) -> Option<(Cow<'_, str>, Row)> {
     let event = Event::parse(record.value.as_deref()?).ok()?;
     let data = (event.kind != Kind::Deleted).then(|| event.data.get().as_bytes().into());
     let version = header(record, event::VERSION).and_then(|text| Version::parse(text).ok());
-    let row = Row { offset: record.offset, version, data, deleted_ms: record.timestamp };
+    let mapping = header(record, event::MAPPING).and_then(|text| text.parse().ok()).unwrap_or(1);
+    let (offset, deleted_ms) = (record.offset, record.timestamp);
+    let row = Row { offset, version, mapping, data, deleted_ms };
     Some((event.id, row))
 }
 

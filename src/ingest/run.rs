@@ -6,8 +6,9 @@
 //! with what the first mutation makes of it.
 
 use super::diff::diff;
-use super::event::NewEvent;
+use super::event::{self, Kind, NewEvent};
 use super::json::Object;
+use super::mapping::{self, COLUMNS_MAX};
 use super::mutation::{Condition, Done, Error, Mutation, Operation, Published, Raised};
 use super::name::RecordId;
 use super::patch;
@@ -91,6 +92,10 @@ impl<'a> Run<'a> {
         if self.tail.damaged {
             return Err(Error::Damaged(self.index));
         }
+        if self.tail.retired {
+            return Err(Error::Retired);
+        }
+        let defined = self.destination.defined;
         let known = self.known(&mutation.id)?;
         let is_sweep = mutation.condition == Condition::Untouched;
         if is_sweep && self.snapshots.is_touched(mutation.id.as_str())? {
@@ -106,8 +111,13 @@ impl<'a> Run<'a> {
         let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
         let incoming = match mutation.operation {
             Operation::Delete => None,
-            _ => Some(self.destination.defined.mapping.apply(mutation.data.ok_or(Error::NoData)?)?),
+            _ => Some(mutation.data.ok_or(Error::NoData)?),
         };
+        let prior = match prior {
+            Some(prior) => Some(self.carry_over(prior, &known.row, incoming.as_ref())?),
+            None => None,
+        };
+        let incoming = incoming.map(|data| defined.mapping.apply(data)).transpose()?;
         let merged;
         let next = match incoming {
             Some(patch) if mutation.operation == Operation::Patch => {
@@ -117,6 +127,9 @@ impl<'a> Run<'a> {
             }
             data => data,
         };
+        if let Some(record) = next.as_ref().filter(|it| it.columns().len() > COLUMNS_MAX) {
+            return Err(mapping::Error::Columns(record.columns().len()).into());
+        }
         // `diff` finds no change where there is neither a record before nor after.
         let change = diff(prior.as_ref(), next.as_ref());
         let (Some(change), Some(record)) = (change, next.as_ref().or(prior.as_ref())) else {
@@ -124,18 +137,19 @@ impl<'a> Run<'a> {
         };
         let created_at = clock::timestamp();
         let event = NewEvent {
-            collection: &self.destination.defined.collection,
+            collection: &defined.collection,
             created_at,
             change: &change,
             data: record,
             id: &mutation.id,
-            table: self.destination.defined.table(),
+            table: &defined.table,
         };
         let key = mutation.key.as_ref().map(|key| key.text.as_str());
         let offset = self.publish(&event, key, version)?;
         let row = Row {
             offset,
             version,
+            mapping: defined.version(),
             data: next.as_ref().map(|record| record.to_string().into_bytes().into()),
             deleted_ms: created_at.as_millisecond(),
         };
@@ -175,6 +189,24 @@ impl<'a> Run<'a> {
         match self.planned.get(id.as_str()).or_else(|| self.tail.known(id.as_str())) {
             Some(known) => Ok(known.clone()),
             None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
+        }
+    }
+
+    /// A record's last state under the names of the present mapping.
+    fn carry_over<'d>(
+        &self,
+        state: Object<'d>,
+        row: &Row,
+        incoming: Option<&Object<'_>>,
+    ) -> Result<Object<'d>, Error> {
+        let defined = self.destination.defined;
+        match row.mapping.cmp(&defined.version()) {
+            Ordering::Equal => Ok(state),
+            Ordering::Less => {
+                let from = defined.mapping_of(row.mapping);
+                Ok(defined.mapping.carry_over(state, from, incoming))
+            }
+            Ordering::Greater => Err(Error::Remapped),
         }
     }
 
@@ -224,6 +256,9 @@ impl<'a> Run<'a> {
         let key = key.map_or_else(own, str::to_owned);
         let version = version.map(|it| it.to_string());
         let headers = event.headers(&self.destination.sync.id, &key, version.as_deref());
+        let mapping = self.destination.defined.version();
+        let mapping = (mapping > 1).then(|| mapping.to_string());
+        let headers = headers.chain(mapping.as_deref().map(|it| (event::MAPPING, it)));
         let headers: Vec<_> = headers
             .map(|(name, text)| RecordHeader {
                 key: Str::from_static(name),
@@ -238,7 +273,23 @@ impl<'a> Run<'a> {
             appended.map_err(|it| Error::TooLarge { needed: it.needed, max: it.bytes_max })?;
         }
         self.next += 1;
+        if event.change.kind() == Kind::Deleted
+            && self.destination.defined.definition.has_tombstones()
+        {
+            self.publish_tombstone(at, id);
+        }
         Ok(offset)
+    }
+
+    /// Puts a null value after a deleted event, for compaction.
+    fn publish_tombstone(&mut self, at_ms: i64, id: &[u8]) {
+        let mut appended = self.batch.append(at_ms, Some(id), None, &[]).is_ok();
+        if !appended {
+            self.close_batch();
+            // A key and nothing else fits where the event with the same key did.
+            appended = self.batch.append(at_ms, Some(id), None, &[]).is_ok();
+        }
+        self.next += i64::from(appended);
     }
 
     fn close_batch(&mut self) {

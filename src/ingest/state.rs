@@ -5,8 +5,8 @@
 //!        topic id, 16 bytes | 'a' | partition u32    value  2 | next offset to apply, i64
 //!        topic id, 16 bytes | 't' | ms u64 | id      value  2 | version: deleted then
 //!
-//! Row    offset of the record's last event, i64 | bytes of the version, u8 | version
-//!        | the record, JSON; nothing when it is deleted
+//! Row    offset of the record's last event, i64 | version of the mapping, u32
+//!        | bytes of the version, u8 | version | the record, JSON; nothing when it is deleted
 //! ```
 //!
 //! Keys begin with the topic's id, which is never reused: a collection whose topic was deleted
@@ -35,6 +35,8 @@ pub(super) struct Row {
     pub offset: i64,
     /// The highest version seen of it.
     pub version: Option<Version>,
+    /// The version of the mapping that `data` was written under.
+    pub mapping: u32,
     /// Its JSON under its database names; nothing when it is deleted.
     pub data: Option<Arc<[u8]>>,
     /// When it was deleted, in ms since 1970.
@@ -43,7 +45,8 @@ pub(super) struct Row {
 
 impl Row {
     /// Of a record that nobody mentioned yet.
-    pub(super) const NONE: Self = Self { offset: -1, version: None, data: None, deleted_ms: 0 };
+    pub(super) const NONE: Self =
+        Self { offset: -1, version: None, mapping: 1, data: None, deleted_ms: 0 };
 }
 
 /// A version of a deleted record.
@@ -167,9 +170,10 @@ fn encode(row: &Row) -> Option<Vec<u8>> {
         return None;
     }
     let version = row.version.map(|it| it.to_string()).unwrap_or_default();
-    let mut value = Vec::with_capacity(data.len() + version.len() + 10);
+    let mut value = Vec::with_capacity(data.len() + version.len() + 14);
     value.push(LAYOUT);
     value.extend_from_slice(&row.offset.to_be_bytes());
+    value.extend_from_slice(&row.mapping.to_be_bytes());
     // The text of a number or time is a few dozen bytes.
     value.push(u8::try_from(version.len()).unwrap_or_default());
     value.extend_from_slice(version.as_bytes());
@@ -181,6 +185,7 @@ fn encode(row: &Row) -> Option<Vec<u8>> {
 pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
     let rest = unwrap_layout(value)?;
     let (offset, rest) = rest.split_first_chunk().ok_or(Error::Cut)?;
+    let (mapping, rest) = rest.split_first_chunk().ok_or(Error::Cut)?;
     let (version_bytes, rest) = rest.split_first().ok_or(Error::Cut)?;
     let (version, data) = rest.split_at_checked(usize::from(*version_bytes)).ok_or(Error::Cut)?;
     let version = match version {
@@ -191,7 +196,8 @@ pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
         }
     };
     let data = (!data.is_empty()).then(|| Arc::from(data));
-    Ok(Row { offset: i64::from_be_bytes(*offset), version, data, deleted_ms: 0 })
+    let (offset, mapping) = (i64::from_be_bytes(*offset), u32::from_be_bytes(*mapping));
+    Ok(Row { offset, version, mapping, data, deleted_ms: 0 })
 }
 
 fn unwrap_layout(value: &[u8]) -> Result<&[u8], Error> {

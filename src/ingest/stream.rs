@@ -41,6 +41,8 @@ pub(super) struct Tail {
     gone: u64,
     /// The state of the partition's records is not known.
     pub damaged: bool,
+    /// The sync was deleted; nothing is taken any more.
+    pub retired: bool,
 }
 
 /// What is known of a record, and the last offset that rests on.
@@ -261,6 +263,13 @@ impl Stream {
             Some(_) => self.rows.write(&raised.id, &raised.row),
             // It has moved to the store meanwhile, or what came after it has.
             None => Ok(()),
+        }
+    }
+
+    /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
+    pub(super) fn retire(&self) {
+        for tail in &self.tails {
+            *tail.lock() = Tail { retired: true, ..Tail::default() };
         }
     }
 

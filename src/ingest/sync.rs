@@ -1,48 +1,29 @@
 //! A sync: where records come from, and what becomes of their columns.
+//!
+//! **A collection's mapping is versioned.** Each change of it makes another version, and those
+//! before are kept, since records are stored under the one their last event was made with.
 
-use super::mapping::{self, Mapping};
+mod definition;
+pub(super) mod routes;
+
+pub(super) use definition::{CollectionDefinition, Definition, NewCollections};
+
+use super::mapping::{self, Mapping, Rules};
 use super::name::{self, Collection, SyncId, topic_name};
 use crate::control::{self, SyncRow};
 use crate::topic;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// A sync as its owner wrote it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Definition {
-    /// Where the records come from: `stripe`, `salesforce`, or any word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// The collections, by slug.
-    #[serde(default)]
-    pub collections: BTreeMap<String, CollectionDefinition>,
-}
-
-/// A collection as its owner wrote it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CollectionDefinition {
-    /// The destination table; the collection's slug when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub table: Option<String>,
-    /// What columns are called in it; the others keep their names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub columns: BTreeMap<String, String>,
-    /// Partitions of the topic, when it is made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partitions: Option<i32>,
-}
+use std::sync::Arc;
 
 /// A sync, checked.
 #[derive(Debug)]
 pub(super) struct Sync {
     /// `sync_` and hex digits, or what its owner chose.
     pub id: SyncId,
-    /// Where the records come from.
-    pub provider: Option<String>,
+    /// As its owner wrote it; locked columns have the names they keep.
+    pub definition: Definition,
     /// The collections, by slug.
-    pub collections: BTreeMap<String, Defined>,
+    pub collections: BTreeMap<String, Arc<Defined>>,
 }
 
 /// A collection, checked.
@@ -50,16 +31,26 @@ pub(super) struct Sync {
 pub(super) struct Defined {
     /// Its slug.
     pub collection: Collection,
+    /// The destination table.
+    pub table: String,
     /// The names its columns get.
     pub mapping: Mapping,
+    /// The mappings there were before, from version 1 on.
+    past: Vec<Mapping>,
     /// As its owner wrote it.
     pub definition: CollectionDefinition,
 }
 
 impl Defined {
-    /// The destination table.
-    pub(super) fn table(&self) -> &str {
-        self.definition.table.as_deref().unwrap_or(self.collection.as_str())
+    /// The version of the mapping, counted from 1.
+    pub(super) fn version(&self) -> u32 {
+        u32::try_from(self.past.len() + 1).unwrap_or(u32::MAX)
+    }
+
+    /// The mapping of a version.
+    pub(super) fn mapping_of(&self, version: u32) -> &Mapping {
+        let index = usize::try_from(version).unwrap_or(usize::MAX).saturating_sub(1);
+        self.past.get(index).unwrap_or(&self.mapping)
     }
 }
 
@@ -72,53 +63,92 @@ pub enum Error {
     /// A column mapping that contradicts itself.
     #[error("collection '{0}': {1}")]
     Mapping(String, mapping::Error),
-    /// The topic's name is too long.
-    #[error("the topic name {0} would be over {max} bytes", max = name::TOPIC_BYTES_MAX)]
-    LongTopic(String),
+    /// A field that cannot be so.
+    #[error("{field}: {reason}")]
+    Field {
+        /// Where it is.
+        field: String,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// Too many collections.
-    #[error("{0} collections are more than {COLLECTIONS_MAX}")]
+    #[error("{0} collections are more than 1000, the most a sync may have")]
     Collections(usize),
+    /// Too many syncs.
+    #[error("the account has {0} syncs, the most it may have; delete one first")]
+    Syncs(usize),
+    /// A mapping that was changed too often.
+    #[error("the mapping of collection '{0}' was changed {MAPPINGS_MAX} times, the most possible")]
+    Mappings(String),
+    /// There is no such sync.
+    #[error("sync '{0}' does not exist")]
+    Unknown(SyncId),
+    /// The sync takes no new collections.
+    #[error("collection '{0}' does not exist, and the sync refuses new collections; it has {1}")]
+    Refused(String, String),
     /// A topic of this name is there, and not this sync's.
     #[error(
         "topic '{0}' exists and is not this sync's; delete it, or name the collection otherwise"
     )]
     TopicTaken(String),
-    /// The topic cannot be made.
+    /// A sync's topic keeps its partitions, since the record state is kept by partition.
+    #[error(
+        "collections.{collection}.partitions: topic '{topic}' has {have} partition(s) and keeps them, found {asked}"
+    )]
+    Partitions {
+        /// The collection.
+        collection: String,
+        /// Its topic.
+        topic: String,
+        /// How many there are.
+        have: usize,
+        /// How many were asked for.
+        asked: i32,
+    },
+    /// The topic cannot be made, changed or deleted.
     #[error(transparent)]
     Topic(#[from] topic::Error),
     /// The definition cannot be stored.
     #[error("the control database failed: {0}")]
     Control(#[from] control::Error),
+    /// The record state cannot be removed.
+    #[error("the state store failed: {0}")]
+    State(#[from] fjall::Error),
     /// The stored definition cannot be read.
     #[error("the definition of sync '{0}' is not readable: {1}")]
     Stored(String, String),
 }
 
-/// Collections of one sync.
-const COLLECTIONS_MAX: usize = 1000;
+impl Error {
+    fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// Syncs of one account.
+pub(super) const SYNCS_MAX: usize = 1000;
+/// Versions of one collection's mapping.
+const MAPPINGS_MAX: usize = 1000;
+
+/// The rules of a collection's mappings that are no longer in force, by collection, the first
+/// first.
+type History = BTreeMap<String, Vec<Rules>>;
 
 impl Sync {
-    /// Checks a definition.
+    /// Checks a definition, which takes the place of `before`.
     ///
     /// # Errors
     /// Names that cannot be part of a topic's, mappings that contradict themselves, too many.
-    pub(super) fn new(id: SyncId, definition: Definition) -> Result<Self, Error> {
-        if definition.collections.len() > COLLECTIONS_MAX {
-            return Err(Error::Collections(definition.collections.len()));
-        }
-        let mut collections = BTreeMap::new();
-        for (slug, definition) in definition.collections {
-            let collection =
-                Collection::parse(&slug).map_err(|error| Error::Collection(slug.clone(), error))?;
-            let topic = topic_name(&id, &collection);
-            if topic.len() > name::TOPIC_BYTES_MAX {
-                return Err(Error::LongTopic(topic));
-            }
-            let mapping = Mapping::new(definition.columns.clone())
-                .map_err(|error| Error::Mapping(slug.clone(), error))?;
-            collections.insert(slug, Defined { collection, mapping, definition });
-        }
-        Ok(Self { id, provider: definition.provider, collections })
+    pub(super) fn new(
+        id: SyncId,
+        definition: Definition,
+        before: Option<&Self>,
+    ) -> Result<Self, Error> {
+        let past = |slug: &str| {
+            let defined = before?.collections.get(slug)?;
+            Some((&defined.mapping, &defined.past[..]))
+        };
+        Self::checked(id, definition, past)
     }
 
     /// A sync from the control database.
@@ -128,29 +158,142 @@ impl Sync {
     pub(super) fn stored(row: &SyncRow) -> Result<Self, Error> {
         let unreadable = |reason: String| Error::Stored(row.id.clone(), reason);
         let id = SyncId::parse(&row.id).map_err(|error| unreadable(error.to_string()))?;
-        let definition =
+        let definition: Definition =
             serde_json::from_str(&row.definition).map_err(|error| unreadable(error.to_string()))?;
-        Self::new(id, definition)
+        let history: History =
+            serde_json::from_str(&row.history).map_err(|error| unreadable(error.to_string()))?;
+        let mut past: BTreeMap<String, Vec<Mapping>> = BTreeMap::new();
+        for (slug, rules) in history {
+            let mappings = rules.into_iter().map(Mapping::new).collect::<Result<_, _>>();
+            past.insert(slug, mappings.map_err(|error| unreadable(error.to_string()))?);
+        }
+        let stored = |slug: &str| {
+            let (last, earlier) = past.get(slug)?.split_last()?;
+            Some((last, earlier))
+        };
+        Self::checked(id, definition, stored)
     }
 
-    /// The sync as it was written.
-    pub(super) fn definition(&self) -> Definition {
-        let collections =
-            self.collections.iter().map(|(slug, it)| (slug.clone(), it.definition.clone()));
-        Definition { provider: self.provider.clone(), collections: collections.collect() }
+    /// `past` gives a collection's last mapping, and those before it.
+    fn checked<'a>(
+        id: SyncId,
+        mut definition: Definition,
+        past: impl Fn(&str) -> Option<(&'a Mapping, &'a [Mapping])>,
+    ) -> Result<Self, Error> {
+        definition.check()?;
+        let naming = definition.naming;
+        let mut collections = BTreeMap::new();
+        for (slug, definition) in &mut definition.collections {
+            let wrong = |error| Error::Mapping(slug.clone(), error);
+            let collection =
+                Collection::parse(slug).map_err(|error| Error::Collection(slug.clone(), error))?;
+            let last = past(slug);
+            let mut rules = definition.rules(naming);
+            lock(&mut rules, definition, last.map(|(mapping, _)| mapping)).map_err(wrong)?;
+            let mapping = Mapping::new(rules).map_err(wrong)?;
+            let past = match last {
+                None => Vec::new(),
+                Some((last, earlier)) if *last == mapping => earlier.to_vec(),
+                Some((last, earlier)) => [earlier, std::slice::from_ref(last)].concat(),
+            };
+            if past.len() >= MAPPINGS_MAX {
+                return Err(Error::Mappings(slug.clone()));
+            }
+            let (table, definition) = (definition.table(slug, naming), definition.clone());
+            let defined = Defined { collection, table, mapping, past, definition };
+            collections.insert(slug.clone(), Arc::new(defined));
+        }
+        Ok(Self { id, definition, collections })
     }
 
     /// The sync for the control database.
     pub(super) fn row(&self, account: &str) -> SyncRow {
+        let rules = |mapping: &Mapping| mapping.rules().clone();
+        let history = self.collections.iter().map(|(slug, defined)| {
+            let mappings = defined.past.iter().chain([&defined.mapping]);
+            (slug.clone(), mappings.map(rules).collect())
+        });
+        let history: History = history.collect();
         SyncRow {
             account: account.to_owned(),
             id: self.id.to_string(),
-            definition: serde_json::json!(self.definition()).to_string(),
+            definition: text(&self.definition),
+            history: text(&history),
         }
     }
 
     /// The topic of a collection.
-    pub(super) fn topic(&self, collection: &str) -> String {
-        format!("sequin.{}.{collection}", self.id)
+    pub(super) fn topic(&self, collection: &Collection) -> String {
+        topic_name(&self.id, collection)
+    }
+}
+
+/// Gives locked columns the names they keep: those they had, or get now.
+fn lock(
+    rules: &mut Rules,
+    definition: &mut CollectionDefinition,
+    before: Option<&Mapping>,
+) -> Result<(), mapping::Error> {
+    if definition.lock.values().all(Option::is_some) {
+        return Ok(());
+    }
+    let now = Mapping::new(rules.clone())?;
+    for (column, name) in definition.lock.iter_mut().filter(|(_, name)| name.is_none()) {
+        let name_in = |mapping: &Mapping| mapping.name(column.into()).map(|it| it.into_owned());
+        let kept = before.and_then(name_in).or_else(|| name_in(&now));
+        let kept = kept.unwrap_or_else(|| column.clone());
+        rules.lock.insert(column.clone(), kept.clone());
+        *name = Some(kept);
+    }
+    Ok(())
+}
+
+fn text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("names and text always become JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sync(definition: &str, before: Option<&Sync>) -> Sync {
+        let definition = serde_json::from_str(definition).unwrap();
+        Sync::new(SyncId::parse("sync_a").unwrap(), definition, before).unwrap()
+    }
+
+    #[test]
+    fn each_change_of_a_mapping_is_a_version_and_survives_the_database() {
+        let first = sync(r#"{"collections":{"c":{"columns":{"a":"b"}},"d":{}}}"#, None);
+        let table = r#"{"collections":{"c":{"columns":{"a":"b"},"table":"t"},"d":{}}}"#;
+        let same = sync(table, Some(&first));
+        assert_eq!(same.collections["c"].version(), 1, "another table is no other mapping");
+        let snake = r#"{"naming":"snake_case","collections":{"c":{"naming":"as-is"},"d":{}}}"#;
+        let third = sync(snake, Some(&same));
+        let stored = Sync::stored(&third.row("a")).unwrap();
+        for sync in [&third, &stored] {
+            let (c, d) = (&sync.collections["c"], &sync.collections["d"]);
+            assert_eq!((c.version(), d.version()), (2, 2));
+            assert_eq!(c.mapping_of(1), &first.collections["c"].mapping);
+            assert_eq!(c.mapping_of(2), &c.mapping);
+            assert_eq!(d.mapping_of(1), &first.collections["d"].mapping);
+        }
+        assert_eq!(sync(snake, Some(&stored)).collections["c"].version(), 2);
+    }
+
+    #[test]
+    fn a_lock_keeps_the_name_a_column_had_when_it_was_locked() {
+        let first = sync(r#"{"collections":{"c":{}}}"#, None);
+        let locked = r#"{"naming":"snake_case","collections":{"c":{"lock":["LastName"]}}}"#;
+        let kept = |sync: &Sync| {
+            let name = sync.collections["c"].mapping.name("LastName".into()).unwrap();
+            name.into_owned()
+        };
+        let second = sync(locked, Some(&first));
+        assert_eq!(kept(&second), "LastName");
+        assert_eq!(kept(&sync(locked, None)), "last_name");
+        let written = text(&second.definition);
+        assert!(written.contains(r#""lock":{"LastName":"LastName"}"#), "{written}");
+        let dropped = r#"{"collections":{"c":{"select":[],"lock":{"LastName":"LastName"}}}}"#;
+        assert_eq!(kept(&sync(dropped, Some(&second))), "LastName");
     }
 }

@@ -2,8 +2,9 @@
 
 use super::Ingest;
 use super::mutation::{Done, Error, Mutation};
+use super::name::Collection;
 use super::stream::Stream;
-use super::sync::Sync;
+use super::sync::{Defined, Sync};
 use crate::cluster::Cluster;
 use crate::http::ApiError;
 use axum::http::StatusCode;
@@ -13,44 +14,66 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) sync: Arc<Sync>,
-    pub(super) collection: String,
+    pub(super) defined: Arc<Defined>,
     pub(super) stream: Arc<Stream>,
 }
 
 impl Target {
-    /// The collection of this name, its topic made if it is not there.
+    /// The collection of this name, to be written to: it and its topic are made if they are not
+    /// there.
+    ///
+    /// # Errors
+    /// When there is no such sync, naming those there are, or it refuses new collections.
+    pub(super) async fn find(
+        ingest: &Arc<Ingest>,
+        cluster: &Arc<Cluster>,
+        sync: &str,
+        collection: &str,
+    ) -> Result<Self, ApiError> {
+        let sync = find_sync(ingest, cluster, sync)?;
+        let (sync, defined) = match sync.collections.get(collection) {
+            Some(defined) => (sync.clone(), defined.clone()),
+            None => {
+                let slug = Collection::parse(collection)
+                    .map_err(|error| ApiError::bad_request(error.to_string()))?;
+                let sync = ingest.add_collection(cluster, &sync.id, &slug).await?;
+                let defined = sync.collections.get(collection).cloned();
+                let defined = defined.ok_or_else(|| no_collection(&sync, collection))?;
+                (sync, defined)
+            }
+        };
+        let topic = ingest.topic(cluster, &sync, &defined).await?;
+        Ok(Self { sync, defined, stream: ingest.stream(topic) })
+    }
+
+    /// The collection of this name, to be read.
     ///
     /// # Errors
     /// When there is no such sync or collection, naming those there are.
-    pub(super) async fn find(
+    pub(super) fn known(
         ingest: &Ingest,
         cluster: &Cluster,
         sync: &str,
         collection: &str,
     ) -> Result<Self, ApiError> {
         let sync = find_sync(ingest, cluster, sync)?;
-        if !sync.collections.contains_key(collection) {
-            let known = sync.collections.keys().map(String::as_str);
-            let text = format!(
-                "collection '{collection}' does not exist in sync '{}'; {}",
-                sync.id,
-                known_names("it has", known)
-            );
-            return Err(ApiError::not_found(text));
-        }
-        let topic = ingest.topic(cluster, &sync, collection).await?;
-        let stream = ingest.stream(topic);
-        Ok(Self { sync, collection: collection.to_owned(), stream })
+        let defined = sync.collections.get(collection).cloned();
+        let defined = defined.ok_or_else(|| no_collection(&sync, collection))?;
+        let stream = ingest.known_stream(cluster, &sync, &defined);
+        let stream = stream.ok_or_else(|| no_collection(&sync, collection))?;
+        Ok(Self { sync, defined, stream })
     }
 
     /// Carries out mutations in their order; see [`Stream::mutate`].
     pub(super) fn mutate(&self, mutations: Vec<Mutation<'_>>) -> Vec<Result<Done, Error>> {
-        // `find` has seen that the collection is there.
-        match self.sync.collections.get(&self.collection) {
-            Some(defined) => self.stream.mutate(&self.sync, defined, mutations),
-            None => Vec::new(),
-        }
+        self.stream.mutate(&self.sync, &self.defined, mutations)
     }
+}
+
+fn no_collection(sync: &Sync, collection: &str) -> ApiError {
+    let known = known_names("it has", sync.collections.keys().map(String::as_str));
+    let text = format!("collection '{collection}' does not exist in sync '{}'; {known}", sync.id);
+    ApiError::not_found(text)
 }
 
 /// The account's sync of this id.
@@ -60,7 +83,7 @@ pub(super) fn find_sync(
     id: &str,
 ) -> Result<Arc<Sync>, ApiError> {
     ingest.sync(cluster, id).ok_or_else(|| {
-        let syncs = ingest.syncs(cluster);
+        let syncs = ingest.syncs(cluster, "", NAMES_MAX);
         let known = known_names("there are", syncs.iter().map(|sync| sync.id.as_str()));
         ApiError::not_found(format!("sync '{id}' does not exist; {known}"))
     })
@@ -88,6 +111,8 @@ impl From<Error> for ApiError {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
             }
             Error::Damaged(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", text),
+            Error::Retired => Self::not_found(text),
+            Error::Remapped => Self::conflict(text),
             Error::Condition(_) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)
             }

@@ -305,6 +305,21 @@ impl Catalog {
         Ok(())
     }
 
+    /// Makes a sync's topic one like any other: it keeps its records, and anyone may write to it.
+    pub async fn release(self: &Arc<Self>, name: &str) -> Result<(), Error> {
+        let (catalog, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { catalog.do_release(&name).await }).await
+    }
+
+    async fn do_release(&self, name: &str) -> Result<(), Error> {
+        let _editing = self.editing.lock().await;
+        let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
+        let topic = Topic { sync: None, ..Topic::clone(&topic) };
+        self.control.update_topic(&self.row(&topic)).await?;
+        self.publish(topic);
+        Ok(())
+    }
+
     /// Adds partitions, so that there are `count`; with `dry_run`, only checks.
     pub async fn grow(
         self: &Arc<Self>,

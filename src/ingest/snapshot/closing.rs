@@ -75,7 +75,7 @@ pub(in super::super) async fn resume(ingest: &Ingest) {
             let sync = topic.sync.as_deref().unwrap_or_default();
             let collection =
                 topic.name.strip_prefix(&format!("sequin.{sync}.")).unwrap_or_default();
-            match Target::find(ingest, &cluster, sync, collection).await {
+            match Target::known(ingest, &cluster, sync, collection) {
                 Ok(target) => drop(tokio::spawn(async move {
                     if let Err(error) = finish(target).await {
                         tracing::error!(

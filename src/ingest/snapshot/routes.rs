@@ -65,7 +65,7 @@ async fn list(
     State(routes): State<Routes>,
     Path((sync, collection)): CollectionPath,
 ) -> Result<Json<Vec<SnapshotAnswer>>, ApiError> {
-    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let current = target.stream.snapshots.current();
     Ok(Json(current.map(|(it, problem)| SnapshotAnswer::new(&it, problem)).into_iter().collect()))
 }
@@ -89,7 +89,7 @@ async fn describe(
     State(routes): State<Routes>,
     Path((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<Json<SnapshotAnswer>, ApiError> {
-    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     Ok(Json(answer(&target, parse(&snapshot)?)?))
 }
 
@@ -102,7 +102,7 @@ async fn page(
     body: Body,
 ) -> Result<Json<BatchAnswer>, ApiError> {
     let cluster = &account.0.cluster;
-    let target = Target::find(routes.ingest(), cluster, &sync, &collection).await?;
+    let target = Target::known(routes.ingest(), cluster, &sync, &collection)?;
     let page = target.stream.snapshots.page(parse(&snapshot)?, clock::unix_ms())?;
     // Whoever hangs up leaves a page that is still being written, and a snapshot that waits for it.
     to_the_end(async move {
@@ -119,7 +119,7 @@ async fn close(
     State(routes): State<Routes>,
     Path((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<(StatusCode, Json<SnapshotAnswer>), ApiError> {
-    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let id = parse(&snapshot)?;
     let snapshots = target.stream.snapshots.clone();
     let work = snapshots.clone();
@@ -139,7 +139,7 @@ async fn abandon(
     State(routes): State<Routes>,
     Path((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<Json<SnapshotAnswer>, ApiError> {
-    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let id = parse(&snapshot)?;
     let stream = target.stream.clone();
     let abandon = move || stream.between_mutations(|_| stream.snapshots.abandon(id));

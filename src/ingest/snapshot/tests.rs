@@ -26,7 +26,7 @@ impl Collection {
     async fn open(dir: &Path) -> Self {
         let (broker, ingest) = open(dir).await;
         let cluster = broker.cluster_by_name("dev").unwrap();
-        if ingest.syncs(&cluster).is_empty() {
+        if ingest.sync(&cluster, "sync_a").is_none() {
             let contact = CollectionDefinition { partitions: Some(3), ..Default::default() };
             let collections = [("contact".to_owned(), contact)].into();
             let definition = Definition { collections, ..Definition::default() };
