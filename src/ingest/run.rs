@@ -89,21 +89,8 @@ impl<'a> Run<'a> {
         if let Some(touched) = self.touched.as_mut() {
             touched.add(&mutation);
         }
-        if self.tail.damaged {
-            return Err(Error::Damaged(self.index));
-        }
-        if self.tail.retired {
-            return Err(Error::Retired);
-        }
         let defined = self.destination.defined;
-        let known = self.known(&mutation.id)?;
-        let is_sweep = mutation.condition == Condition::Untouched;
-        if is_sweep && self.snapshots.is_touched(mutation.id.as_str())? {
-            return Err(Error::Condition(unmet(&mutation.id, &known.row)));
-        }
-        if !mutation.condition.holds(&known.row) {
-            return Err(Error::Condition(unmet(&mutation.id, &known.row)));
-        }
+        let known = self.admit(&mutation)?;
         let Some(version) = newest(&known.row, mutation.version)? else {
             return Ok(Done { stale: true, ..self.unchanged(&known) });
         };
@@ -189,6 +176,23 @@ impl<'a> Run<'a> {
         match self.planned.get(id.as_str()).or_else(|| self.tail.known(id.as_str())) {
             Some(known) => Ok(known.clone()),
             None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
+        }
+    }
+
+    /// What is known of the record of a mutation that may be carried out.
+    fn admit(&self, mutation: &Mutation<'_>) -> Result<Known, Error> {
+        if self.tail.damaged {
+            return Err(Error::Damaged(self.index));
+        }
+        if self.tail.retired {
+            return Err(Error::Retired);
+        }
+        let known = self.known(&mutation.id)?;
+        let is_sweep = mutation.condition == Condition::Untouched;
+        let is_touched = is_sweep && self.snapshots.is_touched(mutation.id.as_str())?;
+        match !is_touched && mutation.condition.holds(&known.row) {
+            true => Ok(known),
+            false => Err(Error::Condition(unmet(&mutation.id, &known.row))),
         }
     }
 
