@@ -175,7 +175,7 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
     let body = " ".repeat((16 << 20) + 1);
     let none = String::new;
     let text = str::to_owned;
-    let table: &[(Method, &str, String, u16, &[&str])] = &[
+    let table: &[Refused<'_>] = &[
         (Method::PUT, RECORD, text("{\"a\":1,\n \"b\":}"), 400, &["line 2", "column"]),
         (Method::PUT, RECORD, text("[1]"), 400, &["object"]),
         (Method::PUT, RECORD, none(), 400, &["nothing", "line 1"]),
@@ -207,6 +207,34 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
             404,
             &["'contacts'", "refuses new collections", "contact, lead"],
         ),
+        (Method::PUT, RECORD, oversized.clone(), 413, &["1048588"]),
+        (Method::PUT, RECORD, body, 413, &["16777216"]),
+        (Method::GET, "/v1/nowhere", none(), 404, &["/v1/nowhere"]),
+        (Method::PUT, "/v1/topics", none(), 405, &["PUT", "/v1/topics"]),
+    ];
+    refuses_each(&broker.http, table);
+    broker.still_serves();
+}
+
+/// Requests that must be refused, each with its status and what its refusal must say.
+type Refused<'a> = (Method, &'a str, String, u16, &'a [&'a str]);
+
+fn refuses_each(http: &Http, table: &[Refused<'_>]) {
+    for (method, path, body, status, parts) in table {
+        let refusal = http.send(method.clone(), path, body.clone()).refusal(*status);
+        for part in *parts {
+            assert!(refusal.contains(part), "{method} {path}: {part:?} is not in {refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn bad_requests_about_syncs_name_what_was_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Accepted::new(dir.path());
+    let none = String::new;
+    let text = str::to_owned;
+    let table: &[Refused<'_>] = &[
         (
             Method::GET,
             "/v1/syncs/sync_1a107d79/collections/contacts/records/1",
@@ -229,17 +257,8 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
             &["`topic`", "did you mean `topics`?"],
         ),
         (Method::GET, "/v1/syncs?limit=0", none(), 400, &["limit", "1 to 1000", "found 0"]),
-        (Method::PUT, RECORD, oversized.clone(), 413, &["1048588"]),
-        (Method::PUT, RECORD, body, 413, &["16777216"]),
-        (Method::GET, "/v1/nowhere", none(), 404, &["/v1/nowhere"]),
-        (Method::PUT, "/v1/topics", none(), 405, &["PUT", "/v1/topics"]),
     ];
-    for (method, path, body, status, parts) in table {
-        let refusal = broker.http.send(method.clone(), path, body.clone()).refusal(*status);
-        for part in *parts {
-            assert!(refusal.contains(part), "{method} {path}: {part:?} is not in {refusal:?}");
-        }
-    }
+    refuses_each(&broker.http, table);
     broker.still_serves();
 }
 
