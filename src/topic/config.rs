@@ -203,10 +203,18 @@ impl Config {
         }
     }
 
+    /// Records of a compacted topic that are overdue do not wait for their segment, as in Kafka.
+    fn segment_ms(&self) -> i64 {
+        let own = self.number("segment.ms");
+        if self.is_compacted() { own.min(self.number("max.compaction.lag.ms")) } else { own }
+    }
+
     /// What the log needs to know.
     pub fn partition_options(&self) -> PartitionOptions {
         PartitionOptions {
             segment_bytes: u64::try_from(self.number("segment.bytes")).unwrap_or(1 << 30),
+            segment_ms: self.segment_ms(),
+            segment_jitter_ms: self.number("segment.jitter.ms"),
             flush_messages: self.own("flush.messages"),
             flush_interval: self.own("flush.ms").map(Duration::from_millis),
             ..PartitionOptions::default()

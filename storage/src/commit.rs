@@ -3,7 +3,8 @@
 //! There is no timer unless somebody asks for one: while one round syncs, appends queue their
 //! partitions for the next. A round
 //! 1. takes the queued partitions and how far each is written,
-//! 2. syncs their files: few in parallel, many by one `syncfs`,
+//! 2. seals the segments that were closed, and syncs the files that are written to: few in
+//!    parallel, many by one `syncfs`,
 //! 3. advances each high watermark **to what was written before the sync began**.
 //!
 //! **A failed sync is final.** The kernel may have dropped the bytes and report success next time,
@@ -12,6 +13,7 @@
 //! failure is reported to only one of the calls.
 
 use std::collections::BTreeMap;
+use std::iter::repeat;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -153,7 +155,23 @@ impl Shared {
         let _round = self.committing.lock();
         let pending: Vec<_> =
             dirty.iter().filter_map(|inner| Some((inner, inner.take_pending()?))).collect();
-        self.sync(|| self.sync_files(&pending))?;
+        self.finish(pending)
+    }
+
+    /// Makes what is pending durable, and moves the high watermarks.
+    pub(crate) fn finish(&self, pending: Vec<(&Arc<Inner>, Pending)>) -> Result<()> {
+        let sealing = || {
+            let all = pending.iter();
+            all.flat_map(|(inner, pending)| pending.sealing.iter().zip(repeat(*inner)))
+        };
+        self.sync(|| {
+            sealing().try_for_each(|(closed, inner)| inner.seal(closed))?;
+            self.sync_files(&pending)
+        })?;
+        for (closed, inner) in sealing().filter(|(closed, _)| closed.producers.is_some()) {
+            // An old snapshot that cannot be removed is in nobody's way.
+            let _ = inner.log.lock().note_snapshot(inner, closed.end.offset);
+        }
         for (inner, pending) in pending {
             inner.synced(pending.end);
         }

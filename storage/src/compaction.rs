@@ -150,15 +150,17 @@ impl Inner {
 
     /// The sealed segments, if a pass over them is due.
     fn due(
-        &self,
+        self: &Arc<Self>,
         now_ms: i64,
         compaction: &Compaction,
         cleaned: &Cleaned,
     ) -> Result<Option<Vec<Sealed>>> {
         let files = &self.shared.files;
+        let segments = self.segments();
+        self.settle(segments[segments.len() - 1].base_offset)?;
         let (mut dirty, mut all, mut overdue) = (0, 0, false);
         let mut sealed = Vec::new();
-        for pair in self.segments().windows(2) {
+        for pair in segments.windows(2) {
             let (segment, end) = (&pair[0], pair[1].base_offset);
             if end > cleaned.end {
                 let latest = segment.latest(files)?.map_or(i64::MIN, |latest| latest.timestamp);

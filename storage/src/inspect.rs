@@ -50,12 +50,12 @@ pub enum Found {
 /// [`Error::Io`](crate::Error::Io); damage is no error.
 pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(&Path, Found)) -> Result<()> {
     let entries = fs.list(dir).context("list", dir)?;
-    let mut bases: Vec<_> =
-        entries.iter().filter_map(|entry| base_offset_of(&entry.name)).collect();
-    bases.sort_unstable();
+    let mut segments: Vec<_> =
+        entries.iter().filter_map(|entry| Some((segment_of(&entry.name)?, &entry.name))).collect();
+    segments.sort_unstable();
     let mut next_offset = 0;
-    for base_offset in bases {
-        let mut segment = Segment::open(fs, dir, base_offset)?;
+    for (base_offset, name) in segments {
+        let mut segment = Segment::open(fs, dir, (base_offset, name))?;
         if base_offset < next_offset {
             let reason = format!("starts at {base_offset} where {next_offset} or more follows");
             visit(&segment.path, Found::Damage { position: 0, bytes: 0, reason });
@@ -79,8 +79,13 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(&Path, Found)) -> 
 /// [`Error::Io`](crate::Error::Io).
 pub fn segment_bytes(fs: &dyn Fs, dir: &Path) -> Result<u64> {
     let entries = fs.list(dir).context("list", dir)?;
-    let segments = entries.iter().filter(|entry| base_offset_of(&entry.name).is_some());
+    let segments = entries.iter().filter(|entry| segment_of(&entry.name).is_some());
     Ok(segments.map(|entry| entry.len).sum())
+}
+
+/// The base offset of a segment's file, also of one that was begun just now.
+fn segment_of(name: &str) -> Option<i64> {
+    base_offset_of(name.strip_suffix(".next").unwrap_or(name))
 }
 
 /// A part of a segment, or what is wrong with it.
@@ -136,10 +141,12 @@ impl<T> Entries<T> {
 }
 
 impl Segment {
-    fn open(fs: &dyn Fs, dir: &Path, base_offset: i64) -> Result<Self> {
+    fn open(fs: &dyn Fs, dir: &Path, (base_offset, name): (i64, &str)) -> Result<Self> {
         let path = |extension| dir.join(crate::segment::file_name(base_offset, extension));
-        let log = path("log");
-        let file = fs.open_read(&log).context("open", &log)?;
+        let log = dir.join(name);
+        // It may get its name just now.
+        let file = fs.open_read(&log).or_else(|_| fs.open_read(&path("log")));
+        let file = file.context("open", &log)?;
         let len = file.size().context("read", &log)?;
         let offset = |entry: &[u8]| index::offset_entry(entry, base_offset);
         let time = |entry: &[u8]| index::time_entry(entry, base_offset);

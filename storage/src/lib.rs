@@ -11,6 +11,7 @@
 //!                   /00000000000000000000.index .timeindex
 //!                   /00000000000000000000.snapshot    idempotent producers up to that offset
 //!                   /leader-epoch-checkpoint partition.metadata
+//!                   /<base offset>.log.next              a segment until the one before is durable
 //! ```
 //!
 //! - A [`Volume`] is one data directory: its lock, its commit thread, its checkpoint.
@@ -46,6 +47,7 @@ mod producers;
 mod recovery;
 mod retention;
 mod scan;
+mod seal;
 mod segment;
 mod snapshot;
 mod times;

@@ -13,8 +13,9 @@ use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
-use crate::partition::{Inner, PartitionOptions, Stamp};
+use crate::partition::{Inner, PartitionOptions, Pending, Stamp};
 use crate::producers::Producers;
+use crate::seal::{Closed, NEXT, Name};
 use crate::segment::{Segment, Setup, file_name};
 use crate::snapshot::Snapshots;
 
@@ -31,9 +32,10 @@ pub(crate) struct Log {
     /// Whether the index files lack something, or the active file has a tail to trim.
     pub untidy: bool,
     pub closed: bool,
-    /// Whether the active segment takes no more batches. Should starting the next one fail, its
-    /// file may be there, and stays right as long as the log does not grow.
-    sealed: bool,
+    /// Segments before the active one that are not durable yet, oldest first.
+    pub sealing: Vec<Closed>,
+    /// The largest timestamp of the first batch in the active segment, once it was asked for.
+    began: Option<i64>,
     /// Read at the first append, as are the producers.
     epochs: Option<LeaderEpochs>,
     snapshots: Option<Snapshots>,
@@ -60,7 +62,8 @@ impl Log {
             unsynced_records: 0,
             untidy: false,
             closed: false,
-            sealed: false,
+            sealing: Vec::new(),
+            began: None,
             epochs: None,
             snapshots: None,
             allocated: end.position,
@@ -79,7 +82,8 @@ impl Log {
         if let Some(appended) = self.producers(home)?.check(&header)? {
             return Ok(appended);
         }
-        if self.sealed || self.is_full(&header) {
+        let time = stamp.append_time_ms.unwrap_or(header.max_timestamp);
+        if self.is_full(&header) || self.is_old(home, time)? {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
@@ -93,6 +97,9 @@ impl Log {
                 self.write(home, batch, &stamped)?;
             }
         }
+        if self.end.position == 0 {
+            self.began = Some(header.max_timestamp);
+        }
         self.active.publish(&header, self.end.position);
         self.end.position += header.total_bytes() as u64;
         self.end.offset = header.last_offset() + 1;
@@ -102,6 +109,17 @@ impl Log {
         }
         self.untidy = true;
         Ok((header.base_offset, header.last_offset()))
+    }
+
+    /// What the next sync has to cover: from now on it counts as covered.
+    pub(crate) fn pending(&mut self) -> Pending {
+        let path = self.active.path();
+        self.unsynced_records = 0;
+        Pending {
+            sealing: std::mem::take(&mut self.sealing),
+            file: self.unsynced.take().map(|file| (file, path)),
+            end: self.end,
+        }
     }
 
     /// Writes the batch with `prefix` in place of its first bytes.
@@ -131,6 +149,14 @@ impl Log {
         Ok(&self.snapshots.insert(snapshots).producers)
     }
 
+    /// Notes that the producers' snapshot at `end_offset` is on disk.
+    pub(crate) fn note_snapshot(&mut self, home: &Inner, end_offset: i64) -> Result<()> {
+        match &mut self.snapshots {
+            Some(snapshots) => snapshots.note_stored(home, end_offset),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets producers that have been idle.
     pub(crate) fn expire_producers(&mut self, before_ms: i64) {
         if let Some(snapshots) = &mut self.snapshots {
@@ -138,28 +164,37 @@ impl Log {
         }
     }
 
-    /// Closes the active segment and starts the next one.
-    ///
-    /// **A segment is durable before there is one after it**, so that recovery need only look at
-    /// the last.
+    /// Closes the active segment and starts the next one, without a sync: the commit round does
+    /// the rest, as the `seal` module says.
     pub(crate) fn roll(&mut self, home: &Inner) -> Result<()> {
-        self.seal(home, Durability::Now)?;
-        self.sealed = true;
         let shared = &home.shared;
-        let path = home.dir.join(file_name(self.end.offset, "log"));
-        let fs = &shared.files.fs;
-        fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
-        shared.sync(|| fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+        let file = match self.unsynced.take() {
+            Some(file) => file,
+            None => self.active.file(&shared.files)?,
+        };
+        let path = home.dir.join(file_name(self.end.offset, NEXT));
+        if let Err(error) = shared.files.fs.create(&path).context("create", &path) {
+            self.unsynced = Some(file);
+            return Err(error);
+        }
         let base_offset = self.end.offset;
         let interval = self.options.index_interval_bytes;
         let index = Some(Index::new(base_offset, interval));
         let setup = Setup { base_offset, published: 0, checked_from: 0, index, interval };
-        let segment = Arc::new(Segment::new(&shared.files, &home.dir, setup));
+        let mut segment = Segment::new(&shared.files, &home.dir, setup);
+        segment.name = Name::provisional();
+        let segment = Arc::new(segment);
         home.push_segment(segment.clone());
-        self.active = segment;
-        self.sealed = false;
+        self.sealing.push(Closed {
+            segment: std::mem::replace(&mut self.active, segment.clone()),
+            file,
+            end: self.end,
+            trim: self.allocated != self.end.position,
+            producers: self.snapshots.as_ref().map(|snapshots| snapshots.producers.encode()),
+            next: segment,
+        });
         self.end = End { segment: base_offset, position: 0, offset: base_offset };
-        self.durable = self.end;
+        (self.began, self.untidy) = (None, false);
         (self.allocated, self.step) = (0, ALLOCATE_FIRST_BYTES);
         Ok(())
     }
@@ -213,6 +248,31 @@ impl Log {
         let relative = header.last_offset() - self.active.base_offset;
         self.end.position > 0
             && (self.end.position + bytes > limit || relative > i64::from(i32::MAX))
+    }
+
+    /// Whether the active segment began so long before `time` that it takes no more batches. As in
+    /// Kafka, that is asked when there is a batch to append, and of the batches' own timestamps.
+    ///
+    /// Unlike Kafka: batches without timestamps do not count, rather than by the broker's clock.
+    fn is_old(&mut self, home: &Inner, time: i64) -> Result<bool> {
+        if self.end.position == 0 {
+            return Ok(false);
+        }
+        let began = match self.began {
+            Some(began) => began,
+            None => self.active.oldest(&home.shared.files)?.unwrap_or(-1),
+        };
+        self.began = Some(began);
+        let limit = self.options.segment_ms - self.jitter_ms(home);
+        Ok(began >= 0 && time >= 0 && time.saturating_sub(began) > limit)
+    }
+
+    /// Ms off the age of the active segment: any number below the bound, the same every time.
+    fn jitter_ms(&self, home: &Inner) -> i64 {
+        let bound = self.options.segment_jitter_ms.min(self.options.segment_ms);
+        let seed = crc32c::crc32c(home.dir.as_os_str().as_encoded_bytes());
+        let seed = crc32c::crc32c_append(seed, &self.active.base_offset.to_be_bytes());
+        if bound > 0 { i64::from(seed) % bound } else { 0 }
     }
 
     fn note_epoch(&mut self, home: &Inner, leader_epoch: i32) -> Result<()> {

@@ -9,11 +9,13 @@ use parking_lot::{Mutex, RwLock};
 use crate::checkpoint::{End, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id};
 use crate::compaction::{CLEANED_SUFFIX, finish_merges};
 use crate::error::{Context, Error, Result};
-use crate::fs::{create_dirs, remove_if_there};
+use crate::fs::{Durability, create_dirs, remove_if_there};
 use crate::index::Index;
 use crate::log::Log;
 use crate::partition::{Inner, OnAdvance, PartitionOptions};
 use crate::recovery::{Action, Recovered, Tail};
+use crate::scan::Window;
+use crate::seal::NEXT;
 use crate::segment::{Segment, Setup, base_offset_of, file_name};
 use crate::volume::Shared;
 
@@ -43,9 +45,12 @@ impl Opening<'_> {
             })
             .collect();
         let (active, mut end, mut recovered) = self.open_last(&dir, base_offset, size)?;
+        segments.push(Arc::new(active));
+        if !recovered.clean {
+            self.take_up_next(&dir, &mut segments, &mut end, &mut recovered)?;
+        }
+        let active = segments[segments.len() - 1].clone();
         let missing = self.report_missing(&active, &mut end, &mut recovered);
-        let active = Arc::new(active);
-        segments.push(active.clone());
         let mut log = Log::new(self.options, active, end);
         log.untidy = !recovered.clean && end.position > 0;
         let stored_start = self.point.as_ref().map_or(0, |point| point.log_start_offset);
@@ -69,11 +74,58 @@ impl Opening<'_> {
         };
         if missing {
             // A gap inside of a segment would look like damage.
-            let mut log = inner.log.lock();
-            log.untidy = true;
-            log.roll(&inner)?;
+            inner.log.lock().roll(&inner)?;
         }
-        Ok((Arc::new(inner), recovered))
+        let inner = Arc::new(inner);
+        if missing {
+            self.shared.commit(vec![inner.clone()])?;
+        }
+        Ok((inner, recovered))
+    }
+
+    /// Goes on with segments that were begun and have no name yet, as far as the log before each
+    /// is whole. None of what they hold was acknowledged before its sync.
+    fn take_up_next(
+        &self,
+        dir: &Arc<Path>,
+        segments: &mut Vec<Arc<Segment>>,
+        end: &mut End,
+        recovered: &mut Recovered,
+    ) -> Result<()> {
+        let (files, fs) = (&self.shared.files, &*self.shared.files.fs);
+        let entries = fs.list(dir).context("list", dir)?;
+        let base_offset = |name: &str| base_offset_of(name.strip_suffix(".next")?);
+        let next = entries.iter().filter_map(|entry| Some((base_offset(&entry.name)?, entry.len)));
+        let mut next: Vec<_> = next.collect();
+        next.sort_unstable();
+        for (base_offset, size) in next {
+            let from = dir.join(file_name(base_offset, NEXT));
+            let to = dir.join(file_name(base_offset, "log"));
+            let last = &segments[segments.len() - 1];
+            if base_offset == end.offset && base_offset > last.base_offset {
+                last.store_index(files, Durability::Now)?;
+                fs.rename(&from, &to).context("rename", &from)?;
+                fs.sync_dir(dir).context("sync", dir)?;
+                let (segment, its_end, found) = self.open_last(dir, base_offset, size)?;
+                segments.push(Arc::new(segment));
+                *end = its_end;
+                recovered.repairs.extend(found.repairs);
+                recovered.scanned_bytes += found.scanned_bytes;
+                continue;
+            }
+            let file = fs.open(&from).context("open", &from)?;
+            let written = Window::new(file, size).data_end(0).context("read", &from)?;
+            if written == 0 || base_offset <= last.base_offset {
+                remove_if_there(fs, &from).context("remove", &from)?;
+                continue;
+            }
+            let aside = to.with_added_extension("torn-0");
+            fs.rename(&from, &aside).context("rename", &from)?;
+            fs.sync_dir(dir).context("sync", dir)?;
+            let reason = format!("starts at {base_offset}, but the log ends at {}", end.offset);
+            recovered.report(&to, (0, written), reason, Action::Cut);
+        }
+        Ok(())
     }
 
     /// Whether acknowledged records are gone without a trace. Their offsets are not reused.

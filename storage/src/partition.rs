@@ -16,10 +16,11 @@ use tidelog_protocol::records::Batch;
 use crate::checkpoint::{End, RecoveryPoint};
 use crate::compaction::Cleaned;
 use crate::error::{Error, Result};
-use crate::flush::Policy;
+use crate::flush::{Flush, Policy};
 use crate::fs::File;
 use crate::log::Log;
 use crate::producers::ActiveProducer;
+use crate::seal::{CLOSED_MAX, Closed};
 use crate::segment::Segment;
 use crate::volume::Shared;
 
@@ -32,6 +33,11 @@ pub struct PartitionOptions {
     pub index_interval_bytes: u32,
     /// Whether space is reserved ahead of appends, which makes syncs cheaper.
     pub preallocate: bool,
+    /// Age at which a new segment starts, in ms by the timestamps of its batches; Kafka's
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// Bound of what is taken off the age, in ms; Kafka's `segment.jitter.ms`.
+    pub segment_jitter_ms: i64,
     /// Records after which the log is synced; Kafka's `flush.messages`. With 1 the high watermark
     /// waits for the sync, with more it does not. `None`: as the volume has it.
     pub flush_messages: Option<u64>,
@@ -46,6 +52,8 @@ impl PartitionOptions {
         segment_bytes: 1 << 30,
         index_interval_bytes: 4096,
         preallocate: true,
+        segment_ms: 7 * 24 * 60 * 60 * 1000,
+        segment_jitter_ms: 0,
         flush_messages: None,
         flush_interval: None,
     };
@@ -125,7 +133,7 @@ impl Partition {
     /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
     pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
-        let ((base_offset, last_offset), policy, due) = {
+        let ((base_offset, last_offset), policy, due, many) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
@@ -134,8 +142,13 @@ impl Partition {
             let offsets = log.append(inner, batch, stamp)?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
             let policy = Policy::new(inner.shared.flush, &log.options);
-            (offsets, policy, policy.is_due(log.unsynced_records))
+            let due = policy.is_due(log.unsynced_records) || !log.sealing.is_empty();
+            (offsets, policy, due, log.sealing.len() >= CLOSED_MAX)
         };
+        if many && inner.shared.flush != Flush::Manual {
+            // The disk is far behind, and nothing else would hold the appends up.
+            inner.shared.commit(vec![inner.clone()])?;
+        }
         match policy.interval {
             _ if due => inner.shared.enqueue(inner),
             Some(interval) => inner.shared.schedule(inner, interval),
@@ -252,6 +265,8 @@ impl Partition {
     /// or none of it.
     pub fn delete(self) -> Result<()> {
         let end = {
+            // Not in the middle of a round, which writes to the directory.
+            let _no_round = self.0.shared.committing.lock();
             let mut log = self.0.log.lock();
             log.closed = true;
             log.end.offset
@@ -267,6 +282,7 @@ impl Partition {
 
 /// What a sync is going to cover.
 pub(crate) struct Pending {
+    pub sealing: Vec<Closed>,
     /// `None` when all bytes are synced already, and only the high watermark has to follow.
     pub file: Option<(Arc<dyn File>, PathBuf)>,
     pub end: End,
@@ -288,13 +304,7 @@ impl Inner {
     pub(crate) fn take_pending(&self) -> Option<Pending> {
         self.queued.store(false, Ordering::SeqCst);
         let mut log = self.log.lock();
-        if log.closed {
-            return None;
-        }
-        let path = log.active.path();
-        let file = log.unsynced.take().map(|file| (file, path));
-        log.unsynced_records = 0;
-        Some(Pending { file, end: log.end })
+        (!log.closed).then(|| log.pending())
     }
 
     /// Whether something was appended that no sync covers yet.
@@ -307,7 +317,7 @@ impl Inner {
     pub(crate) fn synced(&self, end: End) {
         {
             let mut log = self.log.lock();
-            if end.offset > log.durable.offset {
+            if (end.offset, end.segment) > (log.durable.offset, log.durable.segment) {
                 log.durable = end;
             }
         }

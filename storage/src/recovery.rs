@@ -1,6 +1,7 @@
 //! What is done to the last segment of a log that was not closed in order.
 //!
-//! Segments before the last are durable since they were sealed; only the last one is walked: up
+//! Segments before the last are durable, since the last got its name after them (see the `seal`
+//! module); only the last one is walked, and those that have no name yet after it: up
 //! to the *trusted* position (the recovery point) header by header, to index it, and from there on
 //! with checksums. The first batch that does not hold decides:
 //!

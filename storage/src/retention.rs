@@ -4,6 +4,7 @@
 //! leaves no hole. Files are unlinked, never cut: readers keep what they hold. The log start offset
 //! moves before the files go.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::error::{Context, Error, Result};
@@ -65,7 +66,12 @@ impl Partition {
             None => self.log_start_offset(),
         };
         let start = start.max(retention.bytes.map_or(start, |bytes| inner.first_within(bytes)));
-        inner.remove_before(start.min(self.high_watermark()))
+        let removed = inner.remove_before(start.min(self.high_watermark()));
+        if !inner.log.lock().sealing.is_empty() {
+            // Sealed although nothing is appended.
+            inner.shared.enqueue(inner);
+        }
+        removed
     }
 }
 
@@ -107,8 +113,16 @@ impl Inner {
         segments[0].base_offset
     }
 
+    /// Sees that the segments before `start` are sealed: until then the commit round has them.
+    pub(crate) fn settle(self: &Arc<Self>, start: i64) -> Result<()> {
+        let behind = self.log.lock().durable.segment < start;
+        let waits = behind && self.segments().iter().any(|it| it.name.is_provisional());
+        if waits { self.shared.commit(vec![self.clone()]) } else { Ok(()) }
+    }
+
     /// Removes the segments that end at or before `start`.
-    fn remove_before(&self, start: i64) -> Result<Removed> {
+    fn remove_before(self: &Arc<Self>, start: i64) -> Result<Removed> {
+        self.settle(start)?;
         let removed: Vec<_> = {
             let mut segments = self.segments.write();
             let kept = segments.partition_point(|segment| segment.base_offset <= start).max(1) - 1;
@@ -116,7 +130,7 @@ impl Inner {
             let (old, new) = (old.to_vec(), new.to_vec());
             // First the offset, then the segments, so that who misses one finds out why.
             self.log_start_offset.fetch_max(new[0].base_offset, Ordering::AcqRel);
-            *segments = std::sync::Arc::new(new);
+            *segments = Arc::new(new);
             old
         };
         let fs = &*self.shared.files.fs;

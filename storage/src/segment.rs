@@ -20,9 +20,11 @@ use crate::files::{Files, Key, Kind};
 use crate::fs::{Durability, File, read_all, remove_if_there, replace_with};
 use crate::index::{self, Index, TimeEntry};
 use crate::scan::{Checked, Window, follows};
+use crate::seal::{NEXT, Name};
 
 pub(crate) struct Segment {
     pub base_offset: i64,
+    pub name: Name,
     dir: Arc<Path>,
     key: Key,
     published: AtomicU64,
@@ -55,6 +57,7 @@ impl Segment {
     pub(crate) fn new(files: &Files, dir: &Arc<Path>, setup: Setup) -> Self {
         Self {
             base_offset: setup.base_offset,
+            name: Name::default(),
             dir: dir.clone(),
             key: files.new_key(),
             published: AtomicU64::new(setup.published),
@@ -66,6 +69,14 @@ impl Segment {
     }
 
     pub(crate) fn path(&self) -> PathBuf {
+        match self.name.is_provisional() {
+            true => self.dir.join(file_name(self.base_offset, NEXT)),
+            false => self.final_path(),
+        }
+    }
+
+    /// Where the file is or will be.
+    pub(crate) fn final_path(&self) -> PathBuf {
         self.dir.join(file_name(self.base_offset, "log"))
     }
 
@@ -74,7 +85,7 @@ impl Segment {
     }
 
     pub(crate) fn file(&self, files: &Files) -> Result<Arc<dyn File>> {
-        files.open(self.key, &self.path())
+        self.name.open(|| self.path(), |path| files.open(self.key, &path))
     }
 
     /// Makes the batch that was written at the end readable.
@@ -272,17 +283,21 @@ impl Segment {
     /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
     /// no room for them it stays in memory, and older files are removed: they lack entries.
     pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
-        let mut index = self.index.write();
-        let Some(memory) = &mut *index else { return Ok(()) };
-        let (offsets, times) = memory.complete();
+        let (offsets, times) = {
+            let mut index = self.index.write();
+            let Some(memory) = &mut *index else { return Ok(()) };
+            let (offsets, times) = memory.complete();
+            // Readers do not wait for the disk.
+            (offsets.to_vec(), times.to_vec())
+        };
         let (offsets_path, times_path) = self.index_paths();
         files.forget_indexes(self.key);
-        let store = |path: &Path, contents| {
+        let store = |path: &Path, contents: &[u8]| {
             replace_with(&*files.fs, path, contents, durability).context("write", path)
         };
-        let stored = store(&offsets_path, offsets).and_then(|()| store(&times_path, times));
+        let stored = store(&offsets_path, &offsets).and_then(|()| store(&times_path, &times));
         match stored {
-            Ok(()) => *index = None,
+            Ok(()) => *self.index.write() = None,
             Err(error) if error.is_disk_full() => {
                 for path in [offsets_path, times_path] {
                     remove_if_there(&*files.fs, &path).context("remove", &path)?;
@@ -414,7 +429,8 @@ impl Segment {
 
     fn bytes(&self, files: &Files) -> Result<Bytes> {
         let published = self.published();
-        let map = files.map(self.key, &self.path(), published)?;
+        let map = |path: PathBuf| files.map(self.key, &path, published);
+        let map = self.name.open(|| self.path(), map)?;
         if (map.len() as u64) < published {
             return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
         }

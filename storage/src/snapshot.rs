@@ -53,22 +53,35 @@ impl Snapshots {
         end_offset: i64,
         durability: Durability,
     ) -> Result<()> {
-        let fs = &*home.shared.files.fs;
-        let path = |offset| home.dir.join(file_name(offset, EXTENSION));
-        let contents = self.producers.encode();
-        let stored = replace_with(fs, &path(end_offset), &contents, durability);
-        match stored.context("write", &path(end_offset)) {
-            // Without room for it, more batches are walked at the next start.
-            Err(error) if error.is_disk_full() => return Ok(()),
-            stored => stored?,
-        }
+        write(home, end_offset, &self.producers.encode(), durability)?;
+        self.note_stored(home, end_offset)
+    }
+
+    /// Notes the snapshot at `end_offset`, and lets go of the oldest ones.
+    pub(crate) fn note_stored(&mut self, home: &Inner, end_offset: i64) -> Result<()> {
         self.stored.retain(|offset| *offset != end_offset);
         self.stored.push(end_offset);
         while self.stored.len() > SNAPSHOTS_KEPT {
-            let oldest = path(self.stored.remove(0));
-            remove_if_there(fs, &oldest).context("remove", &oldest)?;
+            let oldest = home.dir.join(file_name(self.stored.remove(0), EXTENSION));
+            remove_if_there(&*home.shared.files.fs, &oldest).context("remove", &oldest)?;
         }
         Ok(())
+    }
+}
+
+/// Writes a snapshot at `end_offset`, durable once the directory is synced. Without room for it,
+/// more batches are walked at the next start.
+pub(crate) fn write(
+    home: &Inner,
+    end_offset: i64,
+    contents: &[u8],
+    durability: Durability,
+) -> Result<()> {
+    let path = home.dir.join(file_name(end_offset, EXTENSION));
+    match replace_with(&*home.shared.files.fs, &path, contents, durability).context("write", &path)
+    {
+        Err(error) if error.is_disk_full() => Ok(()),
+        written => written,
     }
 }
 

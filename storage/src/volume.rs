@@ -254,6 +254,9 @@ impl Shared {
         for inner in &open {
             inner.log.lock().closed = true;
         }
+        // What was appended while the rest was synced.
+        let late = open.iter().filter(|inner| inner.is_behind());
+        self.finish(late.map(|inner| (inner, inner.log.lock().pending())).collect())?;
         let untidy = open.iter().filter(|inner| inner.log.lock().untidy).count();
         let many = untidy > SINGLE_SYNCS_MAX && self.sync(|| self.sync_filesystem())?;
         let durability = if many { Durability::Later } else { Durability::Now };

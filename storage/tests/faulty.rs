@@ -23,6 +23,7 @@ struct State {
     nodes: Vec<Node>,
     /// Calls that change something, so far.
     calls: u64,
+    syncs: u64,
     fault: Option<(u64, Fault)>,
     random: Random,
     /// Where the last write was cut short.
@@ -77,6 +78,7 @@ impl Faulty {
         let state = State {
             nodes: vec![root],
             calls: 0,
+            syncs: 0,
             fault: None,
             random,
             short: None,
@@ -96,6 +98,11 @@ impl Faulty {
     /// Calls so far.
     pub(crate) fn calls(&self) -> u64 {
         self.state().calls
+    }
+
+    /// Syncs of files and directories so far.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.state().syncs
     }
 
     /// Has the next sync of a file fail.
@@ -135,6 +142,7 @@ impl Faulty {
         let state = State {
             nodes,
             calls: 0,
+            syncs: 0,
             fault: None,
             random,
             short: None,
@@ -396,6 +404,7 @@ impl Fs for Faulty {
         let mut state = self.state();
         let node = state.find(dir)?;
         state.call()?;
+        state.syncs += 1;
         if state.bug != Some(Bug::DirectoryNotSynced) {
             state.sync(node);
         }
@@ -469,6 +478,7 @@ impl File for Opened {
             what();
         }
         let mut state = self.fs.state();
+        state.syncs += 1;
         let refused = std::mem::take(&mut state.sync_fails).then(|| io::Error::other("refused"));
         if let Some(error) = state.call().err().or(refused) {
             state.drop_pending(self.node);

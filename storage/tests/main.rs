@@ -15,5 +15,6 @@ mod kill;
 mod model;
 mod producers;
 mod retention;
+mod roll;
 mod support;
 mod times;

@@ -295,15 +295,17 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "log.roll.jitter.ms",
         "0",
         Long(0, LONG),
-        "Random time off segment.ms, so that segments do not all start at once.",
-    ),
+        "Bound of the time taken off segment.ms, so that segments do not all start at once.",
+    )
+    .honoured(),
     define(
         "segment.ms",
         "log.roll.ms",
         "604800000",
         Long(1, LONG),
-        "Age at which a log starts its next segment file.",
-    ),
+        "Age at which a log starts its next segment file, by its records' timestamps.",
+    )
+    .honoured(),
     define(
         "unclean.leader.election.enable",
         "unclean.leader.election.enable",
