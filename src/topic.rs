@@ -1,10 +1,12 @@
 //! Topics: their names and ids, their configs, and the partitions that hold their records.
 
+mod admission;
 mod catalog;
 mod config;
 mod partition;
 mod partitioner;
 
+pub use admission::Refused;
 pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};

@@ -2,6 +2,8 @@
 
 use crate::support::http::Http;
 use crate::support::process::{Tidelog, command};
+use crate::support::{kafka, wait};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,28 @@ fn dump(dir: &Path, options: &[&str]) -> (Vec<Value>, bool) {
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (lines, output.status.success())
+}
+
+#[test]
+fn what_librdkafka_sends_is_stored_in_the_topics_codec_and_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let topic = r#"{"name":"red","partitions":1,"configs":{"compression.type":"lz4"}}"#;
+    Http::dev(&tidelog.ready).post("/v1/topics", topic.to_owned()).json();
+    let values: Vec<_> = (0..4).map(|n| n.to_string().repeat(200)).collect();
+    for (codec, value) in ["none", "gzip", "snappy", "lz4"].into_iter().zip(&values) {
+        let mut config = kafka::dev(&tidelog.ready);
+        let producer: BaseProducer = config.set("compression.type", codec).create().unwrap();
+        producer.send(BaseRecord::to("red").key("key").payload(value)).unwrap();
+        producer.flush(wait::DEADLINE).unwrap();
+    }
+    let read = kafka::read_all(&kafka::dev(&tidelog.ready), "red");
+    let read: Vec<_> = read.into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(read, values);
+    let (lines, sound) = dump(dir.path(), &[]);
+    let batches: Vec<_> = lines.iter().filter_map(|line| line.get("batch")).collect();
+    assert!(sound && batches.len() == 4, "{lines:?}");
+    assert!(batches.iter().all(|batch| batch["compression"] == "lz4"), "{batches:?}");
 }
 
 #[test]

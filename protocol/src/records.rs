@@ -10,6 +10,7 @@ mod batches;
 mod builder;
 mod compression;
 mod control;
+mod recompress;
 mod record;
 mod retain;
 mod snappy;

@@ -17,6 +17,7 @@ use tidelog_protocol::messages::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
     FetchTopicResponse,
 };
+use tidelog_protocol::records::Compression;
 use tokio::time::timeout;
 
 /// Bytes of one answer, whatever the client allows: Kafka's `fetch.max.bytes` of the broker.
@@ -25,6 +26,8 @@ const ANSWER_BYTES_MAX: usize = 55 << 20;
 const WAIT_MAX: Duration = Duration::from_secs(300);
 /// Topics go by id since this version.
 const TOPIC_IDS_SINCE: i16 = 13;
+/// Clients of older versions do not know Zstandard (KIP-110).
+const ZSTD_SINCE: i16 = 10;
 const READ_COMMITTED: i8 = 1;
 
 /// One topic of the request, found.
@@ -71,6 +74,12 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
                 cluster.topics.get(&request.topic).ok_or(unknown)
             }
         };
+        let topic = topic.and_then(|topic| match topic.config.compression() {
+            Some(Compression::Zstd) if version < ZSTD_SINCE => {
+                Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE)
+            }
+            _ => Ok(topic),
+        });
         Asked { topic, request }
     };
     let asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();

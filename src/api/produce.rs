@@ -7,21 +7,18 @@
 use super::{Outcome, Pending, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Partition, Topic};
+use crate::topic::{Partition, Refused, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use tidelog_protocol::records::{Batch, BatchError, RecordError};
+use tidelog_protocol::records::{Batch, BatchError};
 use tidelog_protocol::{ErrorCode, Str};
 
 const ACKS_NONE: i16 = 0;
 const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
-
-/// Bytes a batch may decompress to when its keys are looked at.
-const KEYS_BYTES_MAX: usize = 64 << 20;
 
 struct Refusal {
     code: ErrorCode,
@@ -31,6 +28,17 @@ struct Refusal {
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
         Self { code, message: None }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let code = match refused {
+            Refused::Keyless => ErrorCode::INVALID_RECORD,
+            Refused::Unreadable(_) => ErrorCode::CORRUPT_MESSAGE,
+            Refused::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
+        };
+        Self::new(code, refused.to_string())
     }
 }
 
@@ -120,9 +128,7 @@ fn append(
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
-    if topic.config.is_compacted() {
-        check_keys(&batch)?;
-    }
+    let batch = topic.config.admit(batch)?;
     let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
     if append_time_ms.is_none() {
         check_time(batch.header().max_timestamp, topic.config.timestamp_after_max_ms())?;
@@ -143,18 +149,6 @@ fn check_time(max_timestamp: i64, after_max_ms: i64) -> Result<(), Refusal> {
             Err(Refusal::new(ErrorCode::INVALID_TIMESTAMP, text))
         }
     }
-}
-
-/// Sees that every record has a key, since compaction goes by it.
-fn check_keys(batch: &Batch) -> Result<(), Refusal> {
-    let refuse = |error: RecordError| Refusal::new(ErrorCode::CORRUPT_MESSAGE, error.to_string());
-    for record in batch.records(KEYS_BYTES_MAX).map_err(refuse)? {
-        if record.map_err(refuse)?.key.is_none() {
-            let text = "Compacted topic cannot accept message without key";
-            return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
-        }
-    }
-    Ok(())
 }
 
 /// Takes exactly one sound batch of data.

@@ -25,7 +25,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tidelog_protocol::Str;
-use tidelog_protocol::records::{Batch, BatchBuilder, Compression, RecordHeader};
+use tidelog_protocol::records::{Batch, BatchBuilder, RecordHeader};
 
 /// Where a request's mutations go.
 #[derive(Clone, Copy)]
@@ -309,7 +309,8 @@ pub(super) fn own_key(topic: &str, partition: i32, offset: i64) -> String {
 }
 
 fn builder(topic: &Topic) -> BatchBuilder {
-    BatchBuilder::new(Compression::None, topic.config.max_message_bytes())
+    let compression = topic.config.compression().unwrap_or_default();
+    BatchBuilder::new(compression, topic.config.max_message_bytes())
 }
 
 /// The version a record has after a mutation; nothing if the mutation is too old.

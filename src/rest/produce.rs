@@ -7,13 +7,13 @@ use super::{Rest, Shared};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::{Account, ApiError, Body, Json};
-use crate::topic::{Partition, Topic, partition_for};
+use crate::topic::{Partition, Refused, Topic, partition_for};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidelog_protocol::records::{BatchBuilder, Compression, Record};
+use tidelog_protocol::records::{Batch, BatchBuilder, Record};
 
 /// Where a message went.
 #[derive(Clone, Debug, Serialize)]
@@ -100,8 +100,9 @@ pub(super) async fn produce(
         share.add(place, &message, timestamp)?;
         answers.push(Metadata { topic: name, partition: index, offset: -1, timestamp });
     }
+    let admitted = shares.into_values().map(Share::admit).collect::<Result<Vec<_>, _>>()?;
     let mut waits = Vec::new();
-    for share in shares.into_values() {
+    for share in admitted {
         waits.extend(share.append(&mut answers)?);
     }
     for (partition, last_offset) in waits {
@@ -165,7 +166,8 @@ impl Share {
         let fits = self.batches.last_mut().is_some_and(|batch| append(batch).is_ok());
         if !fits {
             let bytes_max = self.topic.config.max_message_bytes();
-            let mut batch = BatchBuilder::new(Compression::None, bytes_max);
+            let compression = self.topic.config.compression().unwrap_or_default();
+            let mut batch = BatchBuilder::new(compression, bytes_max);
             append(&mut batch).map_err(|full| {
                 let (name, needed) = (&self.topic.name, full.needed);
                 ApiError::too_large(format!(
@@ -179,13 +181,38 @@ impl Share {
         Ok(())
     }
 
+    /// Sees that the topic takes the batches.
+    fn admit(self) -> Result<Admitted, ApiError> {
+        let Self { topic, partition, batches, places } = self;
+        let batches = batches.into_iter().filter_map(BatchBuilder::finish);
+        let admitted: Result<_, _> = batches.map(|batch| topic.config.admit(batch)).collect();
+        let batches = admitted.map_err(|refused| {
+            let text = format!("topic '{}': {refused}", topic.name);
+            match refused {
+                Refused::TooLarge { .. } => ApiError::too_large(text),
+                Refused::Keyless | Refused::Unreadable(_) => ApiError::bad_request(text),
+            }
+        })?;
+        Ok(Admitted { topic, partition, batches, places })
+    }
+}
+
+/// A share that may be appended.
+struct Admitted {
+    topic: Arc<Topic>,
+    partition: i32,
+    batches: Vec<Batch>,
+    places: Vec<usize>,
+}
+
+impl Admitted {
     /// Appends, and gives what to wait for.
     fn append(self, answers: &mut [Metadata]) -> Result<Option<(Partition, i64)>, ApiError> {
         let partition = partition(&self.topic, self.partition)?;
         let append_time_ms = self.topic.config.log_append_time().then(clock::unix_ms);
         let mut places = self.places.into_iter();
         let mut last = None;
-        for batch in self.batches.into_iter().filter_map(BatchBuilder::finish) {
+        for batch in self.batches {
             let appended = partition.append_stamped(&batch, append_time_ms)?;
             let offsets = appended.base_offset..=appended.last_offset;
             for (offset, place) in offsets.zip(places.by_ref()) {

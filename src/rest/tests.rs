@@ -158,6 +158,8 @@ async fn a_request_that_is_refused_appends_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::with_topics(dir.path()).await;
     let large = "x".repeat(1_048_588);
+    let kept = json!({ "name": "kept", "configs": { "cleanup.policy": "compact" } });
+    server.ok("POST /v1/topics", kept).await;
     for (message, status, text) in [
         (json!({ "topic": "green", "value": "" }), 404, "'green'"),
         (json!({ "topic": "red", "value": "", "partition": 3 }), 404, "no partition 3"),
@@ -165,6 +167,7 @@ async fn a_request_that_is_refused_appends_nothing() {
         (json!({ "topic": "red" }), 400, "value"),
         (json!({ "value": "" }), 400, "topic"),
         (json!({ "topic": "red", "value": "", "timestamp": -1 }), 400, "negative"),
+        (json!({ "topic": "kept", "value": "" }), 400, "'kept': Compacted topic"),
     ] {
         let body = json!([{ "topic": "red", "value": "good" }, message]);
         let (got, error) = server.refused("POST /produce", body).await;

@@ -12,6 +12,7 @@ pub use kind::Kind;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tidelog_protocol::records::Compression;
 use tidelog_storage::{Compaction, Flush, PartitionOptions};
 
 /// Keys one pass of compaction takes: 128 MiB of memory at most, while it runs, as with Kafka's
@@ -70,9 +71,26 @@ pub enum Change {
 }
 
 /// The configs set on a topic; the others have their defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     set: BTreeMap<String, String>,
+    for_batches: ForBatches,
+}
+
+/// What every batch that is produced meets, looked up once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ForBatches {
+    max_message_bytes: usize,
+    log_append_time: bool,
+    timestamp_after_max_ms: i64,
+    is_compacted: bool,
+    compression: Option<Compression>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::of(BTreeMap::new())
+    }
 }
 
 impl Config {
@@ -80,7 +98,22 @@ impl Config {
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let set: BTreeMap<_, _> = pairs.into_iter().collect();
         set.iter().try_for_each(|(name, value)| check(name, value))?;
-        Ok(Self { set })
+        Ok(Self::of(set))
+    }
+
+    fn of(set: BTreeMap<String, String>) -> Self {
+        let value = |name: &str| match set.get(name) {
+            Some(value) => value.trim(),
+            None => ConfigDefinition::find(name).map_or("", |definition| definition.default),
+        };
+        let for_batches = ForBatches {
+            max_message_bytes: value("max.message.bytes").parse().unwrap_or(0),
+            log_append_time: value("message.timestamp.type") == "LogAppendTime",
+            timestamp_after_max_ms: value("message.timestamp.after.max.ms").parse().unwrap_or(-1),
+            is_compacted: kind::split(value("cleanup.policy")).any(|policy| policy == "compact"),
+            compression: Compression::from_name(value("compression.type")),
+        };
+        Self { set, for_batches }
     }
 
     /// The configs after some changes. Deleting one that is unknown does nothing.
@@ -159,7 +192,7 @@ impl Config {
 
     /// The largest batch a producer may send, in bytes.
     pub fn max_message_bytes(&self) -> usize {
-        usize::try_from(self.number("max.message.bytes")).unwrap_or(0)
+        self.for_batches.max_message_bytes
     }
 
     /// How long records are kept at least, in ms; `None` is for ever.
@@ -174,12 +207,12 @@ impl Config {
 
     /// Whether records get the broker's time in place of the producer's.
     pub fn log_append_time(&self) -> bool {
-        self.value("message.timestamp.type") == "LogAppendTime"
+        self.for_batches.log_append_time
     }
 
     /// How far ahead of the broker's time a record may be, in ms.
     pub fn timestamp_after_max_ms(&self) -> i64 {
-        self.number("message.timestamp.after.max.ms")
+        self.for_batches.timestamp_after_max_ms
     }
 
     /// Whether old segments go.
@@ -189,7 +222,12 @@ impl Config {
 
     /// Whether records with the key of a newer one go.
     pub fn is_compacted(&self) -> bool {
-        kind::split(self.value("cleanup.policy")).any(|policy| policy == "compact")
+        self.for_batches.is_compacted
+    }
+
+    /// The codec that batches are stored in; `None` leaves them as they were sent.
+    pub fn compression(&self) -> Option<Compression> {
+        self.for_batches.compression
     }
 
     /// How the log is compacted.
@@ -288,8 +326,13 @@ mod tests {
             ),
             (
                 "compression.type",
-                "zstd",
-                "Invalid value zstd for configuration compression.type: only the default, 'producer', is supported here",
+                "brotli",
+                "Invalid value brotli for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer",
+            ),
+            (
+                "compression.zstd.level",
+                "9",
+                "Invalid value 9 for configuration compression.zstd.level: only the default, '3', is supported here",
             ),
         ];
         for (name, value, text) in cases {

@@ -44,9 +44,10 @@ impl Batch {
         Self::assemble(header, &payload)
     }
 
-    fn assemble(mut header: Header, payload: &[u8]) -> Self {
+    /// A batch of this header, but for length and checksum, and this payload.
+    pub(super) fn assemble(mut header: Header, payload: &[u8]) -> Self {
         let length = HEADER_BYTES - LOG_OVERHEAD_BYTES + payload.len();
-        header.batch_length = i32::try_from(length).expect("no more than the whole batch had");
+        header.batch_length = i32::try_from(length).expect("records are bounded by their reader");
         let mut bytes = Bytes::from([&header.seal(payload)[..], payload].concat());
         Self::split_from(&mut bytes).expect("the header was just written")
     }

@@ -40,3 +40,38 @@ async fn log_append_time_is_answered_and_stored() {
     assert_eq!(log.offset_for_time(time).unwrap(), Some((0, time)));
     assert_eq!(log.offset_for_time(time + 1).unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_topic_with_a_codec_stores_every_batch_in_it_and_one_without_as_it_came() {
+    let own = [("uncompressed", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)];
+    for (name, codec) in own.into_iter().chain([("producer", -1)]) {
+        for sent in Compression::ALL {
+            let mut builder = BatchBuilder::new(sent, 1 << 16);
+            (0..40).for_each(|n| builder.append(n, None, Some(&[7; 100]), &[]).unwrap());
+            let batch = builder.finish().unwrap();
+            let (client, taken) = produce(("compression.type", name), batch.clone()).await;
+            assert_eq!(taken.error_code, ErrorCode::NONE);
+            let topic = client.cluster.topics.get("red").unwrap();
+            let log = topic.partition(0).unwrap().log();
+            let mut bytes = log.read(0, 1 << 20, i64::MAX).unwrap();
+            let stored = Batch::split_from(&mut bytes).unwrap();
+            stored.check().unwrap();
+            let expected = if codec < 0 { sent.codec() } else { codec };
+            assert_eq!(stored.header().attributes.codec(), expected, "{sent} to {name}");
+            let values = |it: &Batch| {
+                it.records(1 << 16).unwrap().map(|it| it.unwrap().value).collect::<Vec<_>>()
+            };
+            assert_eq!(values(&stored), values(&batch));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_topics_codec_makes_too_large_or_cannot_read_is_refused() {
+    let mut builder = BatchBuilder::new(Compression::Gzip, 4 << 20);
+    builder.append(0, None, Some(&vec![7; 2 << 20]), &[]).unwrap();
+    let bomb = builder.finish().unwrap();
+    let (_client, refused) = produce(("compression.type", "uncompressed"), bomb).await;
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    assert!(refused.error_message.unwrap().contains("max.message.bytes"));
+}

@@ -79,7 +79,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "producer",
         Word(CODECS),
         "Codec that batches are stored in; producer keeps them as they were sent.",
-    ),
+    )
+    .honoured(),
     define(
         "compression.zstd.level",
         "compression.zstd.level",
