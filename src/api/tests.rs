@@ -1,6 +1,7 @@
 //! Requests in, answers out, through the broker as it is, on a directory of its own. Each crosses
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
+mod allocations;
 mod configs;
 mod consumer_groups;
 mod fetch;

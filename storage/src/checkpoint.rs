@@ -155,13 +155,14 @@ impl LeaderEpochs {
         epochs
     }
 
-    /// Notes that `epoch` appends at `offset`; whether it is a new one, to be written.
-    pub(crate) fn assign(&mut self, epoch: i32, offset: i64) -> bool {
-        let new = self.0.last().is_none_or(|(last, _)| epoch > *last);
-        if new {
-            self.0.push((epoch, offset));
-        }
-        new
+    /// Whether `epoch` needs no entry of its own.
+    pub(crate) fn knows(&self, epoch: i32) -> bool {
+        self.0.last().is_some_and(|(last, _)| epoch <= *last)
+    }
+
+    /// Notes that `epoch`, which is new, appends from `offset` on.
+    pub(crate) fn assign(&mut self, epoch: i32, offset: i64) {
+        self.0.push((epoch, offset));
     }
 
     /// Replaces the file in `dir`, durably.

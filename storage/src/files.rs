@@ -1,12 +1,12 @@
 //! The files of a volume's segments: opened and mapped when needed, closed when others need more.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cache::Cache;
-use crate::error::{Context, Result};
+use crate::error::{Error, Result};
 use crate::fs::{File, Fs};
 use crate::mmap::Map;
 
@@ -53,18 +53,20 @@ impl Files {
         Key(self.next_key.fetch_add(3, Ordering::Relaxed))
     }
 
-    /// The open log file of `key`, which is at `path`.
-    pub(crate) fn open(&self, key: Key, path: &Path) -> Result<Arc<dyn File>> {
-        let open = || self.fs.open(path);
-        self.open.get(key.of(Kind::Log), |_| true, open).context("open", path)
+    /// The open log file of `key`, which is at `path`; that is asked for only if it has to be
+    /// opened.
+    pub(crate) fn open(&self, key: Key, path: impl Fn() -> PathBuf) -> Result<Arc<dyn File>> {
+        let open = || self.fs.open(&path());
+        let opened = self.open.get(key.of(Kind::Log), |_| true, open);
+        opened.map_err(|source| Error::Io { operation: "open", path: path(), source })
     }
 
     /// A map of at least the first `published` bytes of the log file of `key`.
-    pub(crate) fn map(&self, key: Key, path: &Path, published: u64) -> Result<Map> {
+    pub(crate) fn map(&self, key: Key, path: impl Fn() -> PathBuf, published: u64) -> Result<Map> {
         let covers = |map: &Map| map.len() as u64 >= published;
-        let file = || self.open.get(key.of(Kind::Log), |_| true, || self.fs.open(path));
-        let open = || file()?.map(published);
-        self.maps.get(key.of(Kind::Log), covers, open).context("map", path)
+        let file = || self.open.get(key.of(Kind::Log), |_| true, || self.fs.open(&path()));
+        let mapped = self.maps.get(key.of(Kind::Log), covers, || file()?.map(published));
+        mapped.map_err(|source| Error::Io { operation: "map", path: path(), source })
     }
 
     /// The map of a file of `key`, if there is one.

@@ -128,13 +128,16 @@ impl Log {
             Some(file) => file.clone(),
             None => self.active.file(&home.shared.files)?,
         };
-        let path = self.active.path();
         let bytes = batch.bytes().len() as u64;
-        self.allocate(&*file, bytes).context("allocate", &path)?;
+        let allocated = self.allocate(&*file, bytes);
+        // A path is put together only for an error to name.
+        let failed = |operation, source| Error::Io { operation, path: self.active.path(), source };
+        allocated.map_err(|source| failed("allocate", source))?;
         let mut parts = [IoSlice::new(prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
         if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
+            let error = failed("write", source);
             self.take_back(home, &*file)?;
-            return Err(Error::Io { operation: "write", path, source });
+            return Err(error);
         }
         self.unsynced = Some(file);
         Ok(())
@@ -279,11 +282,13 @@ impl Log {
         let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
         let read = || LeaderEpochs::read(fs, &home.dir, end_offset);
         let epochs = self.epochs.get_or_insert_with(read);
-        let mut next = epochs.clone();
-        if next.assign(leader_epoch, end_offset) {
-            next.write(fs, &home.dir)?;
-            *epochs = next;
+        if epochs.knows(leader_epoch) {
+            return Ok(());
         }
+        let mut next = epochs.clone();
+        next.assign(leader_epoch, end_offset);
+        next.write(fs, &home.dir)?;
+        *epochs = next;
         Ok(())
     }
 

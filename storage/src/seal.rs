@@ -10,7 +10,6 @@
 //! last one. What a file without its name holds was not acknowledged; recovery takes it up if the
 //! log before it is whole, and else sets it aside.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,17 +75,13 @@ impl Name {
         self.provisional.load(Ordering::Acquire)
     }
 
-    /// Runs `open` on the path, and once more if the file was moved meanwhile.
-    pub(crate) fn open<T>(
-        &self,
-        path: impl Fn() -> PathBuf,
-        open: impl Fn(PathBuf) -> Result<T>,
-    ) -> Result<T> {
+    /// Runs `open`, and once more if the file was moved meanwhile.
+    pub(crate) fn open<T>(&self, open: impl Fn() -> Result<T>) -> Result<T> {
         let before = self.is_provisional();
-        match open(path()) {
+        match open() {
             Err(error) if before => {
                 drop(self.moving.lock());
-                if self.is_provisional() { Err(error) } else { open(path()) }
+                if self.is_provisional() { Err(error) } else { open() }
             }
             opened => opened,
         }

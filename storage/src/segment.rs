@@ -85,7 +85,7 @@ impl Segment {
     }
 
     pub(crate) fn file(&self, files: &Files) -> Result<Arc<dyn File>> {
-        self.name.open(|| self.path(), |path| files.open(self.key, &path))
+        self.name.open(|| files.open(self.key, || self.path()))
     }
 
     /// Makes the batch that was written at the end readable.
@@ -429,8 +429,7 @@ impl Segment {
 
     fn bytes(&self, files: &Files) -> Result<Bytes> {
         let published = self.published();
-        let map = |path: PathBuf| files.map(self.key, &path, published);
-        let map = self.name.open(|| self.path(), map)?;
+        let map = self.name.open(|| files.map(self.key, || self.path(), published))?;
         if (map.len() as u64) < published {
             return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
         }
