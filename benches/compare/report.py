@@ -19,6 +19,8 @@ def line(found):
                 f"{it} {found[name][it]:.2f}" for it in ("p50", "p99", "p99.9") if it in found[name]
             )
             parts.append(f"{name.removesuffix('_ms')} {shown} ms")
+    if "beside_records_per_second" in found:
+        parts.append(f"beside it {found['beside_records_per_second']:,.0f} records/s")
     parts.append(f"broker {found['broker_cpu_s']:.2f} s")
     return "; ".join(parts)
 
@@ -105,6 +107,9 @@ def throughput(results):
             results.runs(TIDELOG, workload, megabytes), results.runs(KAFKA, workload, megabytes)
         )
         rows.append([workload, *[spread(it) for it in by_system], times(against)])
+        beside = lambda run: run.get("beside_records_per_second")
+        by_system = [spread(results.runs(it, workload, beside)) for it in names]
+        rows.append([f"{workload}: records/s ingested", *by_system, ""])
     return table(["MB/s", *names, "tidelog / kafka"], rows)
 
 

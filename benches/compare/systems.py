@@ -1,5 +1,6 @@
 """The systems that are compared, and how each is got and started."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -82,6 +83,10 @@ class Tidelog(System):
     def command(self, directory, port):
         listen = ["--kafka-listen", f"127.0.0.1:{port}", "--http-listen", "127.0.0.1:0"]
         return [TIDELOG, "dev", "--data-dir", directory, *listen, "--output", "json"]
+
+    def ready(self):
+        """The line it prints once it listens: addresses and credentials."""
+        return json.loads((WORK / f"{self.name}.log").read_text().splitlines()[0])
 
 
 class Kafka(System):

@@ -2,6 +2,7 @@
 
 import re
 
+import beside
 import proc
 from systems import PARTS, TIDELOG, java
 
@@ -18,9 +19,11 @@ TAIL_RATE, TAIL_BATCH = 48_000, 16
 class Workload:
     """A load, put on one broker after the other."""
 
-    def __init__(self, name, systems, command, read=proc.last_json, topic=None, before=None):
+    def __init__(
+        self, name, systems, command, read=proc.last_json, topic=None, before=None, beside=None
+    ):
         self.name, self.systems = name, systems
-        self._command, self.read, self.before = command, read, before
+        self._command, self.read, self.before, self.beside = command, read, before, beside
         # A workload that reads what another wrote names it.
         self.topic = re.sub(r"[^a-z0-9]+", "-", topic or name)
 
@@ -117,11 +120,14 @@ def fetch(name, systems, topic, **options):
     return Workload(f"fetch {name}", systems, bench("fetch", **options), topic=f"produce {topic}")
 
 
+# One connection with this many batches under way, so that the time of a sync is hidden.
+DEEP = {"in_flight": 64}
 MOST = {"tidelog", "kafka", "black-hole"}
 
 ALL = [
-    produce("1 KiB", EVERYONE),
-    produce("100 B", EVERYONE, record_size=100),
+    produce("1 KiB", EVERYONE, **DEEP),
+    produce("100 B", EVERYONE, record_size=100, **DEEP),
+    produce("1 KiB, 5 in flight", MOST),
     fetch("hot", BROKERS, "1 KiB"),
     fetch("hot, 100 B", PAIR, "100 B"),
     Workload(
@@ -144,17 +150,24 @@ ALL = [
     ),
     Workload("librdkafka consume", PAIR, rdkafka_consume, topic="kafka-producer-perf-test"),
     Workload("kafka-e2e-latency", PAIR, end_to_end, read_end_to_end),
-    produce("acks=1", PAIR, acks="1"),
-    produce("acks=0", PAIR, acks="0"),
-    produce("12 partitions", PAIR, partitions=12),
-    produce("1,000 partitions", PAIR, partitions=1000),
+    produce("acks=1", PAIR, acks="1", **DEEP),
+    produce("acks=0", PAIR, acks="0", **DEEP),
+    produce("12 partitions", PAIR, partitions=12, **DEEP),
+    produce("1,000 partitions", PAIR, partitions=1000, **DEEP),
     produce("16 connections", MOST, partitions=12, connections=16),
     produce("500 connections", MOST, partitions=12, connections=500),
+    Workload(
+        "produce 16 connections, ingest beside",
+        {"tidelog"},
+        bench("produce", partitions=12, connections=16),
+        topic="produce 16 connections",
+        beside=beside.Ingest,
+    ),
     fetch("16 connections", PAIR, "12 partitions", partitions=12, connections=16),
-    produce("gzip", PAIR, compression="gzip"),
-    produce("snappy", PAIR, compression="snappy"),
-    produce("lz4", PAIR, compression="lz4"),
-    produce("zstd", PAIR, compression="zstd"),
+    produce("gzip", PAIR, compression="gzip", **DEEP),
+    produce("snappy", PAIR, compression="snappy", **DEEP),
+    produce("lz4", PAIR, compression="lz4", **DEEP),
+    produce("zstd", PAIR, compression="zstd", **DEEP),
     Workload(
         "fetch cold",
         PAIR,
