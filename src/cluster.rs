@@ -82,6 +82,8 @@ impl Cluster {
         let topics = Catalog::new(&account.id, shared.control.clone(), shared.volume.clone());
         let options = group::Options {
             initial_rebalance_delay: shared.settings.group_initial_rebalance_delay,
+            consumer_session_timeout: shared.settings.group_consumer_session_timeout,
+            consumer_heartbeat_interval: shared.settings.group_consumer_heartbeat_interval,
             ..Default::default()
         };
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());

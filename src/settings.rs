@@ -23,6 +23,10 @@ pub struct Settings {
     pub default_partitions: i32,
     /// How long the first member of a group waits for others.
     pub group_initial_rebalance_delay: Duration,
+    /// How long a member of a consumer group may be silent.
+    pub group_consumer_session_timeout: Duration,
+    /// How often a member of a consumer group is to heartbeat.
+    pub group_consumer_heartbeat_interval: Duration,
     /// Whether a loopback client without credentials is the `dev` account, and webhooks may go to
     /// private addresses. Only `tidelog dev` sets this.
     pub dev: bool,
@@ -56,6 +60,12 @@ pub struct Layer {
     /// Milliseconds the first member of a group waits for others
     #[arg(long, env = "TIDELOG_GROUP_INITIAL_REBALANCE_DELAY_MS", value_name = "MS")]
     pub group_initial_rebalance_delay_ms: Option<u64>,
+    /// Milliseconds that a member of a consumer group may be silent [default: 45000]
+    #[arg(long, env = "TIDELOG_GROUP_CONSUMER_SESSION_TIMEOUT_MS", value_name = "MS")]
+    pub group_consumer_session_timeout_ms: Option<u64>,
+    /// Milliseconds between heartbeats of a member of a consumer group [default: 5000, in dev 1000]
+    #[arg(long, env = "TIDELOG_GROUP_CONSUMER_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
+    pub group_consumer_heartbeat_interval_ms: Option<u64>,
     /// When records become durable: commit (before they are acknowledged), interval:DURATION or
     /// never. The last two lose acknowledged records when the power fails [default: commit]
     #[arg(long, env = "TIDELOG_FLUSH", value_name = "WHEN")]
@@ -74,6 +84,8 @@ const KEYS: &[&str] = &[
     "auto_create_topics",
     "default_partitions",
     "group_initial_rebalance_delay_ms",
+    "group_consumer_session_timeout_ms",
+    "group_consumer_heartbeat_interval_ms",
     "flush",
     "admin_token",
 ];
@@ -155,6 +167,12 @@ impl Layer {
             group_initial_rebalance_delay_ms: self
                 .group_initial_rebalance_delay_ms
                 .or(below.group_initial_rebalance_delay_ms),
+            group_consumer_session_timeout_ms: self
+                .group_consumer_session_timeout_ms
+                .or(below.group_consumer_session_timeout_ms),
+            group_consumer_heartbeat_interval_ms: self
+                .group_consumer_heartbeat_interval_ms
+                .or(below.group_consumer_heartbeat_interval_ms),
             flush: self.flush.or(below.flush),
             admin_token: self.admin_token.or(below.admin_token),
         }
@@ -171,6 +189,11 @@ impl Layer {
             return Err(Error::Invalid { name: "default_partitions", reason });
         }
         let delay_ms = if dev { 0 } else { 3000 };
+        let (session, heartbeat) = consumer_timeouts(
+            self.group_consumer_session_timeout_ms,
+            self.group_consumer_heartbeat_interval_ms,
+            dev,
+        )?;
         Ok(Settings {
             data_dir: self.data_dir.unwrap_or_else(|| "./tidelog-data".into()),
             kafka_listen: self.kafka_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9092))),
@@ -181,11 +204,32 @@ impl Layer {
             group_initial_rebalance_delay: Duration::from_millis(
                 self.group_initial_rebalance_delay_ms.unwrap_or(delay_ms),
             ),
+            group_consumer_session_timeout: session,
+            group_consumer_heartbeat_interval: heartbeat,
             dev,
             flush: self.flush.as_deref().map_or(Ok(Flush::Commit), flush)?,
             admin_token: self.admin_token,
         })
     }
+}
+
+/// Session timeout and heartbeat interval of consumer groups. In `dev` members hear sooner of each
+/// other: a rebalance takes as long as the next heartbeat of whoever has to give something back.
+fn consumer_timeouts(
+    session_ms: Option<u64>,
+    heartbeat_ms: Option<u64>,
+    dev: bool,
+) -> Result<(Duration, Duration), Error> {
+    let session_ms = session_ms.unwrap_or(45_000);
+    let heartbeat_ms = heartbeat_ms.unwrap_or(if dev { 1000 } else { 5000 });
+    if heartbeat_ms == 0 || heartbeat_ms >= session_ms {
+        let reason = format!(
+            "{heartbeat_ms} is not possible: at least 1, and less than the session timeout of \
+             {session_ms}"
+        );
+        return Err(Error::Invalid { name: "group_consumer_heartbeat_interval_ms", reason });
+    }
+    Ok((Duration::from_millis(session_ms), Duration::from_millis(heartbeat_ms)))
 }
 
 /// Clients would dial a wildcard address on their own machine, so it is refused here.

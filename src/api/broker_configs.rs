@@ -2,6 +2,7 @@
 
 use crate::cluster::{Cluster, NODE_ID};
 use crate::group;
+use crate::settings::Settings;
 use crate::topic::{ConfigDefinition, DEFINITIONS, Kind};
 use tidelog_storage::Flush;
 
@@ -22,12 +23,12 @@ pub(super) const KAFKA_RELEASE: &str = "4.3-IV0";
 const INT: Kind = Kind::Int(i32::MIN as i64, i32::MAX as i64);
 const TEXT: Kind = Kind::Word(&[]);
 
+const ASSIGNORS: &str = "uniform,range";
+const PROTOCOLS: &str = "The group protocols that members may speak.";
+
 /// Every broker config, those of topics' defaults included.
 pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
     let settings = &cluster.shared.settings;
-    let groups = group::Options::default();
-    let delay_ms = settings.group_initial_rebalance_delay.as_millis();
-    let retention_minutes = groups.offsets_retention.as_secs() / 60;
     let mut configs = vec![
         set(
             "auto.create.topics.enable",
@@ -36,12 +37,6 @@ pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
             "Whether a topic is created when a client asks about one that does not exist.",
         ),
         set("broker.id", NODE_ID, INT, "This broker's id."),
-        set(
-            "group.initial.rebalance.delay.ms",
-            delay_ms,
-            INT,
-            "How long the first member of a group waits for others.",
-        ),
         set("node.id", NODE_ID, INT, "This broker's id."),
         set(
             "num.partitions",
@@ -51,6 +46,64 @@ pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
         ),
         fixed("default.replication.factor", 1, INT, "Replicas of a topic; there is one broker."),
         fixed("delete.topic.enable", true, Kind::Boolean, "Whether clients may delete topics."),
+        fixed(
+            "inter.broker.protocol.version",
+            KAFKA_RELEASE,
+            TEXT,
+            "The release of Kafka whose features this broker's are compared with.",
+        ),
+        fixed("process.roles", "broker,controller", Kind::List(&[]), "What this process does."),
+        fixed("socket.request.max.bytes", 104_857_600, INT, "Bytes of one request."),
+    ];
+    configs.extend(of_groups(settings));
+    configs.extend(DEFINITIONS.iter().map(|topic| default_of(topic, settings.flush)));
+    configs.sort_by_key(|config| config.name);
+    configs
+}
+
+/// Those of groups and of what they commit.
+fn of_groups(settings: &Settings) -> Vec<BrokerConfig> {
+    let groups = group::Options::default();
+    let delay_ms = settings.group_initial_rebalance_delay.as_millis();
+    let retention_minutes = groups.offsets_retention.as_secs() / 60;
+    vec![
+        set(
+            "group.consumer.heartbeat.interval.ms",
+            settings.group_consumer_heartbeat_interval.as_millis(),
+            INT,
+            "How often a member of a consumer group is to heartbeat.",
+        ),
+        set(
+            "group.consumer.session.timeout.ms",
+            settings.group_consumer_session_timeout.as_millis(),
+            INT,
+            "How long a member of a consumer group may be silent.",
+        ),
+        set(
+            "group.initial.rebalance.delay.ms",
+            delay_ms,
+            INT,
+            "How long the first member of a group waits for others.",
+        ),
+        fixed("group.consumer.assignors", ASSIGNORS, Kind::List(&[]), "The first is the default."),
+        fixed(
+            "group.consumer.max.size",
+            groups.consumer_max_size,
+            INT,
+            "Members of one consumer group.",
+        ),
+        fixed(
+            "group.consumer.migration.policy",
+            "bidirectional",
+            TEXT,
+            "Which way a live group may change its protocol.",
+        ),
+        fixed(
+            "group.coordinator.rebalance.protocols",
+            "classic,consumer",
+            Kind::List(&[]),
+            PROTOCOLS,
+        ),
         fixed(
             "group.max.session.timeout.ms",
             groups.session_timeout_ms_max,
@@ -65,12 +118,6 @@ pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
             "The shortest session timeout a member may ask for.",
         ),
         fixed(
-            "inter.broker.protocol.version",
-            KAFKA_RELEASE,
-            TEXT,
-            "The release of Kafka whose features this broker's are compared with.",
-        ),
-        fixed(
             "offset.metadata.max.bytes",
             groups.offset_metadata_bytes_max,
             INT,
@@ -82,12 +129,7 @@ pub(super) fn all(cluster: &Cluster) -> Vec<BrokerConfig> {
             INT,
             "How long offsets outlive the last member of their group.",
         ),
-        fixed("process.roles", "broker,controller", Kind::List(&[]), "What this process does."),
-        fixed("socket.request.max.bytes", 104_857_600, INT, "Bytes of one request."),
-    ];
-    configs.extend(DEFINITIONS.iter().map(|topic| default_of(topic, settings.flush)));
-    configs.sort_by_key(|config| config.name);
-    configs
+    ]
 }
 
 fn default_of(topic: &ConfigDefinition, flush: Flush) -> BrokerConfig {

@@ -13,7 +13,7 @@ use tidelog_protocol::messages::{
     FindCoordinatorResponse, FoundCoordinator, MetadataRequest, MetadataRequestTopic,
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use tidelog_protocol::{ErrorCode, Str};
+use tidelog_protocol::{ErrorCode, Str, Uuid};
 
 /// Answers Metadata; topics that do not exist are created if both sides want that.
 pub(super) async fn metadata(
@@ -62,7 +62,9 @@ async fn find(
     asked: MetadataRequestTopic,
     create: bool,
 ) -> MetadataResponseTopic {
-    let Some(name) = &asked.name else {
+    // Java's consumer sends an empty name beside an id.
+    let by_name = asked.topic_id == Uuid::default();
+    let Some(name) = asked.name.as_ref().filter(|_| by_name) else {
         return match cluster.topics.by_id(&asked.topic_id) {
             Some(topic) => describe(&topic),
             None => MetadataResponseTopic {

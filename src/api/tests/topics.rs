@@ -3,9 +3,23 @@
 use super::{Client, ask, batch};
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
+use tidelog_protocol::Str;
 use tidelog_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    MetadataRequest, MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
 };
+
+#[tokio::test]
+async fn a_topic_is_found_by_its_id_whatever_name_stands_beside_it() {
+    let client = Client::new().await;
+    let red = client.topic("red", 1).await;
+    for name in [None, Some(Str::new())] {
+        let topic = MetadataRequestTopic { topic_id: red.id, name };
+        let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+        let answer = ask!(client, 12, Metadata, request);
+        assert_eq!(answer.topics[0].name.as_deref(), Some("red"));
+    }
+}
 
 #[tokio::test]
 async fn a_change_whose_client_left_goes_on_to_its_end() {

@@ -4,13 +4,13 @@ import time
 from functools import partial
 
 from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, Consumer, ConsumerGroupState,
-                             ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer,
-                             TopicCollection, TopicPartition)
+                             ConsumerGroupTopicPartitions, ConsumerGroupType, KafkaError,
+                             KafkaException, Producer, TopicCollection, TopicPartition)
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource,
                                    NewPartitions, NewTopic)
 
-from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S,
-                    expect, expect_samples, run, start_member)
+from matrix import (BOOTSTRAP, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
+                    WAIT_S, expect, expect_samples, run, start_member)
 
 BASE = {
     "bootstrap.servers": BOOTSTRAP,
@@ -48,9 +48,12 @@ def fill(topic, partitions, count):
 
 
 def consumer(group="unused", **config):
+    protocol = config.pop("group.protocol", PROTOCOL)
+    # In the consumer protocol the broker has the timeouts, and clients may not.
+    timeouts = {"session.timeout.ms": SESSION_TIMEOUT_MS, "heartbeat.interval.ms": 500}
     return Consumer({**BASE, "group.id": group, "auto.offset.reset": "earliest",
-                     "session.timeout.ms": SESSION_TIMEOUT_MS, "heartbeat.interval.ms": 500,
-                     "enable.auto.commit": False, **config})
+                     "group.protocol": protocol, "enable.auto.commit": False,
+                     **(timeouts if protocol == "classic" else {}), **config})
 
 
 def poll(reader, count):
@@ -133,9 +136,9 @@ def group():
     reader.close()
 
 
-def member(name, **config):
+def member(name, topic=None, **config):
     reader = consumer(name, **config)
-    reader.subscribe([name])
+    reader.subscribe([topic or name])
     return reader
 
 
@@ -161,6 +164,65 @@ def crashing_member():
     reader = member("crash")
     while True:
         reader.poll(1)
+
+
+def static():
+    create_topic("static", 4)
+    stays = member("static", **{"group.instance.id": "stays"})
+    restarts = member("static", **{"group.instance.id": "restarts"})
+    until_owned([stays, restarts], [2, 2])
+    had = restarts.assignment()
+    restarts.close()
+    restarts = member("static", **{"group.instance.id": "restarts"})
+    until_owned([stays, restarts], [2, 2])
+    expect("partitions after the restart", restarts.assignment(), had)
+    stays.close()
+    restarts.close()
+
+
+def regex():
+    create_topic("regex-1", 2)
+    reader = member("regex", "^regex-[0-9]$")
+    until_owned([reader], [2])
+    create_topic("regex-2", 3)
+    create_topic("regex-none")
+    until_owned([reader], [5])
+    reader.close()
+
+
+def upgrade():
+    """A live group goes from one protocol to the other and back, and reads each record once."""
+    create_topic("upgrade", 4)
+    fill("upgrade", 4, 5)
+    cooperative = {"partition.assignment.strategy": "cooperative-sticky"}
+    old = member("upgrade", **{"group.protocol": "classic", **cooperative})
+    expect("read before", len(poll(old, 20)), 20)
+    old.commit(asynchronous=False)
+    new = member("upgrade")
+    until_owned([old, new], [2, 2])
+    fill("upgrade", 4, 1)
+    expect("read by both", len(poll_all([old, new], 4)), 4)
+    expect("type", group_type("upgrade"), ConsumerGroupType.CONSUMER)
+    for reader in (old, new):
+        reader.commit(asynchronous=False)
+    new.close()
+    until_owned([old], [4])
+    expect("type when it has left", group_type("upgrade"), ConsumerGroupType.CLASSIC)
+    expect("read again", old.poll(1), None)
+    old.close()
+
+
+def poll_all(readers, count):
+    messages, deadline = [], time.monotonic() + WAIT_S
+    while len(messages) < count and time.monotonic() < deadline:
+        found = [reader.poll(0.1) for reader in readers]
+        messages += [message for message in found if message is not None]
+    return messages
+
+
+def group_type(name):
+    listed = admin.list_consumer_groups().result(WAIT_S).valid
+    return next(group.type for group in listed if group.group_id == name)
 
 
 def resume():
@@ -271,4 +333,7 @@ run({
     "password": password,
     "too-large": too_large,
     "idempotent": idempotent,
+    "static": static,
+    "regex": regex,
+    "upgrade": upgrade,
 }, crashing_member)

@@ -9,6 +9,8 @@ import traceback
 BOOTSTRAP = os.environ["TIDELOG_BOOTSTRAP"]
 USERNAME = os.environ["TIDELOG_USERNAME"]
 PASSWORD = os.environ["TIDELOG_PASSWORD"]
+# Of group members: "consumer" where the broker assigns.
+PROTOCOL = os.environ.get("TIDELOG_GROUP_PROTOCOL", "classic")
 SESSION_TIMEOUT_MS = 6000
 WAIT_S = 30
 

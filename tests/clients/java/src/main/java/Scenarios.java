@@ -32,6 +32,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** The scenarios with Java's kafka-clients. */
 public final class Scenarios {
     private static final int SESSION_TIMEOUT_MS = 6000;
+    private static final String PROTOCOL = System.getenv().getOrDefault("TIDELOG_GROUP_PROTOCOL", "classic");
 
     private final Admin admin = Admin.create(login(Map.of()));
 
@@ -63,6 +64,9 @@ public final class Scenarios {
         all.put("password", this::password);
         all.put("too-large", this::tooLarge);
         all.put("idempotent", () -> samples("idempotent", Map.of("enable.idempotence", true)));
+        all.put("static", this::statics);
+        all.put("regex", this::regex);
+        all.put("upgrade", this::upgrade);
         return all;
     }
 
@@ -110,9 +114,12 @@ public final class Scenarios {
 
     private static KafkaConsumer<byte[], byte[]> consumer(Map<String, Object> more) {
         Map<String, Object> config = login(Map.of(
-            "auto.offset.reset", "earliest", "enable.auto.commit", false,
-            "session.timeout.ms", SESSION_TIMEOUT_MS, "heartbeat.interval.ms", 500));
+            "auto.offset.reset", "earliest", "enable.auto.commit", false, "group.protocol", PROTOCOL));
         config.putAll(more);
+        // In the consumer protocol the broker has the timeouts, and clients may not.
+        if (config.get("group.protocol").equals("classic")) {
+            config.putAll(Map.of("session.timeout.ms", SESSION_TIMEOUT_MS, "heartbeat.interval.ms", 500));
+        }
         return new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
@@ -122,9 +129,22 @@ public final class Scenarios {
         return member;
     }
 
+    private static KafkaConsumer<byte[], byte[]> member(String group, Map<String, Object> more) {
+        Map<String, Object> config = new HashMap<>(Map.of("group.id", group));
+        config.putAll(more);
+        KafkaConsumer<byte[], byte[]> member = consumer(config);
+        member.subscribe(List.of(group));
+        return member;
+    }
+
     private static List<ConsumerRecord<byte[], byte[]>> poll(KafkaConsumer<byte[], byte[]> reader, int count) {
+        return poll(reader, count, Matrix.WAIT_MS);
+    }
+
+    private static List<ConsumerRecord<byte[], byte[]>> poll(
+            KafkaConsumer<byte[], byte[]> reader, int count, long waitMs) {
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
-        long deadline = System.currentTimeMillis() + Matrix.WAIT_MS;
+        long deadline = System.currentTimeMillis() + waitMs;
         while (records.size() < count && System.currentTimeMillis() < deadline) {
             reader.poll(Duration.ofMillis(100)).forEach(records::add);
         }
@@ -226,6 +246,62 @@ public final class Scenarios {
         } finally {
             crashes.destroyForcibly();
         }
+    }
+
+    private void statics() throws Exception {
+        createTopic("static", 4);
+        Map<String, Object> stays = Map.of("group.instance.id", "stays");
+        Map<String, Object> restarts = Map.of("group.instance.id", "restarts");
+        try (KafkaConsumer<byte[], byte[]> other = member("static", stays)) {
+            KafkaConsumer<byte[], byte[]> first = member("static", restarts);
+            untilOwned(List.of(other, first), 2);
+            var had = first.assignment();
+            first.close();
+            try (KafkaConsumer<byte[], byte[]> second = member("static", restarts)) {
+                untilOwned(List.of(other, second), 2);
+                Matrix.expect("partitions after the restart", second.assignment(), had);
+            }
+        }
+    }
+
+    private void regex() throws Exception {
+        createTopic("regex-1", 2);
+        try (KafkaConsumer<byte[], byte[]> reader = consumer(Map.of("group.id", "regex"))) {
+            // Of kafka-clients 4, by reflection because this is compiled with 3 as well.
+            Class<?> pattern = Class.forName("org.apache.kafka.clients.consumer.SubscriptionPattern");
+            Object expression = pattern.getConstructor(String.class).newInstance("regex-[0-9]");
+            KafkaConsumer.class.getMethod("subscribe", pattern).invoke(reader, expression);
+            untilOwned(List.of(reader), 2);
+            createTopic("regex-2", 3);
+            createTopic("regex-none", 1);
+            untilOwned(List.of(reader), 5);
+        }
+    }
+
+    /** A live group goes from one protocol to the other and back, and reads each record once. */
+    private void upgrade() throws Exception {
+        createTopic("upgrade", 4);
+        fill("upgrade", 4, 0, 5);
+        Map<String, Object> classic = Map.of("group.protocol", "classic", "partition.assignment.strategy",
+            "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
+        try (KafkaConsumer<byte[], byte[]> old = member("upgrade", classic)) {
+            Matrix.expect("read before", poll(old, 20).size(), 20);
+            old.commitSync();
+            KafkaConsumer<byte[], byte[]> young = member("upgrade", Map.of());
+            untilOwned(List.of(old, young), 2);
+            Matrix.expect("type", groupType("upgrade"), "Consumer");
+            young.close();
+            untilOwned(List.of(old), 4);
+            Matrix.expect("type when it has left", groupType("upgrade"), "Classic");
+            fill("upgrade", 4, 5, 6);
+            Matrix.expect("read after", poll(old, 4).size(), 4);
+            Matrix.expect("read again", poll(old, 1, 1000).size(), 0);
+        }
+    }
+
+    private String groupType(String group) throws Exception {
+        var listed = get(admin.listConsumerGroups().all()).stream().filter(it -> it.groupId().equals(group));
+        return listed.findFirst().flatMap(ConsumerGroupListing::type).map(Object::toString).orElse("none");
     }
 
     private void resume() throws Exception {
