@@ -20,6 +20,7 @@ mod batch;
 pub mod diff;
 pub mod event;
 pub mod json;
+mod listing;
 pub mod mapping;
 mod mutation;
 pub mod name;
@@ -39,6 +40,7 @@ mod sync;
 mod target;
 #[cfg(test)]
 mod tests;
+mod travel;
 pub mod value;
 mod version;
 

@@ -8,6 +8,7 @@ mod docs;
 mod dump_log;
 mod first_light;
 mod isolation;
+mod reading;
 mod restart;
 mod snapshots;
 mod support;

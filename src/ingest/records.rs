@@ -12,14 +12,34 @@ use super::name::RecordId;
 use super::routes::Routes;
 use super::stream::Stream;
 use super::target::Target;
+use super::travel;
 use super::version::Version;
-use crate::http::{Account, ApiError, Body, Json};
+use crate::http::{Account, ApiError, Body, Json, Query};
 use crate::task::blocking;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
+
+/// When a record is to be seen, instead of now.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Moment {
+    #[serde(default, deserialize_with = "moment")]
+    at: Option<jiff::Timestamp>,
+}
+
+fn moment<'de, D: Deserializer<'de>>(input: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+    let text = String::deserialize(input)?;
+    let at = text.parse().map_err(|_| {
+        let text = format!(
+            "at: expected a time such as 2024-11-10T18:39:00.070453Z (RFC 3339; a + in a query is %2B), found {text:?}"
+        );
+        serde::de::Error::custom(text)
+    });
+    at.map(Some)
+}
 
 type RecordPath = Path<(String, String, String)>;
 
@@ -115,17 +135,23 @@ async fn write(
     Ok((etag, Json(RecordAnswer::new(&target.stream, &done))).into_response())
 }
 
-/// `GET`: the record as it is now; `If-None-Match` spares it who has it.
+/// `GET`: the record as it is now, or was `?at=` a time; `If-None-Match` spares it who has it.
 pub(super) async fn read(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
     Path((sync, collection, id)): RecordPath,
+    Query(Moment { at }): Query<Moment>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
     let record = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let partition = target.stream.partition_of(&record);
     let stream = target.stream.clone();
+    if let Some(at) = at {
+        let data = blocking(move || travel::record_at(&stream, &record, at)).await?;
+        let json = HeaderValue::from_static("application/json");
+        return Ok(([(header::CONTENT_TYPE, json)], data).into_response());
+    }
     let known = blocking(move || stream.get(&record)).await?;
     target.stream.durable(partition, known.rests_on).await;
     let Some(data) = known.row.data else {

@@ -1,11 +1,11 @@
 //! `/v1/syncs`: which routes there are.
 
 use super::sync::routes as syncs;
-use super::{Ingest, batch, records, snapshot};
+use super::{Ingest, batch, listing, records, snapshot};
 use crate::http::Context;
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::{get, post};
+use axum::routing::get;
 use std::sync::Arc;
 
 #[derive(Clone, FromRef)]
@@ -28,7 +28,10 @@ pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
     Router::new()
         .route("/v1/syncs", get(syncs::list).post(syncs::create))
         .route("/v1/syncs/{sync}", sync)
-        .route("/v1/syncs/{sync}/collections/{collection}/records", post(batch::post))
+        .route(
+            "/v1/syncs/{sync}/collections/{collection}/records",
+            get(listing::list).post(batch::post),
+        )
         .route("/v1/syncs/{sync}/collections/{collection}/records/{id}", record)
         .merge(snapshot::router())
         .with_state(Routes { context, ingest })

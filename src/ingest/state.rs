@@ -15,6 +15,7 @@
 
 use super::version::Version;
 use crate::state::{Changes, State};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
@@ -90,6 +91,19 @@ impl Rows {
             Some(value) => decode(&value),
             None => Ok(Row::NONE),
         }
+    }
+
+    /// What is known of the records after an id, deleted ones too, by id.
+    pub(super) fn after(&self, id: &str, limit: usize) -> Result<Vec<(String, Row)>, Error> {
+        let (first, end) = (self.key(b'r', id.as_bytes()), self.key(b'r' + 1, &[]));
+        let id_at = self.key(b'r', &[]).len();
+        let range = (Bound::Excluded(first), Bound::Excluded(end));
+        let rows = self.state.records.range(range).take(limit).map(|row| {
+            let (key, value) = row.into_inner()?;
+            let id = String::from_utf8(key[id_at..].to_vec()).map_err(|_| Error::Cut)?;
+            Ok((id, decode(&value)?))
+        });
+        rows.collect()
     }
 
     /// The next offset of a partition to apply, if any was.

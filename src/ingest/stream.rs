@@ -54,6 +54,9 @@ pub(super) struct Known {
     pub rests_on: Option<i64>,
 }
 
+/// Records by id, each with its partition.
+pub(super) type KnownById = BTreeMap<String, (i32, Known)>;
+
 /// What became of a record.
 pub(super) struct Entry {
     /// Its event's, or that of the last event before.
@@ -144,6 +147,39 @@ impl Stream {
             Some(known) => Ok(known.clone()),
             None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
         }
+    }
+
+    /// A partition of the topic.
+    pub(super) fn partition(&self, index: i32) -> &Partition {
+        &self.partitions[position(index)]
+    }
+
+    /// What is known of the records after an id, deleted ones too, by id: `limit` of those in the
+    /// store, and all that is not there yet up to the last of them. Whether that is all there is.
+    pub(super) fn known_after(
+        &self,
+        after: &str,
+        limit: usize,
+    ) -> Result<(KnownById, bool), Error> {
+        let mut unsettled = BTreeMap::new();
+        for (index, tail) in (0..).zip(&self.tails) {
+            let tail = tail.lock();
+            if tail.damaged {
+                return Err(Error::Damaged(index));
+            }
+            let rest = tail.records.iter().filter(|(id, _)| ***id > *after);
+            unsettled.extend(rest.map(|(id, (known, _))| (id.to_string(), (index, known.clone()))));
+        }
+        // What moves to the store meanwhile is in both, and newer there or the same.
+        let stored = self.rows.after(after, limit)?;
+        let last = stored.last().map(|(id, _)| id.clone()).filter(|_| stored.len() == limit);
+        let mut known: BTreeMap<_, _> =
+            stored.into_iter().map(|(id, row)| (id, (0, Known { row, rests_on: None }))).collect();
+        if let Some(last) = &last {
+            unsettled.retain(|id, _| id <= last);
+        }
+        known.extend(unsettled);
+        Ok((known, last.is_none()))
     }
 
     /// Carries out mutations in their order; each has its own outcome. Reads the store and writes
