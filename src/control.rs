@@ -4,12 +4,14 @@
 //! small and read once, at start; the broker keeps what it needs in memory and writes through.
 
 mod accounts;
+mod doors;
 mod schema;
 mod syncs;
 mod topics;
 mod webhooks;
 
 pub use accounts::{AccountRow, CredentialRow};
+pub use doors::DoorRow;
 pub use syncs::SyncRow;
 pub use topics::TopicRow;
 pub use webhooks::WebhookRow;

@@ -18,6 +18,7 @@
 
 mod batch;
 pub mod diff;
+mod doors;
 pub mod event;
 pub mod json;
 mod listing;

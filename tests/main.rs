@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod docs;
+mod doors;
 mod dump_log;
 mod first_light;
 mod isolation;

@@ -236,7 +236,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("manage", &["account", "http", "id", "topic"]),
     (
         "ingest",
-        &["broker", "clock", "cluster", "consumer", "control", "http", "state", "task", "topic"],
+        &[
+            "broker", "clock", "cluster", "consumer", "control", "http", "id", "state", "task",
+            "topic",
+        ],
     ),
     ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "task", "topic"]),
     (

@@ -5,7 +5,11 @@ use sqlx::SqlitePool;
 
 /// Each entry takes the database from the version of its index to the next; never edit one that
 /// was released.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+];
 
 /// Applies what is missing, each step in a transaction of its own.
 pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {

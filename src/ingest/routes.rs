@@ -1,7 +1,7 @@
 //! `/v1/syncs`: which routes there are.
 
 use super::sync::routes as syncs;
-use super::{Ingest, batch, listing, records, snapshot};
+use super::{Ingest, batch, doors, listing, records, snapshot};
 use crate::http::Context;
 use axum::Router;
 use axum::extract::FromRef;
@@ -34,5 +34,6 @@ pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
         )
         .route("/v1/syncs/{sync}/collections/{collection}/records/{id}", record)
         .merge(snapshot::router())
+        .merge(doors::router())
         .with_state(Routes { context, ingest })
 }

@@ -1,0 +1,85 @@
+//! Doors for what people already have: Stripe's webhooks, Debezium's envelopes and Salesforce's
+//! change events, as their senders write them. `doors/README.md` says how to use them.
+//!
+//! A reader ([`stripe`], [`debezium`], [`salesforce`]) makes [`Change`]s of a body and does no IO;
+//! [`publish`] carries them out like any other mutation. **Order is the source's**: every change
+//! has a version, so one that arrives late is dropped, and one that arrives twice changes nothing.
+//!
+//! Senders look at the status and throw the answer away, so **a change that was not carried out is
+//! never answered 2xx**: sent again with its neighbours, those change nothing.
+
+mod debezium;
+mod publish;
+mod routes;
+mod salesforce;
+mod secrets;
+mod signature;
+mod stripe;
+
+pub(super) use routes::router;
+
+use super::mutation::Operation;
+use super::name::RecordId;
+use super::version::Version;
+use crate::http::ApiError;
+use serde_json::value::RawValue;
+
+/// What a delivery says of one record.
+#[derive(Debug, PartialEq)]
+struct Change {
+    /// The collection's slug.
+    collection: String,
+    /// The record.
+    id: RecordId,
+    /// What is done to it.
+    operation: Operation,
+    /// The record, or the columns that change: a JSON object.
+    data: Option<String>,
+    /// Where it belongs among the record's changes.
+    version: Option<Version>,
+    /// What the sender calls this event.
+    key: Option<String>,
+}
+
+/// What becomes of a part of a delivery.
+type Read = Result<Change, NoChange>;
+
+/// Why a part of a delivery is no change.
+#[derive(Debug)]
+enum NoChange {
+    /// It says nothing about a record; the sender has done its part.
+    Passed(String),
+    /// It cannot be carried out.
+    Refused(ApiError),
+}
+
+impl From<ApiError> for NoChange {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Items of one delivery.
+const ITEMS_MAX: usize = 10_000;
+
+/// The items of a body: a JSON array, or one JSON value or more after each other.
+fn items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
+    let invalid = |error| ApiError::bad_request(format!("invalid JSON body: {error}"));
+    let items: Vec<&RawValue> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => return Err(ApiError::bad_request("the body is empty, expected JSON")),
+        Some(b'[') => serde_json::from_slice(body).map_err(invalid)?,
+        Some(_) => {
+            let values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+            values.take(ITEMS_MAX + 1).collect::<Result<_, _>>().map_err(invalid)?
+        }
+    };
+    match items.len() > ITEMS_MAX {
+        true => Err(ApiError::too_large(format!("more than {ITEMS_MAX} items in one request"))),
+        false => Ok(items),
+    }
+}
+
+/// A record's id, which the field `from` brought.
+fn record_id(from: &str, text: &str) -> Result<RecordId, ApiError> {
+    RecordId::parse(text).map_err(|error| ApiError::bad_request(format!("{from}: {error}")))
+}

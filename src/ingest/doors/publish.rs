@@ -1,0 +1,149 @@
+//! Carries out what a delivery says, and answers part by part.
+
+use super::{Change, NoChange, Read};
+use crate::cluster::Cluster;
+use crate::http::{ApiError, Json};
+use crate::ingest::Ingest;
+use crate::ingest::json::Object;
+use crate::ingest::mutation::{Done, Hold, Key, Mutation};
+use crate::ingest::records::RecordAnswer;
+use crate::ingest::target::{Target, find_sync};
+use crate::task::blocking;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a delivery answers: a result for each of its changes, in their order.
+#[derive(Serialize)]
+struct Answer {
+    results: Vec<ItemAnswer>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemAnswer {
+    Done {
+        collection: String,
+        id: String,
+        #[serde(flatten)]
+        record: RecordAnswer,
+    },
+    Passed {
+        event: Option<&'static str>,
+        passed: String,
+    },
+    Failed {
+        error: String,
+        code: &'static str,
+        index: usize,
+    },
+}
+
+/// Changes of one collection, each with its place in the delivery.
+type Share = Vec<(usize, Change)>;
+
+/// Carries out what was read. The status is that of the first part that failed.
+///
+/// # Errors
+/// When there is no such sync.
+pub(super) async fn publish(
+    ingest: &Arc<Ingest>,
+    cluster: &Arc<Cluster>,
+    sync: &str,
+    reads: Vec<Read>,
+) -> Result<Response, ApiError> {
+    find_sync(ingest, cluster, sync)?;
+    let mut status = StatusCode::OK;
+    let mut answers: BTreeMap<usize, ItemAnswer> = BTreeMap::new();
+    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+    let mut failed: BTreeMap<usize, ApiError> = BTreeMap::new();
+    for (index, read) in reads.into_iter().enumerate() {
+        match read {
+            Ok(change) => {
+                shares.entry(change.collection.clone()).or_default().push((index, change));
+            }
+            Err(NoChange::Passed(passed)) => {
+                answers.insert(index, ItemAnswer::Passed { event: None, passed });
+            }
+            Err(NoChange::Refused(error)) => drop(failed.insert(index, error)),
+        }
+    }
+    for (collection, share) in shares {
+        match Target::find(ingest, cluster, sync, &collection).await {
+            Ok(target) => {
+                for (index, id, outcome) in carry_out(&target, share).await {
+                    match outcome {
+                        Ok(done) => {
+                            let record = RecordAnswer::new(&target.stream, &done);
+                            let collection = collection.clone();
+                            answers.insert(index, ItemAnswer::Done { collection, id, record });
+                        }
+                        Err(error) => drop(failed.insert(index, error)),
+                    }
+                }
+            }
+            // The sync has its collections and wants no other.
+            Err(error) if error.status == StatusCode::NOT_FOUND => {
+                let passed = |(index, _): (usize, Change)| {
+                    let passed = error.message.clone();
+                    (index, ItemAnswer::Passed { event: None, passed })
+                };
+                answers.extend(share.into_iter().map(passed));
+            }
+            Err(error) => {
+                let copy = || ApiError::new(error.status, error.code, error.message.clone());
+                failed.extend(share.into_iter().map(|(index, _)| (index, copy())));
+            }
+        }
+    }
+    if let Some((_, error)) = failed.first_key_value() {
+        status = error.status;
+    }
+    answers.extend(failed.into_iter().map(|(index, error)| {
+        (index, ItemAnswer::Failed { error: error.message, code: error.code, index })
+    }));
+    Ok((status, Json(Answer { results: answers.into_values().collect() })).into_response())
+}
+
+/// What became of each change, once that may be answered.
+async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<Done, ApiError>)> {
+    let work = target.clone();
+    let outcomes = blocking(move || {
+        let mut outcomes = Vec::with_capacity(share.len());
+        let mut mutations = Vec::with_capacity(share.len());
+        for (index, change) in &share {
+            let id = change.id.as_str().to_owned();
+            match mutation(change) {
+                Ok(mutation) => {
+                    mutations.push(mutation);
+                    outcomes.push((*index, id, None));
+                }
+                Err(error) => outcomes.push((*index, id, Some(Err(error)))),
+            }
+        }
+        let mut done = work.mutate(mutations).into_iter();
+        let mut next = || match done.next() {
+            Some(outcome) => outcome.map_err(ApiError::from),
+            None => Err(ApiError::internal("a mutation had no outcome")),
+        };
+        let fill = |(index, id, refused): (usize, String, Option<_>)| {
+            (index, id, refused.unwrap_or_else(&mut next))
+        };
+        outcomes.into_iter().map(fill).collect::<Vec<_>>()
+    })
+    .await;
+    let done = outcomes.iter().filter_map(|(_, _, outcome)| outcome.as_ref().ok());
+    target.stream.confirm(done).await;
+    outcomes
+}
+
+fn mutation(change: &Change) -> Result<Mutation<'_>, ApiError> {
+    let data = change.data.as_deref().map(|data| Object::parse(data.as_bytes())).transpose();
+    let data = data.map_err(|error| ApiError::bad_request(format!("the record: {error}")))?;
+    let named = |text: &String| Key { text: text.clone(), hold: Hold::default() };
+    let key = change.key.as_ref().map(named);
+    let mutation = Mutation::new(change.id.clone(), change.operation, data);
+    Ok(Mutation { version: change.version, key, ..mutation })
+}

@@ -1,0 +1,283 @@
+//! Salesforce's change events (Change Data Capture), as JSON: bare, or as the Streaming API, an
+//! Event Relay and most clients of the Pub/Sub API wrap them.
+//!
+//! `ChangeEventHeader` says which records changed and how. An update carries some fields only, so
+//! it is a patch: a field that is null was cleared if the header lists it, and was merely not sent
+//! if it does not. The version is the transaction's `commitNumber`. The collection is the entity's
+//! name in lower case.
+//!
+//! A `GAP_` event says that something changed and not what. A deletion needs no more; for the
+//! others the record has to be read from Salesforce and put, and the answer says so.
+
+use super::{Change, NoChange, Read, record_id};
+use crate::http::ApiError;
+use crate::ingest::json::{Object, write_members};
+use crate::ingest::mutation::Operation;
+use crate::ingest::version::Version;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeSet;
+
+const HEADER: &str = "ChangeEventHeader";
+/// What an event may be wrapped in.
+const WRAPPERS: [&str; 3] = ["payload", "data", "detail"];
+const WRAPPERS_DEEP: usize = 3;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Header {
+    entity_name: String,
+    record_ids: Vec<String>,
+    change_type: String,
+    #[serde(default)]
+    changed_fields: Vec<String>,
+    #[serde(default)]
+    nulled_fields: Vec<String>,
+    #[serde(default)]
+    commit_number: Option<i64>,
+    #[serde(default)]
+    commit_timestamp: Option<i64>,
+}
+
+/// The changes an event is about, one for each of its records.
+pub(super) fn read(item: &RawValue) -> Vec<Read> {
+    match read_event(item) {
+        Ok(changes) => changes,
+        Err(refused) => vec![Err(refused)],
+    }
+}
+
+fn read_event(item: &RawValue) -> Result<Vec<Read>, NoChange> {
+    let mut event = object(item)?;
+    for _ in 0..WRAPPERS_DEEP {
+        if event.get(HEADER).is_some() {
+            break;
+        }
+        let inner = WRAPPERS.iter().find_map(|name| event.get(name));
+        match inner.filter(|inner| inner.get().starts_with('{')) {
+            Some(inner) => event = object(inner)?,
+            None => break,
+        }
+    }
+    let header = event.get(HEADER).ok_or_else(|| {
+        ApiError::bad_request(format!("expected a Salesforce change event with {HEADER}"))
+    })?;
+    let header: Header = serde_json::from_str(header.get())
+        .map_err(|error| ApiError::bad_request(format!("{HEADER}: {error}")))?;
+    let (operation, data) = match header.change_type.as_str() {
+        "CREATE" | "UNDELETE" => (Operation::Upsert, Some(whole(&event))),
+        "UPDATE" => (Operation::Patch, Some(patch(&event, &header)?)),
+        "DELETE" | "GAP_DELETE" => (Operation::Delete, None),
+        gap if gap.starts_with("GAP_") => return Err(gap_refusal(&header).into()),
+        other => {
+            let text = format!(
+                "{HEADER}.changeType '{other}' is none of CREATE, UPDATE, DELETE, UNDELETE and GAP_*"
+            );
+            return Err(ApiError::bad_request(text).into());
+        }
+    };
+    let version = header.commit_number.or(header.commit_timestamp).map(Version::Number);
+    let change = |id: &String| {
+        if id.ends_with('*') {
+            let text = format!(
+                "recordIds '{id}' stands for every record of {}: take a snapshot of the collection",
+                header.entity_name
+            );
+            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "gap", text).into());
+        }
+        Ok(Change {
+            collection: header.entity_name.to_lowercase(),
+            id: record_id("recordIds", id)?,
+            operation,
+            data: data.clone(),
+            version,
+            key: None,
+        })
+    };
+    Ok(header.record_ids.iter().map(change).collect())
+}
+
+fn gap_refusal(header: &Header) -> ApiError {
+    let (kind, entity) = (&header.change_type, &header.entity_name);
+    let text = match kind.as_str() {
+        "GAP_OVERFLOW" => format!(
+            "GAP_OVERFLOW: too many changes of {entity} for events; take a snapshot of the collection"
+        ),
+        _ => format!(
+            "{kind} does not say what changed: read {entity} {} from Salesforce and PUT it as it is",
+            header.record_ids.join(", ")
+        ),
+    };
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "gap", text)
+}
+
+/// The event without its header.
+fn whole(event: &Object<'_>) -> String {
+    let fields = event.columns().iter().filter(|(name, _)| name != HEADER);
+    let mut text = String::new();
+    write_members(fields.map(|(name, value)| (&**name, value.get())), &mut text);
+    text
+}
+
+/// What an update changes: a merge patch.
+fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
+    let listed = header.changed_fields.iter().chain(&header.nulled_fields);
+    if let Some(bitmap) = listed.clone().find(|field| field.starts_with("0x")) {
+        let text = format!(
+            "{HEADER} lists changed fields as the bitmap {bitmap}: send their names, as clients of the Pub/Sub API decode them"
+        );
+        return Err(ApiError::bad_request(text));
+    }
+    let listed: BTreeSet<&str> = listed.map(String::as_str).collect();
+    let mut members: Vec<(&str, String)> = Vec::new();
+    for (name, value) in event.columns().iter().filter(|(name, _)| name != HEADER) {
+        match value.get() {
+            // Without lists, as the Streaming API has it, only what changed is there.
+            "null" if listed.is_empty() || is_listed(&listed, name) => {
+                members.push((name, "null".to_owned()));
+            }
+            "null" => {}
+            compound if compound.starts_with('{') => {
+                members.push((name, changed_parts(name, object(value)?, &listed)));
+            }
+            value => members.push((name, value.to_owned())),
+        }
+    }
+    // A cleared field need not be there at all.
+    for field in &header.nulled_fields {
+        match field.split_once('.') {
+            None if members.iter().all(|(name, _)| name != field) => {
+                members.push((field, "null".to_owned()));
+            }
+            Some((field, part)) if members.iter().all(|(name, _)| *name != field) => {
+                let mut parts = String::new();
+                write_members([(part, "null")].into_iter(), &mut parts);
+                members.push((field, parts));
+            }
+            _ => {}
+        }
+    }
+    let mut text = String::new();
+    write_members(members.iter().map(|(name, value)| (*name, value.as_str())), &mut text);
+    Ok(text)
+}
+
+/// Whether a field, or a part of it, is listed.
+fn is_listed(listed: &BTreeSet<&str>, name: &str) -> bool {
+    listed.contains(name)
+}
+
+/// The parts of a compound field, such as an address, that changed.
+fn changed_parts(name: &str, compound: Object<'_>, listed: &BTreeSet<&str>) -> String {
+    let changed = |part: &str, value: &RawValue| {
+        let all = listed.is_empty() || is_listed(listed, name);
+        value.get() != "null" || all || is_listed(listed, &format!("{name}.{part}"))
+    };
+    let parts = compound.columns().iter().filter(|(part, value)| changed(part, value));
+    let mut text = String::new();
+    write_members(parts.map(|(part, value)| (&**part, value.get())), &mut text);
+    text
+}
+
+fn object(value: &RawValue) -> Result<Object<'_>, ApiError> {
+    Object::parse(value.get().as_bytes())
+        .map_err(|error| ApiError::bad_request(format!("a change event: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(item: &str) -> Vec<String> {
+        let item: Box<RawValue> = serde_json::from_str(item).unwrap();
+        let text = |read: Read| match read {
+            Ok(Change { collection, id, operation, data, version, key: None }) => {
+                let version = version.map(|it| it.to_string()).unwrap_or_default();
+                let data = data.unwrap_or_default();
+                format!("{operation:?} {collection} {} {data} @{version}", id.as_str())
+            }
+            Ok(change) => panic!("{change:?}"),
+            Err(NoChange::Passed(why)) => format!("passed: {why}"),
+            Err(NoChange::Refused(error)) => format!("{}: {}", error.code, error.message),
+        };
+        super::read(&item).into_iter().map(text).collect()
+    }
+
+    /// An event with these fields, and these members of its header.
+    fn event(kind: &str, header: &str, fields: &str) -> String {
+        format!(
+            r#"{{"ChangeEventHeader":{{"entityName":"Contact","recordIds":["003A","003B"],"changeType":"{kind}","changeOrigin":"com/salesforce/api/soap/60.0","transactionKey":"0001","sequenceNumber":1,"commitTimestamp":1700000000000,"commitNumber":42{header}}}{fields}}}"#
+        )
+    }
+
+    #[test]
+    fn each_kind_of_change_is_read_for_each_of_its_records() {
+        let both = |text: &str| ["003A", "003B"].map(|id| text.replace("ID", id)).to_vec();
+        let all = r#","LastName":"B","Phone":null"#;
+        let whole = both(r#"Upsert contact ID {"LastName":"B","Phone":null} @42"#);
+        assert_eq!(read(&event("CREATE", "", all)), whole);
+        assert_eq!(read(&event("UNDELETE", "", all)), whole);
+        assert_eq!(read(&event("DELETE", "", "")), both("Delete contact ID  @42"));
+        assert_eq!(read(&event("GAP_DELETE", "", "")), both("Delete contact ID  @42"));
+        let streaming = r#","LastName":"B","Phone":null"#;
+        assert_eq!(
+            read(&event("UPDATE", "", streaming)),
+            both(r#"Patch contact ID {"LastName":"B","Phone":null} @42"#)
+        );
+        // The Pub/Sub API sends every field, null when it did not change.
+        let lists = r#","changedFields":["LastName","Phone","MailingAddress.City"],"nulledFields":["Phone","Title","OtherAddress.City"]"#;
+        let fields = r#","LastName":"B","Phone":null,"Email":null,"MailingAddress":{"City":"X","Street":null}"#;
+        assert_eq!(
+            read(&event("UPDATE", lists, fields)),
+            both(
+                r#"Patch contact ID {"LastName":"B","Phone":null,"MailingAddress":{"City":"X"},"Title":null,"OtherAddress":{"City":null}} @42"#
+            )
+        );
+    }
+
+    #[test]
+    fn events_are_found_in_what_wraps_them() {
+        let bare = event("DELETE", "", "");
+        let streaming = format!(r#"{{"schema":"x","payload":{bare},"event":{{"replayId":6}}}}"#);
+        let cometd = format!(r#"{{"data":{streaming},"channel":"/data/ContactChangeEvent"}}"#);
+        let relay = format!(r#"{{"version":"0","detail":{streaming}}}"#);
+        for wrapped in [streaming, cometd, relay] {
+            assert_eq!(read(&wrapped), read(&bare), "{wrapped}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_change_says_what_to_do() {
+        let wildcard = event("UPDATE", "", "").replace("003B", "003*");
+        let table = [
+            (
+                event("GAP_UPDATE", "", ""),
+                "gap: GAP_UPDATE does not say what changed: read Contact 003A, 003B from",
+            ),
+            (event("GAP_OVERFLOW", "", ""), "gap: GAP_OVERFLOW: too many changes of Contact"),
+            (
+                event("SNAPSHOT", "", ""),
+                "bad_request: ChangeEventHeader.changeType 'SNAPSHOT' is none",
+            ),
+            (
+                event("UPDATE", r#","changedFields":["0x20"]"#, ""),
+                "bad_request: ChangeEventHeader lists changed fields as the bitmap 0x20",
+            ),
+            (
+                r#"{"payload":{"a":1}}"#.to_owned(),
+                "bad_request: expected a Salesforce change event",
+            ),
+            (
+                r#"{"ChangeEventHeader":{}}"#.to_owned(),
+                "bad_request: ChangeEventHeader: missing field",
+            ),
+            ("[1]".to_owned(), "bad_request: a change event: expected a JSON object"),
+        ];
+        for (item, want) in table {
+            let found = read(&item);
+            assert!(found.len() == 1 && found[0].starts_with(want), "{item}: {found:?}");
+        }
+        assert!(read(&wildcard)[1].starts_with("gap: recordIds '003*' stands for every record"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Stripe's webhook events (docs.stripe.com/api/events/object): the object of an event is the
+//! record, its `object` the collection.
+//!
+//! An event's `created` is the change's version. It counts seconds, and a subscription is often
+//! created and updated within one. So **within a second a creation comes first and a deletion
+//! last**, which nanoseconds of the version say; of two updates the one that arrives last stands.
+//! `previous_attributes` are not needed, since the record's last state is known, also when an event
+//! was lost in between.
+
+use super::{Change, NoChange, Read, record_id};
+use crate::http::ApiError;
+use crate::ingest::mutation::Operation;
+use crate::ingest::version::Version;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    object: Cow<'a, str>,
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    created: i64,
+    #[serde(borrow)]
+    data: Data<'a>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Object<'a> {
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    object: Cow<'a, str>,
+}
+
+/// The change an event is about.
+pub(super) fn read(body: &[u8]) -> Read {
+    let invalid = |what: &str, error: serde_json::Error| {
+        ApiError::bad_request(format!("expected a Stripe event; {what}: {error}"))
+    };
+    let event: Event<'_> =
+        serde_json::from_slice(body).map_err(|error| invalid("the body", error))?;
+    if event.object != "event" {
+        let text = format!("expected a Stripe event, found object '{}'", event.object);
+        return Err(ApiError::bad_request(text).into());
+    }
+    let text = event.data.object.get();
+    let object: Object<'_> =
+        serde_json::from_str(text).map_err(|error| invalid("data.object", error))?;
+    let Some(id) = object.id.filter(|id| !id.is_empty()) else {
+        let text = format!("a '{}' has no id, so it is no record", object.object);
+        return Err(NoChange::Passed(text));
+    };
+    let is_deletion = event.kind.ends_with(".deleted");
+    Ok(Change {
+        collection: object.object.into_owned(),
+        id: record_id("data.object.id", &id)?,
+        operation: if is_deletion { Operation::Delete } else { Operation::Upsert },
+        data: (!is_deletion).then(|| text.to_owned()),
+        version: Some(version(event.created, &event.kind)?),
+        key: Some(event.id.into_owned()),
+    })
+}
+
+/// Where an event belongs among those of its object.
+fn version(created: i64, kind: &str) -> Result<Version, ApiError> {
+    let rank = match kind.rsplit('.').next() {
+        Some("created") => 0,
+        Some("deleted") => 2,
+        _ => 1,
+    };
+    let time = Timestamp::new(created, rank).map(Version::Time);
+    time.map_err(|_| ApiError::bad_request(format!("created: {created} is no time in seconds")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_of_stripes_fixtures_is_read_as_it_is() {
+        #[derive(Deserialize)]
+        struct Fixtures<'a> {
+            #[serde(borrow)]
+            resources: std::collections::BTreeMap<String, &'a RawValue>,
+        }
+        let text = include_str!("../../../tests/fixtures/stripe-objects.json");
+        let fixtures: Fixtures<'_> = serde_json::from_str(text).unwrap();
+        let mut records = 0;
+        for (name, object) in fixtures.resources {
+            let event = |kind: &str| {
+                format!(
+                    r#"{{"id":"evt_1","object":"event","created":7,"type":"{kind}","data":{{"object":{object},"previous_attributes":{{"a":1}}}}}}"#,
+                )
+            };
+            match read(event("x.updated").as_bytes()) {
+                Ok(change) => {
+                    assert_eq!(change.data.as_deref(), Some(object.get()), "{name}");
+                    assert_eq!(change.operation, Operation::Upsert);
+                    assert_eq!(change.key.as_deref(), Some("evt_1"));
+                    let deleted = read(event("x.deleted").as_bytes()).unwrap();
+                    assert_eq!((deleted.operation, deleted.data), (Operation::Delete, None));
+                    assert_eq!((deleted.collection, deleted.id), (change.collection, change.id));
+                    records += 1;
+                }
+                Err(NoChange::Passed(why)) => assert!(why.ends_with("it is no record"), "{why}"),
+                // Parts of other objects that Stripe's API never sends as an event.
+                Err(NoChange::Refused(error)) => {
+                    assert!(error.message.contains("missing field `object`"), "{name}: {error:?}");
+                }
+            }
+        }
+        assert!(records > 100, "{records}");
+    }
+
+    #[test]
+    fn within_a_second_a_creation_comes_first_and_a_deletion_last() {
+        let kinds = ["customer.created", "customer.updated", "customer.deleted"];
+        let versions = [7, 8].map(|second| kinds.map(|kind| version(second, kind).unwrap()));
+        let in_order = versions.concat();
+        for pair in in_order.windows(2) {
+            assert_eq!(pair[0].compare(&pair[1]), Some(std::cmp::Ordering::Less), "{pair:?}");
+        }
+        assert_eq!(in_order[0].to_string(), "1970-01-01T00:00:07Z");
+        assert_eq!(version(7, "invoice.paid").unwrap(), in_order[1]);
+        assert!(version(i64::MAX, "x").unwrap_err().message.contains("is no time in seconds"));
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_by_name() {
+        let table = [
+            ("", "EOF"),
+            ("[]", "invalid length 0"),
+            (r#"{"object":"event"}"#, "missing field `id`"),
+            (
+                r#"{"id":"a","object":"customer","type":"b","created":1,"data":{"object":{}}}"#,
+                "expected a Stripe event, found object 'customer'",
+            ),
+            (
+                r#"{"id":"a","object":"event","type":"b","created":1,"data":{"object":[]}}"#,
+                "data.object: ",
+            ),
+            (
+                r#"{"id":"a","object":"event","type":"b","created":1,"data":{"object":{"id":7,"object":"c"}}}"#,
+                "data.object: invalid type: integer `7`, expected a string",
+            ),
+        ];
+        for (body, want) in table {
+            match read(body.as_bytes()) {
+                Err(NoChange::Refused(error)) => {
+                    assert!(error.message.contains(want), "{body}: {}", error.message);
+                }
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+}
