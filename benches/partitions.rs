@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn main() {
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     let program = given.unwrap_or_else(|| env!("CARGO_BIN_EXE_tidelog").to_owned());
+    // The HTTP client asks for one although it speaks to us in plaintext.
+    rustls::crypto::ring::default_provider().install_default().unwrap();
     commits();
     starts(&program);
 }
@@ -98,6 +100,7 @@ fn starts(program: &str) {
     killed.stop("TERM");
 }
 
+/// Killed when dropped.
 struct Broker {
     child: Child,
     ready: Value,
@@ -184,5 +187,13 @@ impl Broker {
         Command::new("kill").args(["-s", signal, &id]).status().unwrap();
         self.child.wait().unwrap();
         println!("  ended by SIG{signal} in {:.0?}", start.elapsed());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // It may have ended already, which is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
