@@ -49,6 +49,9 @@ fn delete(
     asked: &DeleteRecordsPartition,
 ) -> Result<i64, ErrorCode> {
     let (topic, partition) = find(topic, asked.partition_index)?;
+    if !topic.config.is_deleted() {
+        return Err(ErrorCode::POLICY_VIOLATION);
+    }
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
     if topic.sync.is_some()
         && let Err(error) = cluster.shared.state.sync()
@@ -102,7 +105,7 @@ fn epoch_end(topic: Option<&Topic>, asked: &OffsetForLeaderPartition) -> EpochEn
 }
 
 /// Tells how large logs are. An account sees its own in one directory, under a name that says
-/// nothing of the machine; how full the disk is concerns the operator.
+/// nothing of the machine; what is left of the disk is left to all accounts.
 pub(super) fn describe_dirs(
     cluster: &Cluster,
     request: DescribeLogDirsRequest,
@@ -119,7 +122,17 @@ pub(super) fn describe_dirs(
             asked.into_iter().filter_map(sizes).collect()
         }
     };
-    let dir = DescribeLogDirsResult { log_dir: log_dir(cluster), topics, ..Default::default() };
+    let space = tidelog_storage::space(&cluster.shared.settings.data_dir);
+    let bytes = |bytes: fn(tidelog_storage::Space) -> u64| {
+        space.as_ref().map_or(-1, |it| i64::try_from(bytes(*it)).unwrap_or(i64::MAX))
+    };
+    let dir = DescribeLogDirsResult {
+        log_dir: log_dir(cluster),
+        topics,
+        total_bytes: bytes(|space| space.total_bytes),
+        usable_bytes: bytes(|space| space.usable_bytes),
+        ..Default::default()
+    };
     DescribeLogDirsResponse { results: vec![dir], ..Default::default() }
 }
 

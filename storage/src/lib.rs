@@ -50,6 +50,7 @@ mod scan;
 mod seal;
 mod segment;
 mod snapshot;
+mod space;
 mod times;
 mod volume;
 
@@ -63,4 +64,5 @@ pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use producers::ActiveProducer;
 pub use recovery::{Action, Recovered, Repair};
 pub use retention::{Removed, Retention};
+pub use space::{Space, space};
 pub use volume::{OnFailure, Volume, VolumeOptions};
