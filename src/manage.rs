@@ -1,7 +1,9 @@
-//! The management API under `/v1`: accounts, credentials, topics, and how to connect.
+//! The management API under `/v1`: accounts, credentials, topics, how to connect, and which of
+//! Kafka's APIs are served.
 
 mod accounts;
 mod connection;
+mod kafka;
 mod topics;
 
 use crate::http::Context;
@@ -16,6 +18,7 @@ pub fn router(context: Context) -> Router {
         .route("/v1/accounts", post(accounts::create))
         .route("/v1/accounts/{account}/credentials", post(accounts::create_credential))
         .route("/v1/connection", get(connection::connection))
+        .route("/v1/kafka/apis", get(kafka::apis))
         .route("/v1/topics", post(topics::create).get(topics::list))
         .route("/v1/topics/{topic}", delete(topics::delete))
         .with_state(context)

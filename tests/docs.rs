@@ -1,6 +1,8 @@
 //! What the documents say of the program is what the program does. `UPDATE=1` writes the parts
 //! that are made from code.
 
+use crate::support::http::Http;
+use crate::support::process::Tidelog;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,23 @@ fn the_readme_lists_the_apis_that_are_served() {
         std::fs::write(path("README.md"), &expected).unwrap();
     }
     assert!(read("README.md") == expected, "README.md is behind the code; UPDATE=1 writes it");
+}
+
+#[test]
+fn the_management_api_lists_the_apis_that_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let row = |(key, versions): (tidelog_protocol::ApiKey, std::ops::RangeInclusive<i16>)| {
+        serde_json::json!({
+            "key": key as i16,
+            "name": key.name(),
+            "min_version": versions.start(),
+            "max_version": versions.end(),
+        })
+    };
+    let served: Vec<_> = tidelog::api::served().map(row).collect();
+    let listed = Http::nobody(&tidelog.ready).get("/v1/kafka/apis").json();
+    assert_eq!(listed, serde_json::Value::from(served));
 }
 
 #[test]
