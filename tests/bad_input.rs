@@ -71,9 +71,13 @@ fn a_malformed_frame_closes_its_connection_with_one_line_that_says_why() {
     ];
     for (what, bytes, reason) in table {
         let mut raw = broker.raw();
+        let (name, version) = (Str::from_static("tester"), Str::from_static("1.2"));
+        let software =
+            ApiVersionsRequest { client_software_name: name, client_software_version: version };
+        raw.call(software, 3);
         raw.send(&bytes);
         assert_eq!(raw.answer(), None, "{what} has no answer");
-        broker.tidelog.wait_for_log(&["closing", &raw.peer(), reason]);
+        broker.tidelog.wait_for_log(&["closing", &raw.peer(), "(tester 1.2)", reason]);
     }
     broker.still_serves();
 }
@@ -313,7 +317,7 @@ fn outside_dev_nothing_is_answered_before_authentication() {
     let request = Request::from(MetadataRequest::default());
     raw.send(&raw.frame(&request, 9));
     assert_eq!(raw.answer(), None);
-    tidelog.wait_for_log(&["closing", &raw.peer(), "Metadata before authentication"]);
+    tidelog.wait_for_log(&["closing", &raw.peer(), "Metadata version 9 before authentication"]);
 
     let mut raw = Raw::connect(&tidelog.ready.kafka);
     raw.send(&(16_385_u32).to_be_bytes());

@@ -46,12 +46,12 @@ enum Hangup {
     Malformed { key: i16, version: i16, error: DecodeError },
     #[error("{} version {version} is not served", .key.name())]
     Unserved { key: ApiKey, version: i16 },
-    #[error("{} before authentication", .0.name())]
-    Unauthenticated(ApiKey),
+    #[error("{} version {version} before authentication", .key.name())]
+    Unauthenticated { key: ApiKey, version: i16 },
     #[error("{0}")]
     Refused(sasl::Refusal),
-    #[error("{} with acks=0 failed", .0.name())]
-    Unanswerable(ApiKey),
+    #[error("{} version {version} with acks=0 failed", .key.name())]
+    Unanswerable { key: ApiKey, version: i16 },
     #[error("nothing came for {0:?}")]
     Silent(Duration),
     #[error("cannot write: {0}")]
@@ -215,7 +215,7 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
         Request::SaslAuthenticate(request) => Ok(authenticate(session, &request, header)),
         request => {
             let Some(principal) = &session.principal else {
-                return Err(Hangup::Unauthenticated(header.key));
+                return Err(Hangup::Unauthenticated { key: header.key, version });
             };
             let pending = api::dispatch(&principal.cluster, session, &header, request);
             Ok(finish(header, pending, frame.permit))
@@ -258,7 +258,8 @@ fn finish(
             Outcome::Answer(response) => encode(&header, &response, None),
             Outcome::Silence => Answer::default(),
             Outcome::Hangup => {
-                Answer { parts: Vec::new(), then: Some(Hangup::Unanswerable(header.key)) }
+                let (key, version) = (header.key, header.version.number);
+                Answer { parts: Vec::new(), then: Some(Hangup::Unanswerable { key, version }) }
             }
         }
     })
