@@ -8,6 +8,7 @@ mod docs;
 mod doors;
 mod dump_log;
 mod first_light;
+mod idempotence;
 mod isolation;
 mod reading;
 mod restart;

@@ -5,6 +5,7 @@ pub(crate) mod fixtures;
 pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod wait;

@@ -50,6 +50,13 @@ impl Tidelog {
         Self::start(command, ANY, ANY)
     }
 
+    /// `tidelog dev` on these addresses, whose clients are told to come to another.
+    pub(crate) fn dev_behind(dir: &Path, kafka: &str, http: &str, advertised: &str) -> Self {
+        let mut command = command(dir);
+        command.env("TIDELOG_KAFKA_ADVERTISE", advertised);
+        Self::start(command, kafka, http)
+    }
+
     fn start(mut command: Command, kafka: &str, http: &str) -> Self {
         let listen = ["--kafka-listen", kafka, "--http-listen", http];
         let mut child = command.arg("dev").args(listen).args(["--output", "json"]).spawn().unwrap();
