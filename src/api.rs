@@ -65,7 +65,7 @@ pub fn dispatch(
     use Request as R;
     let version = header.version.number;
     match request {
-        R::Produce(it) => produce::produce(cluster, it),
+        R::Produce(it) => produce::produce(cluster, it, version),
         R::Fetch(it) => later(fetch::fetch(cluster, session, it, version)),
         R::ListOffsets(it) => later(list_offsets::list_offsets(cluster.clone(), it, version)),
         R::Metadata(it) => {
@@ -107,7 +107,7 @@ pub fn dispatch(
         R::DescribeAcls(_) => now(access::describe_acls()),
         R::CreateAcls(it) => now(access::create_acls(&it)),
         R::DeleteAcls(it) => now(access::delete_acls(&it)),
-        R::DescribeClientQuotas(_) => now(access::describe_quotas()),
+        R::DescribeClientQuotas(it) => now(access::describe_quotas(&it)),
         R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
         R::DescribeProducers(it) => later(producers::describe(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
@@ -147,6 +147,44 @@ fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> Err
         _ => tracing::debug!("{topic}-{partition}: {error}"),
     }
     code
+}
+
+/// What Kafka says of it: the code, and its words where it has any.
+fn refusal(error: &topic::Error) -> (ErrorCode, String) {
+    let text = match error {
+        topic::Error::InvalidName(name) => invalid_name(name),
+        topic::Error::InvalidPartitions(..=0) => {
+            "Number of partitions was set to an invalid non-positive value.".to_owned()
+        }
+        topic::Error::NotAnIncrease { partitions, asked, .. }
+            if usize::try_from(*asked) == Ok(*partitions) =>
+        {
+            format!("Topic already has {partitions} partition(s).")
+        }
+        topic::Error::Exists(name) => format!("Topic '{name}' already exists."),
+        topic::Error::Unknown(_) => NOT_HOSTED.to_owned(),
+        error => error.to_string(),
+    };
+    (topic_error(error), text)
+}
+
+/// Kafka's words for a topic or partition that is not there.
+const NOT_HOSTED: &str = "This server does not host this topic-partition.";
+
+/// What is wrong with a topic's name.
+fn invalid_name(name: &str) -> String {
+    let reason = match name {
+        "" => "the empty string is not allowed".to_owned(),
+        "." | ".." => format!("'{name}' is not allowed"),
+        name if name.len() > topic::NAME_BYTES_MAX => format!(
+            "the length of '{name}' is longer than the max allowed length {}",
+            topic::NAME_BYTES_MAX
+        ),
+        name => format!(
+            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        ),
+    };
+    format!("Topic name is invalid: {reason}")
 }
 
 fn topic_error(error: &topic::Error) -> ErrorCode {

@@ -7,7 +7,7 @@ mod partition;
 mod partitioner;
 
 pub use admission::Refused;
-pub use catalog::{Catalog, Error, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
+pub use catalog::{Catalog, Error, NAME_BYTES_MAX, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{LEADER_EPOCH, Partition};
 pub use partitioner::partition_for;

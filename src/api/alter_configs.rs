@@ -2,7 +2,7 @@
 //! and in force when it is answered.
 
 use super::configs::{Refusal, check_broker, find_topic, resource};
-use super::{repeated, topic_error};
+use super::{refusal, repeated};
 use crate::cluster::Cluster;
 use crate::topic::{Change, Config};
 use std::collections::HashSet;
@@ -84,8 +84,12 @@ impl Alter {
         (kind, name): &Resource,
         configs: Vec<IncrementalAlterableConfig>,
     ) -> Result<(), Refusal> {
+        let refuse = |text| Err((ErrorCode::INVALID_REQUEST, text));
         let changes = changes(configs)?;
         match *kind {
+            resource::TOPIC if name.is_empty() => {
+                refuse("Default topic resources are not allowed.".to_owned())
+            }
             resource::TOPIC => {
                 find_topic(cluster, name)?;
                 let replace = self.replace;
@@ -94,19 +98,27 @@ impl Alter {
                     false => config.changed(changes),
                 };
                 let changed = cluster.topics.configure(name, change, self.dry_run).await;
-                changed.map_err(|error| (topic_error(&error), error.to_string()))
+                changed.map_err(|error| refusal(&error))
             }
             resource::BROKER | resource::BROKER_LOGGER => {
                 if !name.is_empty() {
-                    check_broker(name)?;
+                    check_broker(name, "Node", ",")?;
                 }
-                let text = "broker configs are set by the operator, not by clients";
-                Err((ErrorCode::INVALID_CONFIG, text.to_owned()))
+                if changes.is_empty() {
+                    return Ok(());
+                }
+                // They are the operator's: Kafka's words for those that need a restart.
+                let names: Vec<&str> = changes.iter().map(|(name, _)| &**name).collect();
+                let names = names.join(", ");
+                refuse(format!("Cannot update these configs dynamically: [{names}]"))
             }
-            kind => {
-                let text = format!("resource type {kind} has no configs that can be set");
-                Err((ErrorCode::INVALID_REQUEST, text))
+            resource::GROUP if name.is_empty() => {
+                refuse("Default group resources are not allowed.".to_owned())
             }
+            resource::CLIENT_METRICS | resource::GROUP => {
+                refuse(format!("resource type {kind} has no configs that can be set"))
+            }
+            kind => refuse(format!("Unknown resource type {kind}")),
         }
     }
 }
@@ -147,7 +159,7 @@ fn refuse_nulls(names: &[Str]) -> Result<(), Refusal> {
     match names.is_empty() {
         true => Ok(()),
         false => {
-            let text = format!("Null value not supported for : {}", names.join(","));
+            let text = format!("Null value not supported for : {}", names.join(", "));
             Err((ErrorCode::INVALID_REQUEST, text))
         }
     }

@@ -22,6 +22,11 @@ pub(super) async fn metadata(
     request: MetadataRequest,
     version: i16,
 ) -> MetadataResponse {
+    let asked = request.topics.iter().flatten();
+    if version < BY_ID_SINCE && asked.clone().any(|it| it.topic_id != [0; 16] || it.name.is_none())
+    {
+        return refuse_ids(asked);
+    }
     let everything = |topics: &Vec<_>| version == 0 && topics.is_empty();
     let mut topics: Vec<_> = match request.topics.filter(|topics| !everything(topics)) {
         None => cluster.topics.all().iter().map(|topic| describe(topic)).collect(),
@@ -55,6 +60,19 @@ pub(super) async fn metadata(
         ),
         ..Default::default()
     }
+}
+
+/// Ids cross since version 10, and are answered since this one (KIP-516).
+const BY_ID_SINCE: i16 = 12;
+
+fn refuse_ids<'a>(asked: impl Iterator<Item = &'a MetadataRequestTopic>) -> MetadataResponse {
+    let refuse = |asked: &MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::INVALID_REQUEST,
+        name: Some(asked.name.clone().unwrap_or_default()),
+        topic_id: asked.topic_id,
+        ..Default::default()
+    };
+    MetadataResponse { topics: asked.map(refuse).collect(), ..Default::default() }
 }
 
 async fn find(
@@ -116,19 +134,19 @@ pub(super) fn describe_cluster(
     session: &Session,
     request: &DescribeClusterRequest,
 ) -> DescribeClusterResponse {
-    let failed = |error_code, text: &'static str| DescribeClusterResponse {
+    let failed = |error_code, text: String| DescribeClusterResponse {
         error_code,
-        error_message: Some(Str::from_static(text)),
+        error_message: Some(text.into()),
         ..Default::default()
     };
     match request.endpoint_type {
         BROKERS => {}
         CONTROLLERS => {
-            let text = "this is a broker's endpoint, not a controller's";
-            return failed(ErrorCode::MISMATCHED_ENDPOINT_TYPE, text);
+            let text = "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER";
+            return failed(ErrorCode::MISMATCHED_ENDPOINT_TYPE, text.to_owned());
         }
-        _ => {
-            let text = "endpoints are of type 1, brokers, or 2, controllers";
+        other => {
+            let text = format!("Unsupported endpoint type {other}");
             return failed(ErrorCode::UNSUPPORTED_ENDPOINT_TYPE, text);
         }
     }
@@ -161,13 +179,12 @@ pub(super) fn find_coordinator(
 ) -> FindCoordinatorResponse {
     let (host, port) = session.advertised.clone();
     let port = i32::from(port);
-    let find = |key: &Str| match (request.key_type, key.is_empty()) {
-        (GROUP, false) => Ok(()),
-        (GROUP, true) => Err((ErrorCode::INVALID_GROUP_ID, "the group id is empty")),
+    let find = || match request.key_type {
+        GROUP => Ok(()),
         _ => Err((ErrorCode::INVALID_REQUEST, "only groups have a coordinator here")),
     };
     if version >= 4 {
-        let found = |key: Str| match find(&key) {
+        let found = |key: Str| match find() {
             Ok(()) => FoundCoordinator {
                 key,
                 node_id: NODE_ID,
@@ -187,7 +204,7 @@ pub(super) fn find_coordinator(
         let coordinators = request.coordinator_keys.into_iter().map(found).collect();
         return FindCoordinatorResponse { coordinators, ..Default::default() };
     }
-    match find(&request.key) {
+    match find() {
         Ok(()) => FindCoordinatorResponse { node_id: NODE_ID, host, port, ..Default::default() },
         Err((error_code, text)) => FindCoordinatorResponse {
             error_code,

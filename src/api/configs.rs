@@ -2,7 +2,7 @@
 //! the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
-use super::once;
+use super::{invalid_name, once};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{ConfigDefinition, Topic, is_valid_name};
 use std::borrow::Cow;
@@ -72,6 +72,7 @@ fn entries(
     asked: &DescribeConfigsResource,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
     let name = &asked.resource_name;
+    let refuse = |text: &str| Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
     match asked.resource_type {
         resource::TOPIC => {
             let flush = cluster.shared.settings.flush;
@@ -80,39 +81,40 @@ fn entries(
         // The defaults of all brokers, of which none can be set.
         resource::BROKER if name.is_empty() => Ok(Vec::new()),
         resource::BROKER => {
-            check_broker(name)?;
+            check_broker(name, "Broker", " or empty string,")?;
             let configs = broker_configs::all(cluster);
             Ok(configs.into_iter().map(broker_entry).collect())
         }
-        resource::BROKER_LOGGER => check_broker(name).map(|()| Vec::new()),
-        resource::CLIENT_METRICS | resource::GROUP => Ok(Vec::new()),
-        other => {
-            Err((ErrorCode::INVALID_REQUEST, format!("configs of resource type {other}: none")))
+        resource::BROKER_LOGGER if name.is_empty() => refuse("Broker id must not be empty"),
+        resource::BROKER_LOGGER => check_broker(name, "Broker", "").map(|()| Vec::new()),
+        resource::CLIENT_METRICS if name.is_empty() => {
+            refuse("Client metrics subscription name must not be empty")
         }
+        resource::GROUP if name.is_empty() => refuse("Group name must not be empty"),
+        resource::CLIENT_METRICS | resource::GROUP => Ok(Vec::new()),
+        other => refuse(&format!("configs of resource type {other}: none")),
     }
 }
 
 pub(super) fn find_topic(cluster: &Cluster, name: &str) -> Result<std::sync::Arc<Topic>, Refusal> {
     if !is_valid_name(name) {
-        return Err((
-            ErrorCode::INVALID_TOPIC_EXCEPTION,
-            format!("topic name '{name}' is invalid"),
-        ));
+        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(name)));
     }
     let unknown = || format!("The topic '{name}' does not exist.");
     let topic = cluster.topics.get(name);
     topic.ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, unknown()))
 }
 
-/// Refuses other brokers than this one.
-pub(super) fn check_broker(name: &str) -> Result<(), Refusal> {
+/// Refuses other brokers than this one. Kafka's words differ: what it calls a `broker`, and what
+/// it would have taken `instead` of the right id.
+pub(super) fn check_broker(name: &str, broker: &str, instead: &str) -> Result<(), Refusal> {
     let refuse = |text| Err((ErrorCode::INVALID_REQUEST, text));
     match name.parse::<i32>() {
         Ok(NODE_ID) => Ok(()),
-        Ok(_) => refuse(format!(
-            "Unexpected broker id, expected {NODE_ID} or empty string, but received {name}"
-        )),
-        Err(_) => refuse(format!("Broker id must be an integer, but it is: {name}")),
+        Ok(_) => {
+            refuse(format!("Unexpected broker id, expected {NODE_ID}{instead} but received {name}"))
+        }
+        Err(_) => refuse(format!("{broker} id must be an integer, but it is: {name}")),
     }
 }
 

@@ -149,7 +149,7 @@ impl Reading {
         for Asked { topic, request } in asked {
             let partitions = request.partitions.iter().map(|partition| match topic {
                 Ok(topic) => self.partition(topic, partition),
-                Err(code) => self.refuse(partition.partition, *code),
+                Err(code) => self.unknown(partition.partition, *code),
             });
             let partitions = partitions.collect();
             self.responses.push(FetchTopicResponse {
@@ -164,11 +164,14 @@ impl Reading {
     fn partition(&mut self, topic: &Topic, asked: &FetchPartition) -> FetchPartitionResponse {
         let index = asked.partition;
         let Some(partition) = topic.partition(index) else {
-            return self.refuse(index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            return self.unknown(index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         };
         match asked.current_leader_epoch {
             ..0 | LEADER_EPOCH => {}
             _ => return self.refuse(index, ErrorCode::UNKNOWN_LEADER_EPOCH),
+        }
+        if asked.last_fetched_epoch > LEADER_EPOCH {
+            return self.refuse(index, ErrorCode::OFFSET_OUT_OF_RANGE);
         }
         let high_watermark = partition.high_watermark();
         let mut response = FetchPartitionResponse {
@@ -203,9 +206,17 @@ impl Reading {
             Err(error) => {
                 self.failed = true;
                 response.error_code = log_error(&topic.name, index, &error);
+                if response.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+                    return self.refuse(index, response.error_code);
+                }
             }
         }
         response
+    }
+
+    fn unknown(&mut self, index: i32, code: ErrorCode) -> FetchPartitionResponse {
+        let aborted_transactions = Some(Vec::new());
+        FetchPartitionResponse { aborted_transactions, ..self.refuse(index, code) }
     }
 
     fn refuse(&mut self, partition_index: i32, error_code: ErrorCode) -> FetchPartitionResponse {

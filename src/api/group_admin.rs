@@ -28,7 +28,7 @@ pub(super) fn describe(
             authorized_operations: operations::asked(operations::GROUP, asked),
             ..described(group_id, description)
         },
-        None => missing(cluster, group_id, version),
+        None => missing(cluster, group_id, version, asked),
     };
     let groups = once(request.groups, Str::clone).into_iter().map(describe).collect();
     DescribeGroupsResponse { groups, ..Default::default() }
@@ -53,7 +53,7 @@ fn described(group_id: Str, description: Description) -> DescribedGroup {
     }
 }
 
-fn missing(cluster: &Cluster, group_id: Str, version: i16) -> DescribedGroup {
+fn missing(cluster: &Cluster, group_id: Str, version: i16, operations: bool) -> DescribedGroup {
     let why = match cluster.groups.exists(&group_id) {
         true => "is not a classic group",
         false => "not found",
@@ -69,7 +69,10 @@ fn missing(cluster: &Cluster, group_id: Str, version: i16) -> DescribedGroup {
             error_message: Some(format!("Group {} {why}.", dead.group_id).into()),
             ..dead
         },
-        _ => dead,
+        _ => DescribedGroup {
+            authorized_operations: operations::asked(operations::GROUP, operations),
+            ..dead
+        },
     }
 }
 
@@ -101,7 +104,7 @@ pub(super) async fn delete(
     request: DeleteGroupsRequest,
 ) -> DeleteGroupsResponse {
     let mut results = Vec::with_capacity(request.groups_names.len());
-    for group_id in request.groups_names {
+    for group_id in once(request.groups_names, Str::clone) {
         let error_code = match cluster.groups.exists(&group_id) {
             true => match cluster.groups.delete(&group_id).await {
                 Reply::Done => ErrorCode::NONE,
@@ -121,6 +124,9 @@ pub(super) async fn delete_offsets(
     request: OffsetDeleteRequest,
 ) -> OffsetDeleteResponse {
     let failed = |error_code| OffsetDeleteResponse { error_code, ..Default::default() };
+    if request.group_id.is_empty() {
+        return failed(ErrorCode::INVALID_GROUP_ID);
+    }
     if !cluster.groups.exists(&request.group_id) {
         return failed(ErrorCode::GROUP_ID_NOT_FOUND);
     }

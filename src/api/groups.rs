@@ -136,8 +136,12 @@ pub(super) fn heartbeat(
         group_instance_id: request.group_instance_id,
         generation: request.generation_id,
     };
+    let named = !request.group_id.is_empty();
     let reply = cluster.groups.heartbeat(&request.group_id, beat);
-    async move { HeartbeatResponse { error_code: code(&reply.await), ..Default::default() } }
+    async move {
+        let error_code = if named { code(&reply.await) } else { ErrorCode::INVALID_GROUP_ID };
+        HeartbeatResponse { error_code, ..Default::default() }
+    }
 }
 
 /// Leaves; older versions name one member, newer ones several.

@@ -1,6 +1,6 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::log_error;
+use super::{log_error, once, repeated};
 use crate::cluster::Cluster;
 use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Topic};
@@ -45,8 +45,13 @@ pub(super) async fn list_offsets(
     let work = move || {
         let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
             let topic = cluster.topics.get(&asked.name);
-            let answer = |it| answer(topic.as_deref(), it, version);
-            let partitions = asked.partitions.iter().map(answer);
+            let twice = repeated(asked.partitions.iter().map(|it| &it.partition_index));
+            let answer = |it: &ListOffsetsPartition| match twice.contains(&it.partition_index) {
+                true => refused(it.partition_index, ErrorCode::INVALID_REQUEST),
+                false => answer(topic.as_deref(), it, version),
+            };
+            let partitions = once(asked.partitions, |it| it.partition_index);
+            let partitions = partitions.iter().map(answer);
             ListOffsetsTopicResponse { partitions: partitions.collect(), name: asked.name }
         });
         ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
@@ -73,10 +78,12 @@ fn answer(
                 leader_epoch,
             }
         }
-        Err(error_code) => {
-            ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
-        }
+        Err(error_code) => refused(partition_index, error_code),
     }
+}
+
+fn refused(partition_index: i32, error_code: ErrorCode) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
 }
 
 /// An offset and the timestamp of its record, -1 where it stands for no record.

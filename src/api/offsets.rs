@@ -97,9 +97,6 @@ fn start(
     commit: Commit,
     version: i16,
 ) -> Result<Option<impl Future<Output = Reply> + use<>>, ErrorCode> {
-    if group.is_empty() {
-        return Err(ErrorCode::INVALID_GROUP_ID);
-    }
     if commit.generation >= 0 && !cluster.groups.exists(group) {
         return Err(match version >= GROUP_ID_NOT_FOUND_SINCE {
             true => ErrorCode::GROUP_ID_NOT_FOUND,

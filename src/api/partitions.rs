@@ -1,6 +1,8 @@
 //! CreatePartitions, and DescribeTopicPartitions page by page (KIP-966).
 
-use super::{operations, repeated, topic_error};
+use super::placement::check_replicas;
+use super::topics::DUPLICATE_NAME;
+use super::{once, operations, refusal, repeated};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{LEADER_EPOCH, Topic, is_valid_name};
 use std::collections::BTreeSet;
@@ -21,9 +23,9 @@ pub(super) async fn create(
 ) -> CreatePartitionsResponse {
     let twice = repeated(request.topics.iter().map(|topic| &topic.name));
     let mut results = Vec::with_capacity(request.topics.len());
-    for asked in &request.topics {
+    for asked in &once(request.topics, |topic| topic.name.clone()) {
         let grown = match twice.contains(&asked.name) {
-            true => Err((ErrorCode::INVALID_REQUEST, "Duplicate topic name.".to_owned())),
+            true => Err((ErrorCode::INVALID_REQUEST, DUPLICATE_NAME.to_owned())),
             false => grow(&cluster, asked, request.validate_only).await,
         };
         let (error_code, error_message) = match grown {
@@ -52,13 +54,10 @@ async fn grow(
             );
             return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
         }
-        if assignments.iter().any(|it| it.broker_ids != [NODE_ID]) {
-            let text = format!("replicas can only be on broker {NODE_ID}, the only one");
-            return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text));
-        }
+        assignments.iter().try_for_each(|it| check_replicas(&it.broker_ids))?;
     }
     let grown = cluster.topics.grow(&asked.name, asked.count, dry_run).await;
-    grown.map_err(|error| (topic_error(&error), error.to_string()))
+    grown.map_err(|error| refusal(&error))
 }
 
 /// Partitions of one answer, whatever the client allows: Kafka's
@@ -70,14 +69,20 @@ pub(super) fn describe(
     cluster: &Cluster,
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
-    let names: BTreeSet<Str> = match request.topics.is_empty() {
-        true => cluster.topics.all().iter().map(|topic| topic.name.as_str().into()).collect(),
-        false => request.topics.into_iter().map(|topic| topic.name).collect(),
-    };
+    let listed: BTreeSet<Str> = request.topics.into_iter().map(|topic| topic.name).collect();
     let cursor = request.cursor.unwrap_or_default();
     let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0);
     left = left.clamp(1, PAGE_MAX);
     let mut response = DescribeTopicPartitionsResponse::default();
+    if !listed.is_empty() && !is_within(&cursor, &listed) {
+        let refused = |name| described(ErrorCode::INVALID_REQUEST, name, i32::MIN);
+        response.topics = listed.into_iter().map(refused).collect();
+        return response;
+    }
+    let names = match listed.is_empty() {
+        true => cluster.topics.all().iter().map(|topic| topic.name.as_str().into()).collect(),
+        false => listed,
+    };
     for name in names.into_iter().filter(|name| *name >= cursor.topic_name) {
         let first = match name == cursor.topic_name {
             true => usize::try_from(cursor.partition_index).unwrap_or(0),
@@ -108,12 +113,26 @@ fn next(topic_name: Str, partition: usize) -> TopicPartitionsCursor {
     TopicPartitionsCursor { topic_name, partition_index }
 }
 
+/// Whether a page can start there, when these topics are asked for; no cursor has no name.
+fn is_within(cursor: &TopicPartitionsCursor, listed: &BTreeSet<Str>) -> bool {
+    cursor.topic_name.is_empty()
+        || (cursor.partition_index >= 0 && listed.contains(&cursor.topic_name))
+}
+
 fn missing(name: Str) -> DescribedTopic {
-    let error_code = match is_valid_name(&name) {
-        true => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        false => ErrorCode::INVALID_TOPIC_EXCEPTION,
-    };
-    DescribedTopic { error_code, name: Some(name), ..Default::default() }
+    match is_valid_name(&name) {
+        true => described(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, name, operations::TOPIC),
+        false => described(ErrorCode::INVALID_TOPIC_EXCEPTION, name, i32::MIN),
+    }
+}
+
+fn described(error_code: ErrorCode, name: Str, operations: i32) -> DescribedTopic {
+    DescribedTopic {
+        error_code,
+        name: Some(name),
+        topic_authorized_operations: operations,
+        ..Default::default()
+    }
 }
 
 fn page(topic: &Topic, first: usize, count: usize) -> DescribedTopic {

@@ -1,7 +1,7 @@
 //! Who leads what and which replicas are where: all of it is on the one broker, which says so to
 //! ElectLeaders, AlterPartitionReassignments, ListPartitionReassignments and DescribeQuorum.
 
-use super::Session;
+use super::{NOT_HOSTED, Session};
 use crate::cluster::{Cluster, NODE_ID};
 use tidelog_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, DescribeQuorumRequest,
@@ -10,6 +10,8 @@ use tidelog_protocol::messages::{
     QuorumTopic, ReassignablePartition, ReassignablePartitionResponse, ReassignableTopicResponse,
 };
 use tidelog_protocol::{ErrorCode, Str};
+
+type Refusal = (ErrorCode, String);
 
 /// The preferred leader, or any replica (KIP-460).
 const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
@@ -26,11 +28,21 @@ pub(super) fn elect_leaders(
     }
     let results = request.topic_partitions.unwrap_or_default().into_iter().map(|asked| {
         let elect = |partition_id| {
-            let error_code = match exists(cluster, &asked.topic, partition_id) {
-                true => ErrorCode::ELECTION_NOT_NEEDED,
-                false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            let (error_code, text) = match cluster.topics.get(&asked.topic) {
+                None => {
+                    let text = format!("No such topic as {}", asked.topic);
+                    (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
+                }
+                Some(topic) if topic.partition(partition_id).is_none() => {
+                    let text = format!("No such partition as {}-{partition_id}", asked.topic);
+                    (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
+                }
+                Some(_) => {
+                    let text = "Leader election not needed for topic partition.";
+                    (ErrorCode::ELECTION_NOT_NEEDED, text.to_owned())
+                }
             };
-            let error_message = Some(Str::from_static(error_code.message()));
+            let error_message = Some(text.into());
             ElectLeadersPartitionResult { partition_id, error_code, error_message }
         };
         let partition_result = asked.partitions.iter().copied().map(elect).collect();
@@ -46,15 +58,9 @@ pub(super) fn alter_reassignments(
 ) -> AlterPartitionReassignmentsResponse {
     let responses = request.topics.into_iter().map(|topic| {
         let alter = |asked: ReassignablePartition| {
-            let exists = exists(cluster, &topic.name, asked.partition_index);
-            let (error_code, text) = match (exists, asked.replicas.as_deref()) {
-                (true, Some([NODE_ID])) => (ErrorCode::NONE, None),
-                (true, Some(_)) => {
-                    let text = format!("replicas can only be on broker {NODE_ID}, the only one");
-                    (ErrorCode::INVALID_REPLICA_ASSIGNMENT, Some(text.into()))
-                }
-                (true, None) => described(ErrorCode::NO_REASSIGNMENT_IN_PROGRESS),
-                (false, _) => described(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            let (error_code, text) = match reassign(cluster, &topic.name, &asked) {
+                Ok(()) => (ErrorCode::NONE, None),
+                Err((code, text)) => (code, Some(text.into())),
             };
             let partition_index = asked.partition_index;
             ReassignablePartitionResponse { partition_index, error_code, error_message: text }
@@ -69,12 +75,40 @@ pub(super) fn alter_reassignments(
     }
 }
 
-fn described(code: ErrorCode) -> (ErrorCode, Option<Str>) {
-    (code, Some(Str::from_static(code.message())))
+fn reassign(cluster: &Cluster, name: &str, asked: &ReassignablePartition) -> Result<(), Refusal> {
+    let index = asked.partition_index;
+    let unknown = |text| Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text));
+    let Some(topic) = cluster.topics.get(name) else {
+        return unknown(format!("Unable to find a topic named {name}."));
+    };
+    if topic.partition(index).is_none() {
+        return unknown(format!("Unable to find partition {name}:{index}."));
+    }
+    match &asked.replicas {
+        Some(replicas) => check_replicas(replicas),
+        None => {
+            let code = ErrorCode::NO_REASSIGNMENT_IN_PROGRESS;
+            Err((code, code.message().to_owned()))
+        }
+    }
 }
 
-fn exists(cluster: &Cluster, topic: &str, partition: i32) -> bool {
-    cluster.topics.get(topic).is_some_and(|topic| topic.partition(partition).is_some())
+/// Kafka's words for partitions placed by hand of which one is left out.
+pub(super) const NOT_CONSECUTIVE: &str =
+    "partitions should be a consecutive 0-based integer sequence";
+
+/// Accepts this broker, once, as the place of a partition's replicas.
+pub(super) fn check_replicas(brokers: &[i32]) -> Result<(), Refusal> {
+    let what = match brokers {
+        [NODE_ID] => return Ok(()),
+        [] => "an empty replica list.".to_owned(),
+        brokers => match brokers.iter().find(|broker| **broker != NODE_ID) {
+            Some(other) => format!("broker {other}, but no such broker is registered."),
+            None => format!("the broker {NODE_ID} more than once."),
+        },
+    };
+    let text = format!("The manual partition assignment includes {what}");
+    Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, text))
 }
 
 /// The topic that Kafka's controllers keep the metadata in.
@@ -85,25 +119,40 @@ pub(super) fn describe_quorum(
     session: &Session,
     request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
-    let topics = request.topics.into_iter().map(|topic| {
-        let is_metadata = topic.topic_name == METADATA_TOPIC;
-        let describe = |partition_index| match (is_metadata, partition_index) {
-            (true, 0) => QuorumPartition {
-                leader_id: NODE_ID,
-                current_voters: vec![QuorumReplica { replica_id: NODE_ID, ..Default::default() }],
-                ..Default::default()
-            },
-            _ => QuorumPartition {
-                partition_index,
-                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                ..Default::default()
-            },
-        };
-        let partitions = topic.partitions.iter().map(|it| describe(it.partition_index)).collect();
-        QuorumTopic { topic_name: topic.topic_name, partitions }
-    });
-    let (host, port) = session.advertised.clone();
-    let listener = QuorumListener { name: Str::from_static("CONTROLLER"), host, port };
-    let nodes = vec![QuorumNode { node_id: NODE_ID, listeners: vec![listener] }];
-    DescribeQuorumResponse { topics: topics.collect(), nodes, ..Default::default() }
+    let topics: Vec<_> = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            let is_metadata = topic.topic_name == METADATA_TOPIC;
+            let describe = |partition_index| match (is_metadata, partition_index) {
+                (true, 0) => QuorumPartition {
+                    leader_id: NODE_ID,
+                    current_voters: vec![QuorumReplica {
+                        replica_id: NODE_ID,
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                },
+                _ => QuorumPartition {
+                    partition_index,
+                    error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                    error_message: Some(Str::from_static(NOT_HOSTED)),
+                    ..Default::default()
+                },
+            };
+            let partitions =
+                topic.partitions.iter().map(|it| describe(it.partition_index)).collect();
+            QuorumTopic { topic_name: topic.topic_name, partitions }
+        })
+        .collect();
+    let mut partitions = topics.iter().flat_map(|topic: &QuorumTopic| &topic.partitions);
+    let nodes = match partitions.any(|partition| partition.error_code.is_none()) {
+        true => {
+            let (host, port) = session.advertised.clone();
+            let listener = QuorumListener { name: Str::from_static("CONTROLLER"), host, port };
+            vec![QuorumNode { node_id: NODE_ID, listeners: vec![listener] }]
+        }
+        false => Vec::new(),
+    };
+    DescribeQuorumResponse { topics, nodes, ..Default::default() }
 }

@@ -11,23 +11,35 @@ use crate::topic::{Partition, Refused, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    self, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use tidelog_protocol::records::{Batch, BatchError};
+use tidelog_protocol::records::{Batch, BatchError, Record, RecordError};
 use tidelog_protocol::{ErrorCode, Str};
 
 const ACKS_NONE: i16 = 0;
 const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
+/// Bytes a batch may decompress to when its records are looked at.
+const DECODED_BYTES_MAX: usize = 64 << 20;
+
+/// Topics go by id since this version.
+const TOPIC_IDS_SINCE: i16 = 13;
+/// Records that one refusal names (KIP-467). Unlike Kafka: it names them all, however many.
+const RECORD_ERRORS_MAX: usize = 100;
+
 struct Refusal {
     code: ErrorCode,
     message: Option<String>,
+    /// Which records are at fault.
+    records: Vec<messages::RecordError>,
+    /// Where the log starts, if it was the log that refused, else -1.
+    log_start_offset: i64,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, records: Vec::new(), log_start_offset: -1 }
     }
 }
 
@@ -44,17 +56,17 @@ impl From<Refused> for Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()) }
+        Self { message: Some(message.into()), ..Self::from(code) }
     }
 }
 
 /// Appends before it returns; the future waits for the syncs.
-pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
+pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) -> Pending {
     let acks = request.acks;
     let transactional = request.transactional_id.is_some();
     let mut durable = Vec::new();
     let mut append = |topic: TopicProduceData| {
-        let found = find(cluster, &topic, acks, transactional);
+        let found = find(cluster, &topic, version, acks, transactional);
         let mut append = |data: PartitionProduceData| {
             let index = data.index;
             let appended = found.as_ref().map_err(|code| Refusal::from(*code));
@@ -73,6 +85,8 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
                     index,
                     error_code: refusal.code,
                     base_offset: -1,
+                    log_start_offset: refusal.log_start_offset,
+                    record_errors: refusal.records,
                     error_message: refusal.message.map(Str::from),
                     ..Default::default()
                 },
@@ -102,6 +116,7 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest) -> Pending {
 fn find(
     cluster: &Cluster,
     data: &TopicProduceData,
+    version: i16,
     acks: i16,
     transactional: bool,
 ) -> Result<Arc<Topic>, ErrorCode> {
@@ -111,8 +126,7 @@ fn find(
     if transactional {
         return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
     }
-    let by_id = data.name.is_empty();
-    let topic = match by_id {
+    let topic = match version >= TOPIC_IDS_SINCE {
         true => cluster.topics.by_id(&data.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
         false => cluster.topics.get(&data.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
     }?;
@@ -127,64 +141,135 @@ fn append(
     data: PartitionProduceData,
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let batch = check(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
-    let batch = topic.config.admit(batch)?;
+    let batch = one_batch(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
+    append_batch(topic, partition, batch, data.index).map_err(|refusal| match refusal.code {
+        ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => refusal,
+        _ => Refusal { log_start_offset: partition.log().log_start_offset(), ..refusal },
+    })
+}
+
+fn append_batch(
+    topic: &Topic,
+    partition: &Partition,
+    batch: Batch,
+    index: i32,
+) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
-    if append_time_ms.is_none() {
-        check_time(batch.header().max_timestamp, topic.config.timestamp_after_max_ms())?;
-    }
+    validate(topic, &batch, append_time_ms.is_some())?;
+    let keyed = topic.config.is_compacted().then(|| batch.clone());
+    let batch = topic.config.admit(batch).map_err(|refused| match (refused, keyed) {
+        (Refused::Keyless, Some(batch)) => keyless(&batch, &topic.name, index),
+        (refused, _) => refused.into(),
+    })?;
     let appended = partition.append_stamped(&batch, append_time_ms);
-    let appended = appended.map_err(|error| log_error(&topic.name, data.index, &error))?;
+    let appended = appended.map_err(|error| log_error(&topic.name, index, &error))?;
     Ok((partition.clone(), appended, append_time_ms))
 }
 
-/// Refuses records from too far in the future, which retention by time would never reach.
-fn check_time(max_timestamp: i64, after_max_ms: i64) -> Result<(), Refusal> {
-    match max_timestamp.saturating_sub(clock::unix_ms()) <= after_max_ms {
-        true => Ok(()),
-        false => {
-            let text = format!(
-                "timestamp {max_timestamp} is more than message.timestamp.after.max.ms, {after_max_ms}, ahead of the broker's time"
-            );
-            Err(Refusal::new(ErrorCode::INVALID_TIMESTAMP, text))
-        }
-    }
-}
-
-/// Takes exactly one sound batch of data.
-fn check(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
+/// Takes exactly one batch, whatever is in it.
+fn one_batch(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
     if records.len() > bytes_max {
         let text =
             format!("a batch of {} bytes is over max.message.bytes, {bytes_max}", records.len());
         return Err(Refusal::new(ErrorCode::MESSAGE_TOO_LARGE, text));
     }
-    let refuse = |error: BatchError| {
-        let code = match error {
-            BatchError::InvalidCount { .. } => ErrorCode::INVALID_RECORD,
-            BatchError::InvalidMagic(_) => ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
-            BatchError::UnknownCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
-            _ => ErrorCode::CORRUPT_MESSAGE,
-        };
-        Refusal::new(code, error.to_string())
-    };
-    let batch = Batch::split_from(&mut records).map_err(refuse)?;
+    let batch = Batch::split_from(&mut records).map_err(|error| refuse(&error))?;
     if !records.is_empty() {
         let text = "a partition's records must be one batch";
         return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
     }
-    batch.check().map_err(refuse)?;
-    let attributes = batch.header().attributes;
-    if attributes.is_control() || attributes.is_log_append_time() {
-        let text = "a producer may not send control batches or log append time";
-        return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
+    Ok(batch)
+}
+
+fn refuse(error: &BatchError) -> Refusal {
+    let code = match error {
+        BatchError::InvalidCount { .. }
+        | BatchError::Truncated { .. }
+        | BatchError::InvalidMagic(0 | 1) => ErrorCode::INVALID_RECORD,
+        BatchError::UnknownCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+        _ => ErrorCode::CORRUPT_MESSAGE,
+    };
+    Refusal::new(code, error.to_string())
+}
+
+/// Sees that a batch is sound, and one that this topic takes from a producer.
+fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> {
+    batch.check().map_err(|error| refuse(&error))?;
+    let (header, invalid) = (batch.header(), ErrorCode::INVALID_RECORD);
+    if header.base_offset != 0 {
+        let text = format!("the base offset must be 0, not {}", header.base_offset);
+        return Err(Refusal::new(invalid, text));
     }
-    if attributes.is_transactional() {
+    if header.attributes.is_control() || header.attributes.is_log_append_time() {
+        let text = "a producer may not send control batches or log append time";
+        return Err(Refusal::new(invalid, text));
+    }
+    if header.attributes.is_transactional() {
         let text = "a transactional batch outside of a transaction";
         return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, text));
     }
-    if batch.header().has_producer() && batch.header().base_sequence < 0 {
+    if header.has_producer() && header.base_sequence < 0 {
         let text = "an idempotent producer's batch needs a sequence number";
-        return Err(Refusal::new(ErrorCode::INVALID_RECORD, text));
+        return Err(Refusal::new(invalid, text));
     }
-    Ok(batch)
+    if stamped { Ok(()) } else { check_times(batch, topic.config.timestamp_after_max_ms()) }
+}
+
+/// Refuses records from too far in the future, which retention by time would never reach.
+fn check_times(batch: &Batch, after_max_ms: i64) -> Result<(), Refusal> {
+    let now = clock::unix_ms();
+    let (first, last) = (now.saturating_sub(i64::MAX), now.saturating_add(after_max_ms));
+    if batch.header().max_timestamp <= last {
+        return Ok(());
+    }
+    let records = at_fault(batch, |index, record| {
+        let time = record.timestamp;
+        (time > last).then(|| format!("Timestamp {time} of message with offset {index} is out of range. The timestamp should be within [{first}, {last}]"))
+    })?;
+    let text = "One or more records have been rejected due to invalid timestamp";
+    Err(Refusal { records, ..Refusal::new(ErrorCode::INVALID_TIMESTAMP, text) })
+}
+
+/// Names the records without keys, since compaction goes by them.
+fn keyless(batch: &Batch, topic: &str, partition: i32) -> Refusal {
+    let records = at_fault(batch, |_, record| {
+        let refused = || {
+            format!(
+                "Compacted topic cannot accept message without key in topic partition {topic}-{partition}"
+            )
+        };
+        record.key.is_none().then(refused)
+    });
+    let records = match records {
+        Ok(records) => records,
+        Err(refusal) => return refusal,
+    };
+    let shown = |it: &messages::RecordError| {
+        let text = it.batch_index_error_message.as_deref().unwrap_or_default();
+        format!("RecordError(batchIndex={}, message='{text}')", it.batch_index)
+    };
+    let shown: Vec<String> = records.iter().take(3).map(shown).collect();
+    let (count, shown) = (records.len(), shown.join(", "));
+    let text = format!(
+        "One or more records have been rejected due to {count} record errors in total, and only showing the first three errors at most: [{shown}]"
+    );
+    Refusal { records, ..Refusal::new(ErrorCode::INVALID_RECORD, text) }
+}
+
+/// The first records of which something is wrong, and what.
+fn at_fault(
+    batch: &Batch,
+    wrong: impl Fn(i32, &Record) -> Option<String>,
+) -> Result<Vec<messages::RecordError>, Refusal> {
+    let refuse = |error: RecordError| Refusal::new(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    let mut found = Vec::new();
+    for (index, record) in (0..).zip(batch.records(DECODED_BYTES_MAX).map_err(refuse)?) {
+        let Some(text) = wrong(index, &record.map_err(refuse)?) else { continue };
+        let batch_index_error_message = Some(text.into());
+        found.push(messages::RecordError { batch_index: index, batch_index_error_message });
+        if found.len() == RECORD_ERRORS_MAX {
+            break;
+        }
+    }
+    Ok(found)
 }

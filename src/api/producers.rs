@@ -1,9 +1,9 @@
 //! InitProducerId: an id for an idempotent producer. DescribeProducers: who writes to a partition.
 
-use super::{log_error, once};
+use super::{NOT_HOSTED, invalid_name, log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::Topic;
+use crate::topic::{Topic, is_valid_name};
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
@@ -24,6 +24,9 @@ pub(super) async fn init_producer_id(
         producer_epoch: -1,
         ..Default::default()
     };
+    if (request.producer_id < 0) != (request.producer_epoch < 0) {
+        return refused(ErrorCode::INVALID_REQUEST);
+    }
     match request.transactional_id.as_deref() {
         None => {}
         Some("") => return refused(ErrorCode::INVALID_REQUEST),
@@ -50,8 +53,13 @@ pub(super) async fn describe(
         let topics = once(request.topics, |topic| topic.name.clone());
         let topics = topics.into_iter().map(|asked| {
             let topic = cluster.topics.get(&asked.name);
+            let refused = match is_valid_name(&asked.name) {
+                true => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, NOT_HOSTED.to_owned()),
+                false => (ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(&asked.name)),
+            };
             let indexes = once(asked.partition_indexes, |index| *index).into_iter();
-            let partitions = indexes.map(|it| describe_one(topic.as_deref(), it)).collect();
+            let describe = |index| describe_one(topic.as_deref(), index, &refused);
+            let partitions = indexes.map(describe).collect();
             DescribeProducersTopicResponse { name: asked.name, partitions }
         });
         DescribeProducersResponse { topics: topics.collect(), ..Default::default() }
@@ -59,17 +67,23 @@ pub(super) async fn describe(
     blocking(work).await
 }
 
-fn describe_one(topic: Option<&Topic>, index: i32) -> DescribeProducersPartitionResponse {
+fn describe_one(
+    topic: Option<&Topic>,
+    index: i32,
+    (code, text): &(ErrorCode, String),
+) -> DescribeProducersPartitionResponse {
     let found = topic.and_then(|topic| Some((topic, topic.partition(index)?)));
-    let producers = match found {
-        Some((topic, partition)) => {
-            partition.log().producers().map_err(|error| log_error(&topic.name, index, &error))
-        }
-        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-    };
     let partition =
         DescribeProducersPartitionResponse { partition_index: index, ..Default::default() };
-    match producers {
+    let Some((topic, log)) = found else {
+        let error_message = Some(text.as_str().into());
+        return DescribeProducersPartitionResponse {
+            error_code: *code,
+            error_message,
+            ..partition
+        };
+    };
+    match log.log().producers().map_err(|error| log_error(&topic.name, index, &error)) {
         Ok(producers) => DescribeProducersPartitionResponse {
             active_producers: producers.into_iter().map(state).collect(),
             ..partition

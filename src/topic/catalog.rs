@@ -134,7 +134,7 @@ pub const PARTITIONS_MAX: i32 = 10_000;
 /// Partitions of an account's topics together: each costs files, and memory at every start.
 const PARTITIONS_OF_ACCOUNT_MAX: usize = 100_000;
 /// Kafka's bound: a partition's directory must fit in a file name.
-const NAME_BYTES_MAX: usize = 249;
+pub const NAME_BYTES_MAX: usize = 249;
 
 /// Whether Kafka would accept this as a topic's name.
 pub fn is_valid_name(name: &str) -> bool {

@@ -47,6 +47,16 @@ pub enum ConfigError {
         /// What it is.
         default: &'static str,
     },
+    /// Records would have to be compacted before they may be.
+    #[error(
+        "conflict topic config setting min.compaction.lag.ms ({min_ms}) > max.compaction.lag.ms ({max_ms})"
+    )]
+    Lags {
+        /// What is asked for of the one.
+        min_ms: i64,
+        /// What is asked for of the other.
+        max_ms: i64,
+    },
     /// Only a list can be appended to or subtracted from.
     #[error("Can't {verb} to key {name} because its type is not LIST.")]
     NotAList {
@@ -98,7 +108,12 @@ impl Config {
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let set: BTreeMap<_, _> = pairs.into_iter().collect();
         set.iter().try_for_each(|(name, value)| check(name, value))?;
-        Ok(Self::of(set))
+        let config = Self::of(set);
+        let Compaction { lag_min_ms, lag_max_ms, .. } = config.compaction();
+        match lag_min_ms <= lag_max_ms {
+            true => Ok(config),
+            false => Err(ConfigError::Lags { min_ms: lag_min_ms, max_ms: lag_max_ms }),
+        }
     }
 
     fn of(set: BTreeMap<String, String>) -> Self {
@@ -152,8 +167,7 @@ impl Config {
             Some(ConfigDefinition { kind: Kind::List(_), .. }) => {
                 Ok(kind::split(self.value(name)).collect())
             }
-            Some(_) => Err(ConfigError::NotAList { name: name.to_owned(), verb }),
-            None => Err(ConfigError::Unknown(name.to_owned())),
+            _ => Err(ConfigError::NotAList { name: name.to_owned(), verb }),
         }
     }
 
@@ -264,11 +278,13 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
     let definition =
         ConfigDefinition::find(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
     let ConfigDefinition { name, default, kind, honoured, .. } = *definition;
-    let value = value.to_owned();
-    match kind.check(&value) {
-        Err(reason) => Err(ConfigError::Invalid { name, value, reason }),
-        Ok(()) if !honoured && !kind.same(&value, default) => {
-            Err(ConfigError::Unsupported { name, value, default })
+    match kind.check(value) {
+        Err(reason) => {
+            let value = kind.fault(value).to_owned();
+            Err(ConfigError::Invalid { name, value, reason })
+        }
+        Ok(()) if !honoured && !kind.same(value, default) => {
+            Err(ConfigError::Unsupported { name, value: value.to_owned(), default })
         }
         Ok(()) => Ok(()),
     }
@@ -312,7 +328,7 @@ mod tests {
             (
                 "cleanup.policy",
                 "delete,shred",
-                "Invalid value delete,shred for configuration cleanup.policy: String must be one of: compact, delete",
+                "Invalid value shred for configuration cleanup.policy: String must be one of: compact, delete",
             ),
             (
                 "min.cleanable.dirty.ratio",
@@ -339,7 +355,14 @@ mod tests {
             assert_eq!(config(name, value).unwrap_err().to_string(), text);
         }
         config("min.cleanable.dirty.ratio", "NaN").unwrap_err();
-        config("cleanup.policy", "").unwrap_err();
+        // Records are then kept for ever.
+        assert!(!config("cleanup.policy", "").unwrap().is_deleted());
+        let lags = [("min.compaction.lag.ms", "10"), ("max.compaction.lag.ms", "5")];
+        let lags = Config::new(lags.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(
+            lags.unwrap_err().to_string(),
+            "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)"
+        );
     }
 
     #[test]
@@ -359,7 +382,7 @@ mod tests {
         assert_eq!(policy(Change::Append("delete".into())).unwrap(), "delete");
         assert_eq!(policy(Change::Subtract("compact".into())).unwrap(), "delete");
         assert_eq!(policy(Change::Append("compact".into())).unwrap(), "delete,compact");
-        policy(Change::Subtract("delete".into())).unwrap_err();
+        assert_eq!(policy(Change::Subtract("delete".into())).unwrap(), "");
         assert_eq!(change("retention.ms", Change::Delete).unwrap(), Config::default());
         assert_eq!(change("no.such", Change::Delete).unwrap(), before);
         let error = change("retention.ms", Change::Append("2".into())).unwrap_err();

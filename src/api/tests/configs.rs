@@ -208,11 +208,15 @@ async fn a_refused_change_changes_nothing_and_says_why() {
     let resource = IncrementalAlterConfigsResource {
         resource_type: BROKER,
         resource_name: "1".into(),
-        configs: Vec::new(),
+        configs: vec![IncrementalAlterableConfig {
+            name: "node.id".into(),
+            value: Some("2".into()),
+            ..Default::default()
+        }],
     };
     let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: true };
     let answer = &ask!(client, 0, IncrementalAlterConfigs, request).responses[0];
-    assert_eq!(answer.error_code, ErrorCode::INVALID_CONFIG);
+    assert_eq!(answer.error_code, ErrorCode::INVALID_REQUEST);
 }
 
 #[tokio::test]

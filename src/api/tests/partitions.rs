@@ -153,10 +153,12 @@ async fn special_timestamps_mean_something_since_the_version_that_has_them() {
     client.produce("red", batch(5)).await;
     for version in 1..=11 {
         let asked = |timestamp| ListOffsetsPartition { timestamp, ..Default::default() };
-        let partitions = [-1, -2, -3, -4, -5, -6, -7, 2, 9].map(asked).to_vec();
-        let topics = vec![ListOffsetsTopic { name: "red".into(), partitions }];
+        let topic =
+            |timestamp| ListOffsetsTopic { name: "red".into(), partitions: vec![asked(timestamp)] };
+        let topics = [-1, -2, -3, -4, -5, -6, -7, 2, 9].map(topic).to_vec();
         let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
-        let found = ask!(client, version, ListOffsets, request).topics.remove(0).partitions;
+        let found = ask!(client, version, ListOffsets, request).topics;
+        let found = found.into_iter().flat_map(|topic| topic.partitions).collect::<Vec<_>>();
         let since = |first, offset| match version >= first {
             true => (ErrorCode::NONE, offset),
             false => (ErrorCode::UNSUPPORTED_VERSION, -1),

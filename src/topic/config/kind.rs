@@ -50,13 +50,17 @@ impl Kind {
                 within(number, f64::from(min), f64::from(max))
             }
             Self::Word(words) => one_of(words, value),
+            Self::List(words) => split(value).try_for_each(|word| one_of(words, word)),
+        }
+    }
+
+    /// What of a value that failed the check is at fault: of a list, the first wrong entry.
+    pub(super) fn fault(self, value: &str) -> &str {
+        match self {
             Self::List(words) => {
-                split(value).try_for_each(|word| one_of(words, word))?;
-                match words.is_empty() || !value.is_empty() {
-                    true => Ok(()),
-                    false => Err(format!("one or more of {} are needed", words.join(", "))),
-                }
+                split(value).find(|word| one_of(words, word).is_err()).unwrap_or(value)
             }
+            _ => value,
         }
     }
 
