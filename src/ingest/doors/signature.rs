@@ -128,8 +128,11 @@ mod tests {
         ];
         let body = br#"{"test": 2432232314}"#;
         let signed = Some(Signed { secret: 0, at_s: 1_614_265_330 });
-        assert_eq!(standard(headers, body, &[key.clone()]), signed);
-        assert_eq!(standard(["msg_2", headers[1], headers[2]], body, &[key.clone()]), None);
+        assert_eq!(standard(headers, body, std::slice::from_ref(&key)), signed);
+        assert_eq!(
+            standard(["msg_2", headers[1], headers[2]], body, std::slice::from_ref(&key)),
+            None
+        );
         assert_eq!(standard([headers[0], "", headers[2]], body, &[key]), None);
     }
 
