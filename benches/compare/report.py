@@ -173,6 +173,41 @@ def floors(results):
     return table(["floor", ""], rows)
 
 
+def summary(results):
+    """The few figures that the README shows."""
+    names = list(results.systems)
+    p99 = latency("end_to_end_ms", "p99")
+    cpu = {"produced": "produce 1 KiB", "fetched": "fetch hot"}
+    rows = [
+        ("Produce 1 KiB, MB/s", lambda it: results.runs(it, "produce 1 KiB", megabytes), 0),
+        ("Produce 100 B, MB/s", lambda it: results.runs(it, "produce 100 B", megabytes), 0),
+        (
+            "The same by librdkafka, 1 KiB",
+            lambda it: results.runs(it, "librdkafka produce 1 KiB", megabytes),
+            0,
+        ),
+        ("Fetch, MB/s", lambda it: results.runs(it, "fetch hot", megabytes), 0),
+        (
+            "End to end p99 at 1,000/s, ms",
+            lambda it: results.runs(it, "latency 1,000/s", p99),
+            2,
+        ),
+        *[
+            (
+                f"Broker's CPU seconds a GB {verb}",
+                lambda it, workload=workload: results.runs(it, workload, cpu_per_gb),
+                2,
+            )
+            for verb, workload in cpu.items()
+        ],
+        ("Start to first acknowledged record, ms", lambda it: results.of(it, "start_s", 1e3), 0),
+        ("Resident when idle, MB", lambda it: results.of(it, "idle_resident_bytes", 1e-6), 0),
+    ]
+    median = lambda values, digits: f"{statistics.median(values):,.{digits}f}" if values else ""
+    cells = ([label, *[median(of(it), digits) for it in names]] for label, of, digits in rows)
+    return table(["", *names], cells)
+
+
 def targets(results):
     """What was wanted, what was found, and whether that is enough."""
     median = lambda values: statistics.median(values) if values else None
@@ -234,6 +269,7 @@ def write(raw, path):
         f"brokers and clients on {raw['cpus']}; {raw['rounds']} rounds, {raw['seconds']} s a ",
         "workload. A figure is the median (least to most); a ratio is the median of the rounds' ",
         "ratios.\n\n" + "\n".join(about) + "\n\n",
+        "## In short\n\n" + summary(results),
         "## Targets\n\n" + targets(results),
         "## Throughput\n\n" + throughput(results),
         "## Latency\n\n" + latencies(results),

@@ -66,7 +66,7 @@ class System:
             self.start_s = time.monotonic() - started
             waiting.wait(LIMIT_S)
             if waiting.returncode != 0 or not answered or not process.alive():
-                raise proc.LoadFailed(f"{self.name} did not come up; see {process.log}")
+                raise proc.LoadFailed(f"{self.name} did not come up; see {process.log.name}")
         except BaseException:
             process.stop()
             raise
