@@ -4,7 +4,7 @@
 //! has them all, and makes a collection when its first record comes. A [`stream`] is
 //! one collection, live: a [`run`] compares each [`mutation`] with the record's last [`state`] and
 //! [`version`], and appends what changed to the topic. [`replay`] brings the state up to the log at
-//! start. The rest needs no IO:
+//! start. [`answers`] are kept for those who send a write again. The rest needs no IO:
 //!
 //! A mutation's JSON is read as an [`json::Object`], its columns are chosen and named by the
 //! collection's [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`],
@@ -16,16 +16,21 @@
 //! the request, and its bytes reach the topic as they came. Only equality looks at what the text
 //! means ([`value::equal`]).
 
+mod answers;
+mod atomic;
 mod batch;
 pub mod diff;
 mod doors;
 pub mod event;
+mod intents;
+mod items;
 pub mod json;
 mod listing;
 pub mod mapping;
 mod mutation;
 pub mod name;
 mod number;
+mod outcomes;
 mod page;
 pub mod patch;
 mod records;
@@ -33,7 +38,9 @@ mod registry;
 mod replay;
 mod routes;
 mod run;
+mod sequin;
 mod settle;
+mod shares;
 mod snapshot;
 mod state;
 mod stream;
@@ -48,7 +55,9 @@ mod version;
 pub use routes::router;
 
 use crate::broker::Broker;
+use crate::task::blocking;
 use crate::topic::Topic;
+use answers::Answers;
 use parking_lot::{Mutex, RwLock};
 use snapshot::Snapshots;
 use std::collections::{BTreeMap, HashMap};
@@ -66,6 +75,7 @@ pub struct Ingest {
     editing: tokio::sync::Mutex<()>,
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
+    answers: Arc<Answers>,
     /// Where the records' state is not known, since the log is damaged.
     damaged: replay::Partitions,
     /// The snapshots that were found at the start, by topic id.
@@ -84,12 +94,19 @@ impl Ingest {
             syncs.insert((row.account, row.id), Arc::new(sync));
         }
         let replayed = broker.clone();
-        let replayed = tokio::task::spawn_blocking(move || replay::replay(&replayed)).await??;
+        let recover = move || -> anyhow::Result<_> {
+            let unkept = intents::complete(&replayed)?;
+            let mut replayed = replay::replay(&replayed)?;
+            replayed.damaged.extend(unkept);
+            Ok(replayed)
+        };
+        let replayed = blocking(recover).await?;
         let ingest = Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
             editing: tokio::sync::Mutex::default(),
             streams: Mutex::default(),
+            answers: Answers::new(broker.shared.state.clone()),
             damaged: replayed.damaged,
             snapshots: replayed.snapshots,
         });

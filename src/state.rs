@@ -6,6 +6,7 @@
 //! sync and syncs it as one (group commit, no timer). Record state is written without a sync:
 //! the log is its write-ahead log, and start-up replays what is missing.
 
+use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::path::Path;
 use std::sync::Arc;
@@ -74,17 +75,31 @@ impl State {
         batch.commit()
     }
 
-    /// Waits until everything applied so far is durable. Pends for ever once the store has failed,
-    /// since the process then ends without acknowledging anything more.
-    pub async fn synced(&self) {
-        let (done, synced) = tokio::sync::oneshot::channel();
-        // Whoever waited may have hung up.
-        let done = move || {
+    /// Waits until `changes`, and everything applied so far, are durable. Pends for ever once the
+    /// store has failed, since the process then ends without acknowledging anything more.
+    pub async fn committed(&self, keyspace: &Keyspace, changes: Changes) {
+        let (done, committed) = tokio::sync::oneshot::channel();
+        let done = Box::new(move || {
+            // Whoever waited may have hung up.
             let _ = done.send(());
-        };
-        self.commit(&self.records, Changes::new(), Box::new(done));
-        if synced.await.is_err() {
+        });
+        // Beyond what may wait, submitting waits too.
+        let (state, keyspace) = (self.clone(), keyspace.clone());
+        blocking(move || state.commit(&keyspace, changes, done)).await;
+        if committed.await.is_err() {
             std::future::pending::<()>().await;
+        }
+    }
+
+    /// The same for a thread that may block. Never returns once the store has failed.
+    pub fn commit_blocking(&self, keyspace: &Keyspace, changes: Changes) {
+        let (done, committed) = sync_channel(1);
+        let done = Box::new(move || {
+            let _ = done.send(());
+        });
+        self.commit(keyspace, changes, done);
+        while committed.recv().is_err() {
+            std::thread::park();
         }
     }
 

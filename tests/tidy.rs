@@ -203,7 +203,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("settings", &["topic"]),
     // What is stored.
     ("control", &[]),
-    ("state", &[]),
+    ("state", &["task"]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
     ("topic", &["clock", "control", "task"]),

@@ -7,7 +7,7 @@ use serde_json::json;
 /// A refusal or failure as a client sees it:
 /// `{"result": "Error", "error": "<sentence>", "code": "<stable code>", "status": <number>}`.
 /// The code is ours; the rest is what clients of Upstash's REST API read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiError {
     /// The HTTP status.
     pub status: StatusCode,

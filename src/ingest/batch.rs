@@ -1,24 +1,58 @@
 //! Many mutations in one request: a JSON array, or one JSON object a line.
 //!
-//! Every item has its own outcome; one bad item does not sink the others.
+//! `POST .../collections/{collection}/records` is about one collection, `POST
+//! /v1/syncs/{sync}/records` about any of the sync, which each item names. Every item has its own
+//! outcome, and one bad item does not sink the others; with `?atomic=true` all are carried out or
+//! none ([`atomic`](super::atomic)).
+//!
+//! **The body is carried out as it arrives**, in [`Part`]s, so memory does not grow with it; only
+//! the answers are kept until it ends. An atomic batch is one part. A body that stops being a list
+//! of items ends the batch there: what came before is carried out, and the last result says what is
+//! wrong; if nothing came before, the whole request is refused.
 
+use super::Ingest;
+use super::answers::{Answer, Ticket, fingerprint};
+use super::atomic;
+use super::items::{Broken, Full, Part, Splitter};
 use super::json::Object;
-use super::mutation::{Done, Hold, Key, Mutation, Operation};
+use super::mutation::{Hold, Mutation, Operation};
 use super::name::RecordId;
-use super::records::{RecordAnswer, idempotency_key};
-use super::routes::Routes;
-use super::target::Target;
+use super::outcomes::{Outcomes, Results};
+use super::records::{idempotency_key, respond};
+use super::shares::Shares;
+use super::target::{Target, find_sync};
 use super::version::Version;
-use crate::http::{Account, ApiError, Body, Json};
-use crate::task::blocking;
-use axum::extract::{Path, State};
-use axum::http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use crate::clock;
+use crate::cluster::Cluster;
+use crate::http::{Account, ApiError};
+use crate::task::{blocking, to_the_end};
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use http_body_util::BodyExt;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Items of one request.
-const ITEMS_MAX: usize = 10_000;
+const ITEMS_MAX: usize = 100_000;
+/// Bytes of one request.
+const BYTES_MAX: usize = 256 << 20;
+/// What is carried out at a time.
+const PART: Full = Full { items: 1000, bytes: 1 << 20 };
+/// What an atomic batch stays below.
+const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
+
+/// What a batch's path may be asked.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Options {
+    #[serde(default)]
+    atomic: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,103 +62,317 @@ struct Item<'a> {
     id: Cow<'a, str>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    collection: Option<Cow<'a, str>>,
     #[serde(default)]
     version: Option<Version>,
 }
 
-/// What each item answers, in the order of the request.
-#[derive(Serialize)]
-pub(super) struct BatchAnswer {
-    results: Vec<ItemAnswer>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ItemAnswer {
-    Done(RecordAnswer),
-    Failed { error: String, code: &'static str, index: usize },
-}
-
-/// `POST .../records`
+/// `POST .../collections/{collection}/records`
 pub(super) async fn post(
     Account(principal): Account,
-    State(routes): State<Routes>,
+    State(ingest): State<Arc<Ingest>>,
     Path((sync, collection)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<BatchAnswer>, ApiError> {
-    let ingest = routes.ingest();
-    let target = Target::find(ingest, &principal.cluster, &sync, &collection).await?;
-    let key = idempotency_key(&headers)?;
-    let work = target.clone();
-    let outcomes = blocking(move || mutate(&work, &body, key.as_deref())).await?;
-    target.stream.confirm(outcomes.iter().flatten()).await;
-    let answer = |(index, outcome): (usize, Result<Done, ApiError>)| match outcome {
-        Ok(done) => ItemAnswer::Done(RecordAnswer::new(&target.stream, &done)),
-        Err(error) => ItemAnswer::Failed { error: error.message, code: error.code, index },
-    };
-    Ok(Json(BatchAnswer { results: outcomes.into_iter().enumerate().map(answer).collect() }))
+    query: Query<Options>,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    // A wrong path is refused before the body is read.
+    Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
+    let collection = Some(collection);
+    let batch = Batch { ingest, cluster: principal.cluster, sync, collection };
+    stream(batch, query.0, request).await
 }
 
-/// Carries out the items that are sound; the others have their error.
-fn mutate(
-    target: &Target,
-    body: &Body,
-    key: Option<&str>,
-) -> Result<Vec<Result<Done, ApiError>>, ApiError> {
-    let items = split(&body.0)?;
-    let mut outcomes = Vec::with_capacity(items.len());
-    let mut mutations = Vec::with_capacity(items.len());
-    for (index, text) in items.iter().enumerate() {
-        let key = key.map(|key| Key { text: format!("{key}:{index}"), hold: Hold::default() });
-        match parse(text, key) {
-            Ok(mutation) => {
-                mutations.push(mutation);
-                outcomes.push(None);
+/// `POST /v1/syncs/{sync}/records`
+pub(super) async fn post_mixed(
+    Account(principal): Account,
+    State(ingest): State<Arc<Ingest>>,
+    Path(sync): Path<String>,
+    query: Query<Options>,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    find_sync(&ingest, &principal.cluster, &sync)?;
+    let batch = Batch { ingest, cluster: principal.cluster, sync, collection: None };
+    stream(batch, query.0, request).await
+}
+
+/// Where a batch's mutations go.
+pub(super) struct Batch {
+    pub ingest: Arc<Ingest>,
+    pub cluster: Arc<Cluster>,
+    pub sync: String,
+    /// The one collection, if the path names it.
+    pub collection: Option<String>,
+}
+
+/// A mutation, and the collection it is of.
+type Parsed<'a> = (Cow<'a, str>, Mutation<'a>);
+
+/// The key a request is carried out under, and what keeps its events until it is answered.
+type Under = (Arc<Ticket>, Hold);
+
+/// Carries out a batch as its body arrives.
+pub(super) async fn stream(
+    batch: Batch,
+    options: Options,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let batch = Arc::new(batch);
+    let ticket = batch.ticket(&parts.headers)?;
+    let full = if options.atomic { ATOMIC } else { PART };
+    let source = Source { splitter: Splitter::new(full), body, bytes: 0, items: 0 };
+    match options.atomic {
+        true => all_or_nothing(batch, source, parts.uri, ticket).await,
+        false => each_part(batch, source, parts.uri, ticket).await,
+    }
+}
+
+/// Carries out parts as they arrive.
+async fn each_part(
+    batch: Arc<Batch>,
+    mut source: Source,
+    uri: Uri,
+    ticket: Option<Arc<Ticket>>,
+) -> Result<Response, ApiError> {
+    let mut results = Results::default();
+    for number in 0_u32.. {
+        let first = source.items;
+        let (part, end) = source.part().await?;
+        let last = matches!(end, End::Last);
+        if let (End::Broken(error), 0) = (&end, number) {
+            return Err(error.clone());
+        }
+        let named = format!("{uri} {number}");
+        let (batch, ticket) = (batch.clone(), ticket.clone());
+        // Once begun it ends with a stored answer, also when the client hangs up.
+        let share = to_the_end(async move {
+            let Some(ticket) = ticket else {
+                return Ok((batch.carry_out(part, first, None).await?, false));
+            };
+            let fingerprint = fingerprint(&[&named], part.bytes());
+            if let Some((answer, was_last)) = ticket.first(number, &fingerprint)? {
+                let same = was_last == last;
+                return if same { Ok((answer.body, true)) } else { Err(ticket.reused()) };
             }
-            Err(error) => outcomes.push(Some(Err(error))),
+            let hold = Hold::default();
+            let under = Some((ticket.clone(), hold.clone()));
+            let body = batch.carry_out(part, first, under).await?;
+            let answer = Answer { etag: None, body };
+            ticket.save((number, last), &fingerprint, &answer, clock::unix_ms()).await;
+            drop(hold);
+            Ok((answer.body, false))
+        });
+        let (json, replayed) = share.await?;
+        results.extend(&json, replayed);
+        match end {
+            End::More => {}
+            End::Last => break,
+            End::Broken(error) => {
+                results.push_error(&error, source.items);
+                break;
+            }
         }
     }
-    let mut done = target.mutate(mutations).into_iter();
-    let fill = |outcome: Option<Result<Done, ApiError>>| match outcome {
-        Some(refused) => refused,
-        None => match done.next() {
-            Some(outcome) => outcome.map_err(ApiError::from),
-            None => Err(ApiError::internal("a mutation had no outcome")),
-        },
-    };
-    Ok(outcomes.into_iter().map(fill).collect())
+    Ok(results.respond())
 }
 
-/// The items' texts.
-fn split(body: &[u8]) -> Result<Vec<&[u8]>, ApiError> {
-    let items: Vec<&[u8]> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => return Err(ApiError::bad_request("the body is empty, expected items")),
-        Some(b'[') => {
-            let array: Vec<&RawValue> = serde_json::from_slice(body)
-                .map_err(|error| ApiError::bad_request(format!("invalid JSON body: {error}")))?;
-            array.into_iter().map(|item| item.get().as_bytes()).collect()
-        }
-        Some(_) => {
-            let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-            lines.filter(|line| !line.is_empty()).collect()
+/// Carries out the whole body or nothing of it.
+async fn all_or_nothing(
+    batch: Arc<Batch>,
+    mut source: Source,
+    uri: Uri,
+    ticket: Option<Arc<Ticket>>,
+) -> Result<Response, ApiError> {
+    let part = match source.part().await? {
+        (part, End::Last) => part,
+        (_, End::Broken(error)) => return Err(error),
+        (_, End::More) => {
+            let Full { items, bytes } = ATOMIC;
+            let text = format!("an atomic batch has fewer than {items} items and {bytes} bytes");
+            return Err(ApiError::too_large(text));
         }
     };
-    if items.len() > ITEMS_MAX {
-        let text = format!("{} items are over the limit of {ITEMS_MAX} a request", items.len());
-        return Err(ApiError::too_large(text));
+    let fingerprint = fingerprint(&[&uri.to_string()], part.bytes());
+    to_the_end(async move {
+        if let Some(ticket) = &ticket
+            && let Some((answer, _)) = ticket.first(0, &fingerprint)?
+        {
+            return Ok(respond(answer, true));
+        }
+        let hold = Hold::default();
+        let under = ticket.clone().map(|ticket| (ticket, hold.clone()));
+        let outcomes = match batch.carry_out_atomic(part, under).await {
+            Ok(outcomes) => outcomes,
+            Err(refused) => return Ok(refused.refusal()),
+        };
+        let mut results = Results::default();
+        results.extend(&outcomes.results(0), false);
+        let answer = Answer { etag: None, body: results.finish() };
+        if let Some(ticket) = ticket {
+            ticket.save((0, true), &fingerprint, &answer, clock::unix_ms()).await;
+        }
+        drop(hold);
+        Ok(respond(answer, false))
+    })
+    .await
+}
+
+impl Batch {
+    /// What the request is carried out under, if it has a key.
+    fn ticket(&self, headers: &HeaderMap) -> Result<Option<Arc<Ticket>>, ApiError> {
+        let key = idempotency_key(headers)?;
+        let begin = |key: String| self.ingest.answers.begin(&self.cluster.account.id, &key);
+        Ok(key.map(begin).transpose()?.map(Arc::new))
     }
-    Ok(items)
+
+    /// Carries out a part's items, each for itself, and gives their results.
+    async fn carry_out(
+        self: &Arc<Self>,
+        part: Part,
+        first: usize,
+        under: Option<Under>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let batch = self.clone();
+        let outcomes = blocking(move || {
+            let shares = batch.shares(&part, first, under.as_ref());
+            shares.mutate(under.as_ref().map(|(ticket, _)| &**ticket))
+        });
+        let outcomes = outcomes.await?;
+        outcomes.confirm().await;
+        Ok(outcomes.results(first))
+    }
+
+    /// Carries out a part's items or none of them.
+    async fn carry_out_atomic(
+        self: &Arc<Self>,
+        part: Part,
+        under: Option<Under>,
+    ) -> Result<Outcomes, Outcomes> {
+        let batch = self.clone();
+        let carried = blocking(move || {
+            let shares = batch.shares(&part, 0, under.as_ref());
+            atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
+        });
+        let (outcomes, intent) = carried.await?;
+        outcomes.confirm().await;
+        if let Some(intent) = intent {
+            let state = self.ingest.broker.shared.state.clone();
+            blocking(move || intent.forget(&state)).await;
+        }
+        Ok(outcomes)
+    }
+
+    /// A part's mutations by collection. Looks up collections: not for an async worker.
+    fn shares<'a>(&'a self, part: &'a Part, first: usize, under: Option<&Under>) -> Shares<'a> {
+        let mut shares = Shares::new(part.items().len());
+        for (at, text) in part.items().enumerate() {
+            let parsed = self.parse(text).and_then(|(collection, mutation)| {
+                let key = under.map(|(ticket, hold)| ticket.key(Some(first + at), hold));
+                let find = || self.find(&collection);
+                shares.push(at, &collection, Mutation { key, ..mutation }, find)
+            });
+            if let Err(error) = parsed {
+                shares.refuse(at, error);
+            }
+        }
+        shares
+    }
+
+    /// Waits for the control database, if the collection is new.
+    fn find(&self, collection: &str) -> Result<Target, ApiError> {
+        let find = Target::find(&self.ingest, &self.cluster, &self.sync, collection);
+        Handle::current().block_on(find)
+    }
+
+    fn parse<'a>(&'a self, text: &'a [u8]) -> Result<Parsed<'a>, ApiError> {
+        let item: Item<'_> = serde_json::from_slice(text)
+            .map_err(|error| ApiError::bad_request(format!("invalid item: {error}")))?;
+        let collection = match (item.collection, self.collection.as_deref()) {
+            (None, Some(of_path)) => Cow::Borrowed(of_path),
+            (Some(its), None) => its,
+            (Some(its), Some(of_path)) if its == of_path => its,
+            (Some(its), Some(of_path)) => {
+                let text = format!(
+                    "invalid item: collection: '{its}' is not '{of_path}', which the path names;                      POST /v1/syncs/{}/records takes items of any collection",
+                    self.sync
+                );
+                return Err(ApiError::bad_request(text));
+            }
+            (None, None) => {
+                let text = "invalid item: missing field `collection`, since the path names none";
+                return Err(ApiError::bad_request(text));
+            }
+        };
+        let id = RecordId::parse(&item.id)
+            .map_err(|error| ApiError::bad_request(format!("invalid item: id: {error}")))?;
+        let data = item.data.filter(|_| item.op != Operation::Delete);
+        let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
+        let data =
+            data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
+        Ok((collection, Mutation { version: item.version, ..Mutation::new(id, item.op, data) }))
+    }
 }
 
-fn parse(text: &[u8], key: Option<Key>) -> Result<Mutation<'_>, ApiError> {
-    let item: Item<'_> = serde_json::from_slice(text)
-        .map_err(|error| ApiError::bad_request(format!("invalid item: {error}")))?;
-    let id = RecordId::parse(&item.id)
-        .map_err(|error| ApiError::bad_request(format!("invalid item: id: {error}")))?;
-    let data = item.data.filter(|_| item.op != Operation::Delete);
-    let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
-    let data =
-        data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
-    Ok(Mutation { version: item.version, key, ..Mutation::new(id, item.op, data) })
+/// A body as it arrives.
+struct Source {
+    splitter: Splitter,
+    body: Body,
+    /// Bytes so far.
+    bytes: usize,
+    /// Items so far.
+    items: usize,
+}
+
+/// What follows a part.
+enum End {
+    More,
+    Last,
+    Broken(ApiError),
+}
+
+impl Source {
+    /// The next part.
+    ///
+    /// # Errors
+    /// When the body does not arrive.
+    async fn part(&mut self) -> Result<(Part, End), ApiError> {
+        let (part, end) = loop {
+            match self.splitter.next() {
+                Ok(Some(part)) => break (part, End::More),
+                Ok(None) => {}
+                Err(broken) => break self.broken(&broken),
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.bytes += data.len();
+                    if self.bytes > BYTES_MAX {
+                        let text = format!("a batch is at most {BYTES_MAX} bytes; send several");
+                        break (Part::default(), End::Broken(ApiError::too_large(text)));
+                    }
+                    self.splitter.feed(&data);
+                }
+                Some(Err(error)) => {
+                    let text = format!("the body did not arrive: {error}");
+                    return Err(ApiError::bad_request(text));
+                }
+                None => match self.splitter.finish() {
+                    Ok(part) => break (part, End::Last),
+                    Err(broken) => break self.broken(&broken),
+                },
+            }
+        };
+        if self.items + part.items().len() > ITEMS_MAX {
+            let text = format!("a batch has at most {ITEMS_MAX} items; send several");
+            return Ok((Part::default(), End::Broken(ApiError::too_large(text))));
+        }
+        self.items += part.items().len();
+        Ok((part, end))
+    }
+
+    fn broken(&mut self, broken: &Broken) -> (Part, End) {
+        let error = ApiError::bad_request(format!("invalid batch: {broken}"));
+        (self.splitter.rest(), End::Broken(error))
+    }
 }

@@ -29,6 +29,8 @@ pub enum Kind {
     Deleted,
 }
 
+/// The header that says what happened.
+pub const EVENT: &str = "event";
 /// The header that names a mutation.
 pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
 /// The header with the version of a record, if it has one.
@@ -121,7 +123,7 @@ impl NewEvent<'_> {
         version: Option<&'h str>,
     ) -> impl Iterator<Item = (&'static str, &'h str)> {
         let always = [
-            ("event", self.change.kind().as_str()),
+            (EVENT, self.change.kind().as_str()),
             ("sync_id", sync_id.as_str()),
             ("collection", self.collection.as_str()),
             (IDEMPOTENCY_KEY, idempotency_key),

@@ -121,6 +121,25 @@ pub(super) struct Done {
     pub raised: Option<Raised>,
 }
 
+impl Done {
+    /// Of nothing.
+    pub(super) const NOTHING: Self = Self {
+        published: None,
+        stale: false,
+        version: None,
+        partition: -1,
+        etag: None,
+        rests_on: None,
+        raised: None,
+    };
+
+    /// Of a mutation that changed nothing of a record.
+    pub(super) fn unchanged(partition: i32, row: &Row, rests_on: Option<i64>) -> Self {
+        let etag = row.data.as_ref().map(|_| row.offset);
+        Self { version: row.version, partition, etag, rests_on, ..Self::NOTHING }
+    }
+}
+
 /// A version that is in memory only.
 #[derive(Clone, Debug)]
 pub(super) struct Raised {
@@ -178,6 +197,9 @@ pub enum Error {
     /// The log refused.
     #[error(transparent)]
     Log(Arc<storage::Error>),
+    /// An atomic batch that the log refused after it had taken the first part.
+    #[error("part of the atomic batch is published, and the next start publishes the rest: {0}")]
+    HalfWritten(Box<Error>),
     /// The state store refused.
     #[error(transparent)]
     State(Arc<state::Error>),

@@ -6,19 +6,20 @@
 //! [`version`](super::version).
 
 use super::Ingest;
+use super::answers::{Answer, Fingerprint, Ticket, fingerprint};
 use super::json::Object;
-use super::mutation::{Condition, Done, Mutation, Operation};
+use super::mutation::{Condition, Done, Hold, Mutation, Operation};
 use super::name::RecordId;
-use super::routes::Routes;
-use super::stream::Stream;
 use super::target::Target;
 use super::travel;
 use super::version::Version;
-use crate::http::{Account, ApiError, Body, Json, Query};
-use crate::task::blocking;
+use crate::clock;
+use crate::http::{Account, ApiError, Body, Query};
+use crate::task::{blocking, to_the_end};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
 
@@ -49,34 +50,34 @@ const VERSION: HeaderName = HeaderName::from_static("tidelog-version");
 /// `PUT`: the whole record.
 pub(super) async fn put(
     account: Account,
-    routes: State<Routes>,
+    ingest: State<Arc<Ingest>>,
     path: RecordPath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    write(account, routes, path, &headers, (Operation::Upsert, body)).await
+    write(account, ingest, path, &headers, (Operation::Upsert, body)).await
 }
 
 /// `PATCH`: some columns (RFC 7396).
 pub(super) async fn patch(
     account: Account,
-    routes: State<Routes>,
+    ingest: State<Arc<Ingest>>,
     path: RecordPath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    write(account, routes, path, &headers, (Operation::Patch, body)).await
+    write(account, ingest, path, &headers, (Operation::Patch, body)).await
 }
 
 /// `DELETE`: the body is passed over.
 pub(super) async fn delete(
     account: Account,
-    routes: State<Routes>,
+    ingest: State<Arc<Ingest>>,
     path: RecordPath,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    write(account, routes, path, &headers, (Operation::Delete, body)).await
+    write(account, ingest, path, &headers, (Operation::Delete, body)).await
 }
 
 /// What a write answers; `event` is null when nothing changed and nothing was published.
@@ -95,10 +96,10 @@ pub(super) struct RecordAnswer {
 }
 
 impl RecordAnswer {
-    pub(super) fn new(stream: &Stream, done: &Done) -> Self {
+    pub(super) fn new(topic: &str, done: &Done) -> Self {
         Self {
             event: done.published.map(|it| it.kind.as_str()),
-            topic: stream.topic().name.clone(),
+            topic: topic.to_owned(),
             partition: done.partition,
             offset: done.published.map(|it| it.offset),
             version: done.version,
@@ -109,30 +110,100 @@ impl RecordAnswer {
 
 async fn write(
     Account(principal): Account,
-    State(routes): State<Routes>,
+    State(ingest): State<Arc<Ingest>>,
     Path((sync, collection, id)): RecordPath,
     headers: &HeaderMap,
     (operation, body): (Operation, Body),
 ) -> Result<Response, ApiError> {
-    let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
+    let target = Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
     let id = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
-    let (version, condition) = (version(headers)?, condition(headers)?);
-    let work = target.clone();
-    let outcome = blocking(move || {
+    let write = Write {
+        version: version(headers)?,
+        condition: condition(headers)?,
+        target,
+        id,
+        operation,
+        body: body.0,
+    };
+    let Some(key) = idempotency_key(headers)? else {
+        return Ok(respond(write.carry_out(None).await?, false));
+    };
+    let fingerprint = write.fingerprint();
+    let ticket = Arc::new(ingest.answers.begin(&principal.cluster.account.id, &key)?);
+    // Once begun it ends with a stored answer, also when the client hangs up.
+    to_the_end(async move {
+        if let Some((first, _)) = ticket.first(0, &fingerprint)? {
+            return Ok(respond(first, true));
+        }
+        let hold = Hold::default();
+        let answer = write.carry_out(Some((ticket.clone(), hold.clone()))).await?;
+        ticket.save((0, true), &fingerprint, &answer, clock::unix_ms()).await;
+        drop(hold);
+        Ok(respond(answer, false))
+    })
+    .await
+}
+
+/// The header of an answer that was given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// An answer as it goes out.
+pub(super) fn respond(answer: Answer, replayed: bool) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(offset) = answer.etag {
+        headers.insert(header::ETAG, etag(offset));
+    }
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    (headers, answer.body).into_response()
+}
+
+/// A write of one record.
+struct Write {
+    target: Target,
+    id: RecordId,
+    operation: Operation,
+    version: Option<Version>,
+    condition: Condition,
+    body: Bytes,
+}
+
+impl Write {
+    /// What makes it this write and no other.
+    fn fingerprint(&self) -> Fingerprint {
+        let operation = format!("{:?} {:?} {:?}", self.operation, self.version, self.condition);
+        let collection = self.target.defined.collection.as_str();
+        let place = format!("{} {collection}", self.target.sync.id);
+        fingerprint(&[&operation, &place, self.id.as_str()], &self.body)
+    }
+
+    /// Carries it out, under its key if it has one, and waits until it may be answered.
+    async fn carry_out(self, under: Option<(Arc<Ticket>, Hold)>) -> Result<Answer, ApiError> {
+        let stream = self.target.stream.clone();
+        let done = blocking(move || self.mutate(under.as_ref())).await?;
+        stream.confirm(std::iter::once(&done)).await;
+        let body = serde_json::to_vec(&RecordAnswer::new(&stream.topic().name, &done));
+        Ok(Answer { etag: done.etag, body: body.map_err(ApiError::internal)? })
+    }
+
+    fn mutate(self, under: Option<&(Arc<Ticket>, Hold)>) -> Result<Done, ApiError> {
         let data =
-            match operation {
+            match self.operation {
                 Operation::Delete => None,
-                _ => Some(Object::parse(&body.0).map_err(|error| {
+                _ => Some(Object::parse(&self.body).map_err(|error| {
                     ApiError::bad_request(format!("invalid JSON body: {error}"))
                 })?),
             };
-        let mutation = Mutation { version, condition, ..Mutation::new(id, operation, data) };
-        work.mutate(vec![mutation]).pop().map(|it| it.map_err(ApiError::from)).transpose()
-    });
-    let done = outcome.await?.ok_or_else(|| ApiError::internal("a mutation had no outcome"))?;
-    target.stream.confirm(std::iter::once(&done)).await;
-    let etag = done.etag.map(|offset| [(header::ETAG, etag(offset))]);
-    Ok((etag, Json(RecordAnswer::new(&target.stream, &done))).into_response())
+        let key = under.map(|(ticket, hold)| ticket.key(None, hold));
+        let (version, condition) = (self.version, self.condition);
+        let mutation = Mutation::new(self.id, self.operation, data);
+        let mutation = Mutation { version, condition, key, ..mutation };
+        let ticket = under.map(|(ticket, _)| &**ticket);
+        let done = self.target.mutate_once(vec![mutation], ticket)?.pop();
+        done.unwrap_or_else(|| Err(ApiError::internal("a mutation had no outcome")))
+    }
 }
 
 /// `GET`: the record as it is now, or was `?at=` a time; `If-None-Match` spares it who has it.

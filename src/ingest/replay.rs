@@ -1,12 +1,16 @@
 //! At start: brings the state of records up to the log, which is its write-ahead log.
 
+use super::answers::{Answers, Note};
 use super::event::{self, Event, Kind};
+use super::mutation::Published;
+use super::run::own_key;
 use super::snapshot::Snapshots;
 use super::state::{Row, Rows};
 use super::version::Version;
 use crate::broker::Broker;
 use crate::consumer;
-use crate::topic::Topic;
+use crate::state::Changes;
+use crate::topic::{Partition, Topic};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -44,8 +48,9 @@ pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
             let state = &broker.shared.state;
             let rows = Rows::new(state.clone(), topic.id);
             let snapshots = Snapshots::load(state.clone(), topic.id)?;
-            for (index, _) in (0..).zip(&topic.partitions) {
-                if let Err(reason) = replay_partition(&topic, index, &rows, &snapshots)? {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                let log = Log { account: &cluster.account.id, topic: &topic, index, partition };
+                if let Err(reason) = replay_partition(log, &rows, &snapshots)? {
                     let name = &topic.name;
                     tracing::error!("{name}-{index} takes no mutations: {reason}");
                     replayed.damaged.insert((topic.id, index));
@@ -57,14 +62,43 @@ pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
     Ok(replayed)
 }
 
+/// The log of a partition of a sync's topic.
+#[derive(Clone, Copy)]
+struct Log<'a> {
+    account: &'a str,
+    topic: &'a Topic,
+    index: i32,
+    partition: &'a Partition,
+}
+
+impl Log<'_> {
+    /// Notes where an event is whose sender may not have had an answer.
+    fn note(&self, record: &Record, id: &str, row: &Row, changes: &mut Changes) {
+        let (Some(key), Some(kind)) = (header(record, event::IDEMPOTENCY_KEY), kind(record)) else {
+            return;
+        };
+        if key == own_key(&self.topic.name, self.index, record.offset) {
+            return;
+        }
+        let note = Note {
+            at_ms: record.timestamp,
+            topic: self.topic.id,
+            partition: self.index,
+            published: Published { kind, offset: record.offset },
+            version: row.version,
+            id,
+        };
+        Answers::note(self.account, key, &note, changes);
+    }
+}
+
 /// The inner result says why the rest of the log cannot be read.
 fn replay_partition(
-    topic: &Topic,
-    index: i32,
+    log: Log<'_>,
     rows: &Rows,
     snapshots: &Snapshots,
 ) -> anyhow::Result<Result<(), String>> {
-    let Some(partition) = topic.partition(index) else { return Ok(Ok(())) };
+    let Log { topic, index, partition, .. } = log;
     let start = partition.log().log_start_offset();
     let mut next = rows.applied(index)?.unwrap_or(start).max(start);
     while next < partition.high_watermark() {
@@ -73,6 +107,7 @@ fn replay_partition(
             Err(error) => return Ok(Err(error.to_string())),
         };
         let mut changes = Vec::with_capacity(read.records.len());
+        let mut notes = Changes::new();
         // A null value is for compaction; it follows a deleted event.
         for record in read.records.iter().filter(|record| record.value.is_some()) {
             let Some((id, row)) = after(record) else {
@@ -81,12 +116,13 @@ fn replay_partition(
                 continue;
             };
             snapshots.mark_replayed(index, record.offset, &id)?;
+            log.note(record, &id, &row, &mut notes);
             // A version that came after the event and published nothing is in the row only.
             if rows.get(&id)?.offset < record.offset {
                 changes.push((id, row));
             }
         }
-        rows.apply(index, read.next, changes.iter().map(|(id, row)| (&**id, row)))?;
+        rows.apply(index, read.next, changes.iter().map(|(id, row)| (&**id, row)), notes)?;
         if read.next == next {
             return Ok(Err(format!("what is at offset {next} is no batch")));
         }
@@ -104,6 +140,12 @@ pub(super) fn after(record: &Record) -> Option<(Cow<'_, str>, Row)> {
     let (offset, deleted_ms) = (record.offset, record.timestamp);
     let row = Row { offset, version, mapping, data, deleted_ms };
     Some((event.id, row))
+}
+
+/// What an event's header says happened.
+fn kind(record: &Record) -> Option<Kind> {
+    let text = header(record, event::EVENT)?;
+    [Kind::Inserted, Kind::Updated, Kind::Deleted].into_iter().find(|kind| kind.as_str() == text)
 }
 
 /// A header's text.

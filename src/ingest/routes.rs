@@ -1,11 +1,11 @@
 //! `/v1/syncs`: which routes there are.
 
 use super::sync::routes as syncs;
-use super::{Ingest, batch, doors, listing, records, snapshot};
+use super::{Ingest, batch, doors, listing, records, sequin, snapshot};
 use crate::http::Context;
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::sync::Arc;
 
 #[derive(Clone, FromRef)]
@@ -33,6 +33,8 @@ pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
             get(listing::list).post(batch::post),
         )
         .route("/v1/syncs/{sync}/collections/{collection}/records/{id}", record)
+        .route("/v1/syncs/{sync}/records", post(batch::post_mixed))
+        .route("/v1/mutations/run", post(sequin::run))
         .merge(snapshot::router())
         .merge(doors::router())
         .with_state(Routes { context, ingest })

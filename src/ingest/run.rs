@@ -24,14 +24,12 @@ use parking_lot::MutexGuard;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
-use tidelog_protocol::Str;
 use tidelog_protocol::records::{Batch, BatchBuilder, RecordHeader};
+use tidelog_protocol::{Str, Uuid};
 
-/// Where a request's mutations go.
+/// What events of a collection are made with.
 #[derive(Clone, Copy)]
 pub(super) struct Destination<'a> {
-    /// The topic as it is now.
-    pub topic: &'a Topic,
     /// The sync it belongs to.
     pub sync: &'a Sync,
     /// The collection it is of.
@@ -41,6 +39,7 @@ pub(super) struct Destination<'a> {
 /// A partition, locked, and what is to be appended to it.
 pub(super) struct Run<'a> {
     destination: Destination<'a>,
+    topic: Arc<Topic>,
     rows: &'a Rows,
     snapshots: &'a Snapshots,
     /// What leaves a mark for the snapshot that is open.
@@ -63,6 +62,7 @@ impl<'a> Run<'a> {
     /// A run with nothing planned yet.
     pub(super) fn new(
         destination: Destination<'a>,
+        topic: Arc<Topic>,
         (rows, snapshots): (&'a Rows, &'a Snapshots),
         (index, partition): (i32, &'a Partition),
         tail: MutexGuard<'a, Tail>,
@@ -76,7 +76,8 @@ impl<'a> Run<'a> {
             index,
             next: partition.log().log_end_offset(),
             tail,
-            batch: builder(destination.topic),
+            batch: builder(&topic),
+            topic,
             batches: Vec::new(),
             planned: HashMap::new(),
             entries: Vec::new(),
@@ -149,9 +150,32 @@ impl<'a> Run<'a> {
         Ok(Done { published, ..self.unchanged(&known) })
     }
 
+    /// Where the partition is, and what is to be appended to it, each batch with its offset.
+    pub(super) fn batches(&mut self) -> (Uuid, i32, &[(i64, Batch)]) {
+        self.close_batch();
+        (self.topic.id, self.index, &self.batches)
+    }
+
+    /// The partition, which stays locked.
+    pub(super) fn partition(&self) -> &Partition {
+        self.partition
+    }
+
     /// Appends what is planned, and lets go of the partition. When the log refuses, nothing from
     /// the offset it gives on is in the log.
     pub(super) fn append(mut self) -> Result<(), (i64, Error)> {
+        self.append_batches()
+    }
+
+    /// The same, where it has been promised that all is appended: if the log refuses, the
+    /// partition takes no mutations until a restart has kept the promise.
+    pub(super) fn append_promised(mut self) -> Result<(), Error> {
+        let appended = self.append_batches();
+        self.tail.damaged |= appended.is_err();
+        appended.map_err(|(_, error)| error)
+    }
+
+    fn append_batches(&mut self) -> Result<(), (i64, Error)> {
         self.close_batch();
         let mut refused = None;
         for (offset, batch) in std::mem::take(&mut self.batches) {
@@ -220,15 +244,7 @@ impl<'a> Run<'a> {
     }
 
     fn unchanged(&self, known: &Known) -> Done {
-        Done {
-            published: None,
-            stale: false,
-            version: known.row.version,
-            partition: self.index,
-            etag: known.row.data.as_ref().map(|_| known.row.offset),
-            rests_on: known.rests_on,
-            raised: None,
-        }
+        Done::unchanged(self.index, &known.row, known.rests_on)
     }
 
     /// Holds a version of a mutation that changed nothing.
@@ -256,7 +272,7 @@ impl<'a> Run<'a> {
         let offset = self.next;
         // A mutation that its sender did not name publishes nothing when it is sent again, so the
         // event's place in the log is name enough.
-        let own = || own_key(&self.destination.topic.name, self.index, offset);
+        let own = || own_key(&self.topic.name, self.index, offset);
         let key = key.map_or_else(own, str::to_owned);
         let version = version.map(|it| it.to_string());
         let headers = event.headers(&self.destination.sync.id, &key, version.as_deref());
@@ -297,7 +313,7 @@ impl<'a> Run<'a> {
     }
 
     fn close_batch(&mut self) {
-        let batch = std::mem::replace(&mut self.batch, builder(self.destination.topic));
+        let batch = std::mem::replace(&mut self.batch, builder(&self.topic));
         let base = self.next - i64::try_from(batch.len()).unwrap_or(0);
         self.batches.extend(batch.finish().map(|batch| (base, batch)));
     }

@@ -1,4 +1,5 @@
-//! Moves what has become durable into the state store, in the background.
+//! In the background: moves what has become durable into the state store, and forgets there what
+//! is too old.
 
 use super::Ingest;
 use super::snapshot;
@@ -11,7 +12,7 @@ use tidelog_protocol::Uuid;
 
 /// How often what has become durable moves from memory into the state store.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After how many of these intervals versions of deleted records are looked at.
+/// After how many of these intervals it is looked what may be forgotten.
 const FORGET_EVERY: u64 = 60;
 
 impl Ingest {
@@ -25,6 +26,19 @@ impl Ingest {
             let forget = round % FORGET_EVERY == 0;
             // Looking takes the partitions' locks, which are held while mutations are written.
             blocking(move || streams.iter().for_each(|stream| settle(stream, forget))).await;
+            if forget {
+                self.forget_answers().await;
+            }
+        }
+    }
+
+    async fn forget_answers(&self) {
+        let clusters = self.broker.clusters();
+        let accounts: Vec<_> = clusters.iter().map(|it| it.account.id.clone()).collect();
+        let answers = self.answers.clone();
+        let forgotten = blocking(move || answers.forget(&accounts, clock::unix_ms()));
+        if let Err(error) = forgotten.await {
+            tracing::error!("old answers stay in the state store: {error}");
         }
     }
 

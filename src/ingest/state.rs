@@ -115,14 +115,14 @@ impl Rows {
         Ok(Some(i64::from_be_bytes(next)))
     }
 
-    /// Writes rows, and the next offset of their partition to apply, at once.
+    /// Writes rows, and the next offset of their partition to apply, at once with other changes.
     pub(super) fn apply<'a>(
         &self,
         partition: i32,
         next: i64,
         rows: impl IntoIterator<Item = (&'a str, &'a Row)>,
+        mut changes: Changes,
     ) -> Result<(), Error> {
-        let mut changes = Changes::new();
         for (id, row) in rows {
             self.put(id, row, &mut changes);
         }

@@ -10,8 +10,7 @@ use super::name::RecordId;
 use super::run::{Destination, Run};
 use super::snapshot::Snapshots;
 use super::state::{self, Row, Rows, TOMBSTONE_RETENTION};
-use super::sync::{Defined, Sync};
-use crate::state::State;
+use crate::state::{Changes, State};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic, partition_for};
 use parking_lot::{Mutex, RwLock};
@@ -186,12 +185,9 @@ impl Stream {
     /// the log: not for an async worker.
     pub(super) fn mutate(
         &self,
-        sync: &Sync,
-        defined: &Defined,
+        destination: Destination<'_>,
         mutations: Vec<Mutation<'_>>,
     ) -> Vec<Result<Done, Error>> {
-        let topic = self.topic();
-        let destination = Destination { topic: &topic, sync, defined };
         let mut outcomes: Vec<Option<Result<Done, Error>>> = Vec::new();
         let mut by_partition: BTreeMap<i32, Vec<(usize, Mutation<'_>)>> = BTreeMap::new();
         for (at, mutation) in mutations.into_iter().enumerate() {
@@ -227,7 +223,7 @@ impl Stream {
         let at = position(index);
         let tail = self.tails[at].lock();
         let kept = (&self.rows, &*self.snapshots);
-        Run::new(destination, kept, (index, &self.partitions[at]), tail)
+        Run::new(destination, self.topic(), kept, (index, &self.partitions[at]), tail)
     }
 
     /// Runs `work` while no mutation is under way, with the ends of the partitions.
@@ -328,7 +324,7 @@ impl Stream {
         };
         let next = last.offset + 1;
         let rows = tail.entries.range(..count).map(|entry| (&*entry.id, &entry.row));
-        self.rows.apply(index, next, rows)?;
+        self.rows.apply(index, next, rows, Changes::new())?;
         tail.drop_front(count);
         Ok(())
     }

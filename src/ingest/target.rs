@@ -1,8 +1,10 @@
 //! Where a request's mutations go: the sync and collection its path names.
 
 use super::Ingest;
+use super::answers::Ticket;
 use super::mutation::{Done, Error, Mutation};
 use super::name::Collection;
+use super::run::Destination;
 use super::stream::Stream;
 use super::sync::{Defined, Sync};
 use crate::cluster::Cluster;
@@ -66,7 +68,51 @@ impl Target {
 
     /// Carries out mutations in their order; see [`Stream::mutate`].
     pub(super) fn mutate(&self, mutations: Vec<Mutation<'_>>) -> Vec<Result<Done, Error>> {
-        self.stream.mutate(&self.sync, &self.defined, mutations)
+        self.stream.mutate(self.destination(), mutations)
+    }
+
+    /// The same, but for those of a request under a key that a crash has left carried out. Reads the
+    /// store and writes the log: not for an async worker.
+    ///
+    /// # Errors
+    /// When it is not known which those are; then nothing was carried out.
+    pub(super) fn mutate_once(
+        &self,
+        mutations: Vec<Mutation<'_>>,
+        ticket: Option<&Ticket>,
+    ) -> Result<Vec<Result<Done, ApiError>>, ApiError> {
+        let mut outcomes = Vec::with_capacity(mutations.len());
+        let mut left = Vec::with_capacity(mutations.len());
+        for mutation in mutations {
+            let noted = self.noted(&mutation, ticket)?;
+            if noted.is_none() {
+                left.push(mutation);
+            }
+            outcomes.push(noted.map(Ok));
+        }
+        let mut carried_out = self.mutate(left).into_iter();
+        let mut next = || carried_out.next().map(|it| it.map_err(ApiError::from));
+        // Every mutation is noted or was carried out.
+        Ok(outcomes.into_iter().map_while(|noted| noted.or_else(&mut next)).collect())
+    }
+
+    /// What a mutation published before a crash took its answer away.
+    pub(super) fn noted(
+        &self,
+        mutation: &Mutation<'_>,
+        ticket: Option<&Ticket>,
+    ) -> Result<Option<Done>, ApiError> {
+        match (ticket, &mutation.key) {
+            (Some(ticket), Some(key)) => {
+                ticket.noted(&self.stream.topic().id, mutation.id.as_str(), key)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What events of the collection are made with.
+    pub(super) fn destination(&self) -> Destination<'_> {
+        Destination { sync: &self.sync, defined: &self.defined }
     }
 }
 
@@ -115,6 +161,10 @@ impl From<Error> for ApiError {
             Error::Remapped => Self::conflict(text),
             Error::Condition(_) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)
+            }
+            Error::HalfWritten(_) => {
+                tracing::error!("{text}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "half_written", text)
             }
             Error::Log(_) | Error::State(_) | Error::Unreadable(_) => Self::internal(text),
             Error::Mapping(_) | Error::Patch(_) | Error::NoData | Error::Version { .. } => {

@@ -1,24 +1,41 @@
 //! Ingest on a broker in a directory of its own.
 
+mod atomic;
+mod batches;
+mod keys;
 mod versions;
 
-use super::Ingest;
 use super::json::Object;
 use super::mutation::{Done, Error, Mutation, Operation};
 use super::name::{RecordId, SyncId};
 use super::sync::{CollectionDefinition, Definition};
 use super::target::Target;
+use super::{Ingest, router};
 use crate::broker::Broker;
 use crate::cluster::Cluster;
+use crate::http::Context;
 use crate::settings::Layer;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt;
 use std::path::Path;
 use std::sync::Arc;
+use tower::ServiceExt;
 
 /// A broker with one sync, `sync_a`, in a directory of its own.
 struct Sandbox {
     dir: tempfile::TempDir,
     broker: Arc<Broker>,
     ingest: Arc<Ingest>,
+}
+
+/// An answer over HTTP.
+struct Answered {
+    status: u16,
+    headers: HeaderMap,
+    json: serde_json::Value,
 }
 
 /// What a start finds of the state store.
@@ -35,7 +52,12 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         let (broker, ingest) = open(dir.path()).await;
         let sandbox = Self { dir, broker, ingest };
-        let collections = COLLECTIONS.map(|it| (it.to_owned(), CollectionDefinition::default()));
+        let collection = |partitions| CollectionDefinition {
+            partitions: Some(partitions),
+            ..CollectionDefinition::default()
+        };
+        let collections = [("contact", 1), ("deal", 3)];
+        let collections = collections.map(|(name, count)| (name.to_owned(), collection(count)));
         let definition = Definition { collections: collections.into(), ..Definition::default() };
         let id = SyncId::parse("sync_a").unwrap();
         sandbox.ingest.put_sync(&sandbox.cluster(), id, definition).await.unwrap();
@@ -57,6 +79,31 @@ impl Sandbox {
         between(dir.path());
         let (broker, ingest) = open(dir.path()).await;
         Self { dir, broker, ingest }
+    }
+
+    /// Sends a request as the account.
+    async fn http(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Answered {
+        let (principal, password) = self.broker.dev_account().await.unwrap();
+        let context = Context { broker: self.broker.clone(), url: "".into(), kafka: "".into() };
+        let (method, path) = line.split_once(' ').unwrap();
+        let token = STANDARD.encode(format!("{}:{password}", principal.username));
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header("authorization", format!("Basic {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = router(context, self.ingest.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let json = serde_json::from_slice(&bytes).unwrap_or_default();
+        Answered { status: parts.status.as_u16(), headers: parts.headers, json }
+    }
+
+    /// The events of a collection.
+    async fn events(&self, collection: &str) -> i64 {
+        let topic = self.target(collection).await.stream.topic();
+        topic.partitions.iter().map(|it| it.log().log_end_offset()).sum()
     }
 
     async fn target(&self, collection: &str) -> Target {

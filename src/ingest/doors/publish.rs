@@ -76,7 +76,7 @@ pub(super) async fn publish(
                 for (index, id, outcome) in carry_out(&target, share).await {
                     match outcome {
                         Ok(done) => {
-                            let record = RecordAnswer::new(&target.stream, &done);
+                            let record = RecordAnswer::new(&target.stream.topic().name, &done);
                             let collection = collection.clone();
                             answers.insert(index, ItemAnswer::Done { collection, id, record });
                         }

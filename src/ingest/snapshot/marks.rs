@@ -72,7 +72,7 @@ impl Snapshots {
         if self.failed.load(Ordering::Acquire) {
             std::future::pending::<()>().await;
         }
-        self.state.synced().await;
+        self.state.committed(&self.state.records, Changes::new()).await;
     }
 
     /// Marks the record of an event that was replayed, if that came after the opening.

@@ -1,18 +1,21 @@
 //! `/v1/syncs/{sync}/collections/{collection}/snapshots`
 
-use super::super::batch::{self, BatchAnswer};
+use super::super::Ingest;
+use super::super::batch::{self, Options};
 use super::super::event::format_timestamp;
 use super::super::routes::Routes;
 use super::super::target::Target;
 use super::{Error, Id, Phase, Snapshot, finish};
 use crate::clock;
-use crate::http::{Account, ApiError, Body, Json};
+use crate::http::{Account, ApiError, Json};
 use crate::task::{blocking, to_the_end};
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A request to close is answered by then, closed or not.
@@ -96,18 +99,18 @@ async fn describe(
 /// A page is a batch of mutations; while the snapshot is open, each marks its record.
 async fn page(
     account: Account,
-    State(routes): State<Routes>,
+    State(ingest): State<Arc<Ingest>>,
     Path((sync, collection, snapshot)): SnapshotPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<BatchAnswer>, ApiError> {
+    query: Query<Options>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let cluster = &account.0.cluster;
-    let target = Target::known(routes.ingest(), cluster, &sync, &collection)?;
+    let target = Target::known(&ingest, cluster, &sync, &collection)?;
     let page = target.stream.snapshots.page(parse(&snapshot)?, clock::unix_ms())?;
     // Whoever hangs up leaves a page that is still being written, and a snapshot that waits for it.
     to_the_end(async move {
         let path = Path((sync, collection));
-        let answer = batch::post(account, State(routes), path, headers, body).await;
+        let answer = batch::post(account, State(ingest), path, query, request).await;
         drop(page);
         answer
     })

@@ -1,0 +1,139 @@
+//! All of a batch or nothing of it.
+//!
+//! Every partition it touches is locked, in one order for all, and every mutation is compared with
+//! its record. If one is refused, nothing was published. Otherwise each partition gets what it is
+//! to get: where that is more than one record batch, [`Intent`] says first what is to come, so that
+//! a crash between two appends ends with all of them in the logs.
+
+use super::Ingest;
+use super::answers::Ticket;
+use super::intents::Intent;
+use super::mutation::{Done, Error};
+use super::outcomes::Outcomes;
+use super::run::Run;
+use super::shares::{Share, Shares};
+use crate::http::ApiError;
+use std::collections::BTreeMap;
+use tokio::runtime::Handle;
+
+/// Carries out all mutations or none. The intent, if there is one, is to be forgotten once the
+/// outcomes are durable. Reads the store and writes the logs: not for an async worker.
+///
+/// # Errors
+/// Why nothing was published.
+pub(super) fn mutate(
+    ingest: &Ingest,
+    shares: Shares<'_>,
+    ticket: Option<&Ticket>,
+) -> Result<(Outcomes, Option<Intent>), Outcomes> {
+    let refused = shares.is_refused();
+    let (mut shares, mut outcomes) = shares.into_parts();
+    let intent = match refused {
+        true => Err(Vec::new()),
+        false => carry_out(ingest, &mut shares, ticket),
+    };
+    let targets = shares.into_iter().map(|(target, _)| target).collect();
+    match intent {
+        Ok((done, intent)) => {
+            done.into_iter().for_each(|(at, done)| outcomes[at] = Some(Ok(done)));
+            Ok((Outcomes::new(targets, outcomes), intent))
+        }
+        Err(errors) => {
+            errors.into_iter().for_each(|(at, error)| outcomes[at] = Some(Err(error)));
+            // The others would have been carried out.
+            let sound = |it: Option<_>| it.or(Some(Ok((0, Done::NOTHING))));
+            Err(Outcomes::new(targets, outcomes.into_iter().map(sound).collect()))
+        }
+    }
+}
+
+/// By their place in the request.
+type Each<T> = Vec<(usize, T)>;
+
+/// What was carried out, of which share, and the intent that is to be forgotten.
+type Carried = (Each<(usize, Done)>, Option<Intent>);
+
+fn carry_out(
+    ingest: &Ingest,
+    shares: &mut [Share<'_>],
+    ticket: Option<&Ticket>,
+) -> Result<Carried, Each<ApiError>> {
+    if let Some(ticket) = ticket
+        && let Some(done) = carried_out_before(shares, ticket)?
+    {
+        return Ok((done, None));
+    }
+    // A topic's id and the partition's index: the order in which all lock.
+    let mut by_partition = BTreeMap::new();
+    for (share, (target, mutations)) in shares.iter_mut().enumerate() {
+        for (at, mutation) in std::mem::take(mutations) {
+            let place = (target.stream.topic().id, target.stream.partition_of(&mutation.id));
+            let its = by_partition.entry(place).or_insert_with(|| (share, &*target, Vec::new()));
+            its.2.push((at, mutation));
+        }
+    }
+    let (mut runs, mut done, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for ((_, index), (share, target, mutations)) in by_partition {
+        let mut run = target.stream.run(target.destination(), index);
+        for (at, mutation) in mutations {
+            match run.plan(mutation) {
+                Ok(it) => done.push((at, (share, it))),
+                Err(error) => refused.push((at, error.into())),
+            }
+        }
+        runs.push(run);
+    }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    match append(ingest, runs) {
+        Ok(intent) => Ok((done, intent)),
+        Err(error) => Err(done.into_iter().map(|(at, _)| (at, error.clone().into())).collect()),
+    }
+}
+
+fn append(ingest: &Ingest, mut runs: Vec<Run<'_>>) -> Result<Option<Intent>, Error> {
+    let batches: usize = runs.iter_mut().map(|run| run.batches().2.len()).sum();
+    if batches <= 1 {
+        let appended = runs.into_iter().try_for_each(Run::append);
+        return appended.map(|()| None).map_err(|(_, error)| error);
+    }
+    for run in &runs {
+        let partition = run.partition();
+        Handle::current().block_on(partition.past(partition.log().log_end_offset()));
+    }
+    let state = &ingest.broker.shared.state;
+    let intent = Intent::write(state, runs.iter_mut().map(Run::batches));
+    // Each is tried: what is appended now need not be at the next start.
+    let appended: Vec<_> = runs.into_iter().map(Run::append_promised).collect();
+    match appended.into_iter().find_map(Result::err) {
+        None => Ok(Some(intent)),
+        Some(error) => Err(Error::HalfWritten(Box::new(error))),
+    }
+}
+
+/// If a crash took away the answer of this batch, what it did: all of it was carried out, and what
+/// has no event had changed nothing.
+fn carried_out_before(
+    shares: &[Share<'_>],
+    ticket: &Ticket,
+) -> Result<Option<Each<(usize, Done)>>, Each<ApiError>> {
+    let (mut outcomes, mut any) = (Vec::new(), false);
+    for (share, (target, mutations)) in shares.iter().enumerate() {
+        for (at, mutation) in mutations {
+            let noted = target.noted(mutation, Some(ticket)).map_err(|error| vec![(*at, error)])?;
+            any |= noted.is_some();
+            let done = match noted {
+                Some(done) => done,
+                None => {
+                    let known = target.stream.get(&mutation.id);
+                    let known = known.map_err(|error| vec![(*at, error.into())])?;
+                    let partition = target.stream.partition_of(&mutation.id);
+                    Done::unchanged(partition, &known.row, known.rests_on)
+                }
+            };
+            outcomes.push((*at, (share, done)));
+        }
+    }
+    Ok(any.then_some(outcomes))
+}

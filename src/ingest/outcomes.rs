@@ -1,0 +1,121 @@
+//! What became of a batch's items, and how that is answered.
+
+use super::answers::Answer;
+use super::mutation::Done;
+use super::records::{RecordAnswer, respond};
+use super::shares::ByItem;
+use super::target::Target;
+use crate::http::ApiError;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// What became of a part's items.
+pub(super) struct Outcomes {
+    targets: Vec<Target>,
+    /// In order: which target's, and what became of it.
+    items: Vec<Result<(usize, Done), ApiError>>,
+}
+
+/// What an item answers.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemAnswer<'a> {
+    Done(RecordAnswer),
+    Failed { error: &'a str, code: &'static str, index: usize },
+}
+
+impl Outcomes {
+    /// Every item has an outcome.
+    pub(super) fn new(targets: Vec<Target>, items: ByItem) -> Self {
+        let missing = || Err(ApiError::internal("a mutation had no outcome"));
+        Self { targets, items: items.into_iter().map(|it| it.unwrap_or_else(missing)).collect() }
+    }
+
+    /// Waits until the outcomes may be answered.
+    pub(super) async fn confirm(&self) {
+        for (index, target) in self.targets.iter().enumerate() {
+            let its = self.items.iter().flatten().filter(|(of, _)| *of == index);
+            target.stream.confirm(its.map(|(_, done)| done)).await;
+        }
+    }
+
+    /// The items' answers, a comma after each; the first of them has number `first`.
+    pub(super) fn results(&self, first: usize) -> Vec<u8> {
+        let topics: Vec<_> = self.targets.iter().map(|it| it.stream.topic()).collect();
+        let mut json = Vec::with_capacity(self.items.len() * 128);
+        for (index, item) in (first..).zip(&self.items) {
+            match item {
+                Ok((target, done)) => {
+                    let answer = RecordAnswer::new(&topics[*target].name, done);
+                    push(&mut json, &ItemAnswer::Done(answer));
+                }
+                Err(error) => push(&mut json, &failed(error, index)),
+            }
+        }
+        json
+    }
+
+    /// The answer when all were refused because some were: what is wrong with those.
+    pub(super) fn refusal(&self) -> Response {
+        let refused = (0..)
+            .zip(&self.items)
+            .filter_map(|(index, item)| item.as_ref().err().map(|error| (index, error)));
+        let refused: Vec<_> = refused.collect();
+        let status = refused.first().map_or(StatusCode::BAD_REQUEST, |(_, error)| error.status);
+        let body = serde_json::json!({
+            "result": "Error",
+            "error": format!(
+                "the batch is atomic and {} of its {} items are refused; nothing was published",
+                refused.len(),
+                self.items.len(),
+            ),
+            "code": "atomic_refused",
+            "status": status.as_u16(),
+            "results": refused.iter().map(|(at, error)| failed(error, *at)).collect::<Vec<_>>(),
+        });
+        (status, axum::Json(body)).into_response()
+    }
+}
+
+/// The answers of a batch so far.
+#[derive(Default)]
+pub(super) struct Results {
+    /// A comma after each.
+    json: Vec<u8>,
+    replayed: bool,
+}
+
+impl Results {
+    /// Adds a part's; `replayed` if they were given before.
+    pub(super) fn extend(&mut self, json: &[u8], replayed: bool) {
+        self.json.extend_from_slice(json);
+        self.replayed |= replayed;
+    }
+
+    /// Adds why the batch goes no further.
+    pub(super) fn push_error(&mut self, error: &ApiError, index: usize) {
+        push(&mut self.json, &failed(error, index));
+    }
+
+    /// The whole answer's JSON.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let results = self.json.strip_suffix(b",").unwrap_or(&self.json);
+        [b"{\"results\":[", results, b"]}"].concat()
+    }
+
+    /// The answer.
+    pub(super) fn respond(self) -> Response {
+        let replayed = self.replayed;
+        respond(Answer { etag: None, body: self.finish() }, replayed)
+    }
+}
+
+fn failed(error: &ApiError, index: usize) -> ItemAnswer<'_> {
+    ItemAnswer::Failed { error: &error.message, code: error.code, index }
+}
+
+fn push(json: &mut Vec<u8>, answer: &ItemAnswer<'_>) {
+    serde_json::to_writer(&mut *json, answer).expect("names and numbers are always JSON");
+    json.push(b',');
+}

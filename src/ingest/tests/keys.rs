@@ -1,0 +1,116 @@
+//! Writes under an `Idempotency-Key`.
+
+use super::*;
+use crate::ingest::answers::ACCOUNT_BYTES_MAX;
+use crate::ingest::mutation::Hold;
+
+const RECORD: &str = "PUT /v1/syncs/sync_a/collections/deal/records/1";
+const BATCH: &str = "POST /v1/syncs/sync_a/collections/deal/records";
+
+fn key(key: &str) -> [(&str, &str); 1] {
+    [("idempotency-key", key)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_sent_again_is_answered_as_the_first_time() {
+    let mut sandbox = Sandbox::new().await;
+    let first = sandbox.http(RECORD, &key("k"), r#"{"a":1}"#).await;
+    assert_eq!((first.status, &first.json["event"]), (200, &"inserted".into()));
+    let batch = r#"[{"op":"upsert","id":"1","data":{"a":1}},{"op":"patch","id":"2"},
+        {"op":"upsert","id":"3","data":{}}]"#;
+    let of_batch = sandbox.http(BATCH, &key("b"), batch).await;
+    let events = sandbox.events("deal").await;
+    assert_eq!(events, 2);
+    // What others do meanwhile does not matter, nor does a restart.
+    sandbox.http(RECORD, &[], r#"{"a":2}"#).await;
+    for _ in 0..2 {
+        let again = sandbox.http(RECORD, &key("k"), r#"{"a":1}"#).await;
+        assert_eq!((again.status, &again.json), (200, &first.json));
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+        assert_eq!(again.headers["etag"], first.headers["etag"]);
+        let again = sandbox.http(BATCH, &key("b"), batch).await;
+        assert_eq!(again.json, of_batch.json);
+        sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    }
+    assert_eq!(sandbox.events("deal").await, events + 1);
+
+    // Another request needs another key.
+    let longer = batch.replace(']', r#",{"op":"delete","id":"1"}]"#);
+    let others =
+        [(RECORD, "k", "{}"), (BATCH, "b", "[]"), (BATCH, "b", &longer), (BATCH, "k", batch)];
+    for (line, name, body) in others {
+        let refused = sandbox.http(line, &key(name), body).await;
+        assert_eq!(
+            (refused.status, &refused.json["code"]),
+            (422, &"idempotency_key_reused".into())
+        );
+    }
+    // What was refused is not remembered.
+    assert_eq!(sandbox.http(RECORD, &key("r"), "{").await.status, 400);
+    assert_eq!(sandbox.http(RECORD, &key("r"), "{}").await.json["event"], "updated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_in_use_until_its_write_is_answered() {
+    let sandbox = Sandbox::new().await;
+    let account = sandbox.cluster().account.id.clone();
+    let ticket = sandbox.ingest.answers.begin(&account, "k").unwrap();
+    let refused = sandbox.http(RECORD, &key("k"), "{}").await;
+    assert_eq!((refused.status, &refused.json["code"]), (409, &"idempotency_key_in_use".into()));
+    assert!(sandbox.ingest.answers.begin("other", "k").is_ok());
+    drop(ticket);
+    assert_eq!(sandbox.http(RECORD, &key("k"), "{}").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_append_and_answer_publishes_nothing_twice() {
+    for state in [State::Kept, State::Lost] {
+        let sandbox = Sandbox::new().await;
+        sandbox.http(BATCH, &[], r#"{"op":"upsert","id":"2","data":{"a":1}}"#).await;
+        let account = sandbox.cluster().account.id.clone();
+        // Events of a write whose answer is never stored: settling must not pass them.
+        let hold = Hold::default();
+        let ticket = sandbox.ingest.answers.begin(&account, "k").unwrap();
+        let single = Mutation { key: Some(ticket.key(None, &hold)), ..upsert("1", r#"{"a":1}"#) };
+        let single = sandbox.mutate("deal", single).await.unwrap().published.unwrap();
+        drop(ticket);
+        let ticket = sandbox.ingest.answers.begin(&account, "b").unwrap();
+        let of_batch =
+            Mutation { key: Some(ticket.key(Some(1), &hold)), ..upsert("2", r#"{"a":2}"#) };
+        let of_batch = sandbox.mutate("deal", of_batch).await.unwrap().published.unwrap();
+        sandbox.target("deal").await.stream.settle().unwrap();
+        drop(ticket);
+
+        // What it was diffed against is gone when it is sent again.
+        let sandbox = sandbox.restart(state, |_| ()).await;
+        sandbox.http(RECORD, &[], r#"{"a":3}"#).await;
+        let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+        let events = sandbox.events("deal").await;
+        let again = sandbox.http(RECORD, &key("k"), r#"{"a":1}"#).await;
+        assert_eq!(again.json["event"], "inserted");
+        assert_eq!(again.json["offset"], single.offset);
+        let batch = r#"[{"op":"delete","id":"9"},{"op":"upsert","id":"2","data":{"a":2}},
+            {"op":"upsert","id":"3","data":{}}]"#;
+        let again = sandbox.http(BATCH, &key("b"), batch).await.json;
+        let kinds: Vec<_> = (0..3).map(|at| again["results"][at]["event"].as_str()).collect();
+        assert_eq!(kinds, [None, Some("updated"), Some("inserted")]);
+        assert_eq!(again["results"][1]["offset"], of_batch.offset);
+        assert_eq!(sandbox.events("deal").await, events + 1);
+        drop(hold);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_forgotten_when_they_are_old() {
+    let sandbox = Sandbox::new().await;
+    let account = sandbox.cluster().account.id.clone();
+    sandbox.http(RECORD, &key("k"), "{}").await;
+    let answers = &sandbox.ingest.answers;
+    answers.forget(std::slice::from_ref(&account), crate::clock::unix_ms()).unwrap();
+    assert_eq!(sandbox.http(RECORD, &key("k"), "{}").await.json["event"], "inserted");
+    let size = answers.size(&account);
+    assert!((50..1000).contains(&size), "{size} of {ACCOUNT_BYTES_MAX}");
+    answers.forget(std::slice::from_ref(&account), i64::MAX).unwrap();
+    assert_eq!(answers.size(&account), 0);
+    assert_eq!(sandbox.http(RECORD, &key("k"), "{}").await.json["event"], serde_json::Value::Null);
+}
