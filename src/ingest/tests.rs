@@ -2,6 +2,7 @@
 
 mod atomic;
 mod batches;
+mod crashes;
 mod keys;
 mod versions;
 

@@ -1,0 +1,137 @@
+//! The state store is lost, as it was at an earlier moment, or cut off anywhere: with what the log
+//! has, it comes back to be the replay of the events, and the next mutation is compared with that.
+//!
+//! The store is not behind the seam that the log's files are behind, so its crashes are images of
+//! its directory: taken while it is in use, and with its journal cut at any byte, as a power cut
+//! leaves what was not synced.
+
+use super::*;
+use crate::ingest::version::Version;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+const RECORDS: u64 = 12;
+const MUTATIONS: u64 = 25;
+const CYCLES: u64 = 12;
+/// Images of the store that are kept.
+const IMAGES_MAX: usize = 4;
+
+/// What a record is: its JSON and its version.
+type Model = BTreeMap<String, (Option<String>, Option<i64>)>;
+
+/// Xorshift; the same at every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
+    let factor = std::env::var("TIDELOG_TEST_ITERATIONS").ok();
+    let cycles = CYCLES * factor.and_then(|it| it.parse().ok()).unwrap_or(1);
+    let mut sandbox = Sandbox::new().await;
+    let (mut random, mut model) = (Random(0x9e37_79b9_7f4a_7c15), Model::new());
+    let images = tempfile::tempdir().unwrap();
+    let (mut kept, mut events) = (Vec::new(), 0);
+    for cycle in 0..cycles {
+        for step in 0..MUTATIONS {
+            events += i64::from(mutate(&sandbox, &mut random, &mut model).await);
+            if random.below(8) == 0 {
+                sandbox.target("deal").await.stream.settle().unwrap();
+            }
+            if step == MUTATIONS / 2 {
+                let image = images.path().join(cycle.to_string());
+                copy(&sandbox.dir.path().join("state"), &image);
+                kept.push(image);
+            }
+        }
+        assert_eq!(sandbox.events("deal").await, events, "cycle {cycle}");
+        let fate = random.below(4);
+        let image: PathBuf = kept[random.below(kept.len() as u64) as usize].clone();
+        let cut = random.below(1 << 16);
+        let (state, crash) = match fate {
+            0 => (State::Kept, None),
+            1 => (State::Lost, None),
+            2 => (State::Lost, Some((image, 0))),
+            _ => (State::Lost, Some((image, cut))),
+        };
+        sandbox = sandbox
+            .restart(state, |dir| {
+                let Some((image, cut)) = crash else { return };
+                copy(&image, &dir.join("state"));
+                cut_journals(&dir.join("state"), cut);
+            })
+            .await;
+        check(&sandbox, &model, &format!("cycle {cycle}, fate {fate}")).await;
+        if kept.len() > IMAGES_MAX {
+            std::fs::remove_dir_all(kept.remove(0)).unwrap();
+        }
+    }
+}
+
+/// Carries out any mutation as the model says it must end, and gives whether it is an event.
+async fn mutate(sandbox: &Sandbox, random: &mut Random, model: &mut Model) -> bool {
+    let id = format!("r{}", random.below(RECORDS));
+    let (data, held) = model.entry(id.clone()).or_default();
+    // Versions only rise, together with a change: one that publishes nothing is not in the log.
+    let version = (random.below(3) == 0).then(|| held.unwrap_or(0) + 1);
+    let next = match random.below(4) {
+        0 => None,
+        _ if version.is_some() => Some(format!(r#"{{"v":"{}"}}"#, version.unwrap_or_default())),
+        value => Some(format!(r#"{{"a":{value},"b":[{}]}}"#, random.below(2))),
+    };
+    let mutation = next.as_deref().map_or_else(|| delete(&id), |next| upsert(&id, next));
+    let changes = *data != next;
+    let version = version.filter(|_| changes);
+    let mutation = Mutation { version: version.map(Version::Number), ..mutation };
+    let want = match (&data, &next) {
+        _ if !changes => None,
+        (None, _) => Some("inserted"),
+        (_, None) => Some("deleted"),
+        _ => Some("updated"),
+    };
+    let done = sandbox.mutate("deal", mutation).await.unwrap();
+    assert_eq!(done.published.map(|it| it.kind.as_str()), want, "{id} {data:?} {next:?}");
+    assert!(!done.stale);
+    *data = next;
+    *held = version.or(*held);
+    changes
+}
+
+async fn check(sandbox: &Sandbox, model: &Model, when: &str) {
+    let target = sandbox.target("deal").await;
+    for (id, (data, version)) in model {
+        let row = target.stream.get(&RecordId::parse(id).unwrap()).unwrap().row;
+        let text = row.data.map(|it| String::from_utf8(it.to_vec()).unwrap());
+        assert_eq!(text, *data, "{when}: {id}");
+        assert_eq!(row.version, version.map(Version::Number), "{when}: {id}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// Takes so many bytes off the end of the store's journal, or all it has.
+fn cut_journals(state: &Path, bytes: u64) {
+    for entry in std::fs::read_dir(state).unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|it| it == "jnl") {
+            let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len(length.saturating_sub(bytes)).unwrap();
+        }
+    }
+}
