@@ -1,10 +1,13 @@
 //! The command line: noun, then verb.
 
 mod account;
+mod api;
 mod bench;
 mod dev;
 mod dump_log;
+mod ingest;
 mod serve;
+mod sync;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +32,11 @@ enum Command {
     /// Credentials of an account
     #[command(subcommand)]
     Credential(account::CredentialCommand),
+    /// Syncs of an account
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
+    /// Put the records of a file into a collection
+    Ingest(ingest::Ingest),
     /// Print and check the files of a partition
     DumpLog(dump_log::DumpLog),
     /// Measure a broker, this one or any other that speaks Kafka's protocol
@@ -66,6 +74,8 @@ impl Cli {
                 Command::Serve(serve) => serve.run().await,
                 Command::Account(command) => command.run().await,
                 Command::Credential(command) => command.run().await,
+                Command::Sync(command) => command.run().await,
+                Command::Ingest(ingest) => ingest.run().await,
                 Command::DumpLog(dump) => dump.run(),
                 Command::Bench(bench) => bench.run(),
             }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod cli;
 mod docs;
 mod doors;
 mod dump_log;

@@ -1,0 +1,156 @@
+//! The management API as the commands use it: where it is, who asks, and its errors as sentences.
+
+use super::{Common, Output};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+/// A running broker, and the account that asks.
+#[derive(Debug, Args)]
+pub(super) struct Api {
+    /// The broker's HTTP address
+    #[arg(long, env = "TIDELOG_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    url: String,
+    /// The account's username; `tidelog dev` and `tidelog account create` print one
+    #[arg(long, env = "TIDELOG_USERNAME", value_name = "NAME")]
+    username: String,
+    /// The account's password
+    #[arg(long, env = "TIDELOG_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    password: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Why a request was not answered as it should be.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// Nobody answered, or not to the end.
+    #[error("no broker answers at {url}; is it running, and is --url right?")]
+    Connection {
+        /// Where.
+        url: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// The broker refused or failed.
+    #[error("{message}")]
+    Refused {
+        /// The answer's status.
+        status: StatusCode,
+        /// What the broker said.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Whether the same may succeed a little later.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connection { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error()
+                    || *status == StatusCode::TOO_MANY_REQUESTS
+                    || *status == StatusCode::CONFLICT
+            }
+        }
+    }
+}
+
+impl Api {
+    /// Asks with a JSON body, or none.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let client = crate::http_client::new()?;
+        let mut request = self.request(&client, method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Ok(self.send(request).await?)
+    }
+
+    /// A request with the account's credentials.
+    pub(super) fn request(
+        &self,
+        client: &reqwest::Client,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        client.request(method, url).basic_auth(&self.username, Some(&self.password))
+    }
+
+    /// Sends a request, and takes its answer in.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Value, Error> {
+        let connection = |source| Error::Connection { url: self.url.clone(), source };
+        let response = request.send().await.map_err(connection)?;
+        let status = response.status();
+        let text = response.text().await.map_err(connection)?;
+        let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        match status.is_success() {
+            true => Ok(answer),
+            false => {
+                let said = answer["error"].as_str().map(str::to_owned);
+                let message = said.unwrap_or_else(|| format!("the broker answered {status}"));
+                Err(Error::Refused { status, message })
+            }
+        }
+    }
+
+    /// Prints an answer: as JSON, or by `table` for people.
+    pub(super) fn print(&self, answer: &Value, table: impl FnOnce(&Value)) {
+        match self.common.output {
+            Output::Json => println!("{answer}"),
+            Output::Table => table(answer),
+        }
+    }
+
+    /// How results are printed.
+    pub(super) fn output(&self) -> Output {
+        self.common.output
+    }
+}
+
+/// A JSON file, or standard input for `-`.
+pub(super) fn read_json(path: &str) -> Result<Value> {
+    let text = match path {
+        "-" => std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?,
+        path => std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?,
+    };
+    match serde_json::from_str(&text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => bail!("{path}: expected a JSON object"),
+        Err(error) => bail!("{path}: {error}"),
+    }
+}
+
+/// Prints rows under a head, in columns as wide as they need.
+pub(super) fn print_table(head: &[&str], rows: &[Vec<String>]) {
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..head.len()).map(widest).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    line(&mut head.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+}
+
+/// A text as one segment of a path.
+pub(super) fn segment(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encode = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}

@@ -1,0 +1,199 @@
+//! `tidelog ingest`: a file of records, one JSON object a line, into a collection.
+//!
+//! Lines go in chunks, one after the other, so that lines about one record keep their order. A
+//! chunk that got no answer is sent again under the same `Idempotency-Key`. **How far it came is
+//! kept beside the file** (`FILE.tidelog-ingest`) until it is done: the next run goes on there.
+
+mod chunk;
+mod resume;
+
+use super::Output;
+use super::api::{Api, Error, segment};
+use anyhow::{Context, Result, bail};
+use chunk::{Chunk, Chunks};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Method;
+use resume::Progress;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::time::Duration;
+
+/// Put the records of a file into a collection
+#[derive(Debug, Args)]
+pub(super) struct Ingest {
+    /// One JSON object a line; `-` is standard input
+    file: String,
+    /// The sync
+    #[arg(long, value_name = "ID")]
+    sync: String,
+    /// The collection
+    #[arg(long, value_name = "SLUG")]
+    collection: String,
+    /// The field of each record that is its id
+    #[arg(long, value_name = "FIELD", default_value = "id")]
+    id_field: String,
+    /// What each line does to its record
+    #[arg(long, value_enum, default_value_t)]
+    op: Operation,
+    /// Begin at the first line, wherever an earlier run came to
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    api: Api,
+}
+
+/// What each line does to its record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Operation {
+    /// It is the whole record
+    #[default]
+    Upsert,
+    /// It is merged into the record (RFC 7396)
+    Patch,
+    /// It deletes the record
+    Delete,
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// How often a chunk is sent before the run is given up, and the pauses between.
+const ATTEMPTS_MAX: u32 = 8;
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Refused lines that are printed; the others are counted.
+const REFUSALS_PRINTED_MAX: u64 = 100;
+
+impl Ingest {
+    pub(super) async fn run(self) -> Result<()> {
+        let target = [&self.sync, &self.collection, self.op.as_str(), &self.id_field].join("/");
+        let mut progress = Progress::default();
+        let (input, total, kept): (Box<dyn BufRead>, _, _) = match self.file.as_str() {
+            "-" => (Box::new(BufReader::new(std::io::stdin())), None, None),
+            path => {
+                let cannot = || format!("cannot read {path}");
+                let mut file = File::open(path).with_context(cannot)?;
+                let total = file.metadata().with_context(cannot)?.len();
+                if !self.restart {
+                    progress = resume::load(path, &target, total);
+                }
+                file.seek(SeekFrom::Start(progress.bytes)).with_context(cannot)?;
+                (Box::new(BufReader::new(file)), Some(total), Some(path))
+            }
+        };
+        if progress.lines > 0 {
+            eprintln!("going on after line {}, where an earlier run came to", progress.lines);
+        }
+        let bar = bar(total)?;
+        let client = crate::http_client::new()?;
+        let mut chunks = Chunks::new(input, &self.id_field, self.op.as_str(), progress.lines);
+        while let Some(chunk) =
+            chunks.next().with_context(|| format!("cannot read {}", self.file))?
+        {
+            let answer = match chunk.lines.is_empty() {
+                true => json!({ "results": [] }),
+                false => self.send(&client, &target, progress.bytes, &chunk, &bar).await?,
+            };
+            self.take(&chunk, &answer, &mut progress, &bar);
+            if let Some(path) = kept {
+                resume::save(path, &target, &progress);
+            }
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{} records, {} events", progress.records, progress.events));
+        }
+        bar.finish_and_clear();
+        if let Some(path) = kept {
+            resume::remove(path);
+        }
+        self.finish(&progress)
+    }
+
+    /// Sends a chunk until it is answered, or there is no hope.
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        target: &str,
+        position: u64,
+        chunk: &Chunk,
+        bar: &ProgressBar,
+    ) -> Result<Value> {
+        let (sync, collection) = (segment(&self.sync), segment(&self.collection));
+        let path = format!("/v1/syncs/{sync}/collections/{collection}/records");
+        let key = chunk.key(target, position);
+        let mut pause = PAUSE_FIRST;
+        for attempt in 1.. {
+            let request = self.api.request(client, Method::POST, &path);
+            let request = request.header("idempotency-key", &key).body(chunk.body.clone());
+            match self.api.send(request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_passing() && attempt < ATTEMPTS_MAX => {
+                    let wait = humantime::format_duration(pause);
+                    bar.suspend(|| eprintln!("{error}; trying again in {wait}"));
+                    tokio::time::sleep(pause).await;
+                    pause = PAUSE_MAX.min(pause * 2);
+                }
+                Err(error @ Error::Connection { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let (first, last) = chunk.range();
+                    return Err(error).context(format!("lines {first} to {last} were refused"));
+                }
+            }
+        }
+        bail!("the chunk was not sent")
+    }
+
+    /// Counts what became of a chunk's lines, and tells which were refused.
+    fn take(&self, chunk: &Chunk, answer: &Value, progress: &mut Progress, bar: &ProgressBar) {
+        let answered = answer["results"].as_array().into_iter().flatten().zip(&chunk.lines);
+        let refused = answered.filter_map(|(result, line)| {
+            progress.records += 1;
+            progress.events += u64::from(result["event"].is_string());
+            Some((*line, result["error"].as_str()?.to_owned()))
+        });
+        let mut refused: Vec<_> = refused.chain(chunk.refused.iter().cloned()).collect();
+        refused.sort_unstable();
+        for (line, error) in refused {
+            progress.refused += 1;
+            if progress.refused <= REFUSALS_PRINTED_MAX {
+                bar.suspend(|| eprintln!("line {line}: {error}"));
+            }
+        }
+        progress.bytes += chunk.bytes;
+        progress.lines = chunk.last_line;
+    }
+
+    fn finish(&self, progress: &Progress) -> Result<()> {
+        let Progress { lines, records, events, refused, .. } = progress;
+        match self.api.output() {
+            Output::Json => println!(
+                "{}",
+                json!({ "lines": lines, "records": records, "events": events, "refused": refused })
+            ),
+            Output::Table => {
+                println!("{records} records, {events} events, {refused} lines refused");
+            }
+        }
+        match refused {
+            0 => Ok(()),
+            _ => bail!("{refused} of {lines} lines were refused; the others are in"),
+        }
+    }
+}
+
+fn bar(total: Option<u64>) -> Result<ProgressBar> {
+    let Some(total) = total else {
+        let style = ProgressStyle::with_template("{bytes}, {bytes_per_sec}, {msg}")?;
+        return Ok(ProgressBar::no_length().with_style(style));
+    };
+    let style = "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {msg}, {eta}";
+    Ok(ProgressBar::new(total).with_style(ProgressStyle::with_template(style)?))
+}

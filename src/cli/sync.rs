@@ -1,0 +1,192 @@
+//! `tidelog sync`: syncs of an account, over the management API.
+
+use super::api::{Api, print_table, read_json};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SyncCommand {
+    /// Create a sync
+    Create {
+        /// Its id [default: sync_ and 8 hex digits, made by the broker]
+        id: Option<String>,
+        #[command(flatten)]
+        definition: DefinitionArgs,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// List the syncs
+    List {
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Show a sync, its collections and their topics
+    Describe {
+        /// The sync's id
+        id: String,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Change some of a sync; what is not mentioned stays
+    Update {
+        /// The sync's id
+        id: String,
+        #[command(flatten)]
+        definition: DefinitionArgs,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Delete a sync and what is known of its records
+    Delete {
+        /// The sync's id
+        id: String,
+        /// Delete its topics and their events too
+        #[arg(long)]
+        topics: bool,
+        #[command(flatten)]
+        api: Api,
+    },
+}
+
+/// What is said of a sync.
+#[derive(Debug, Args)]
+pub(super) struct DefinitionArgs {
+    /// A JSON file with the definition; `-` is standard input. Flags go over it
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// Where the records come from
+    #[arg(long)]
+    provider: Option<String>,
+    /// What it is in your own books
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
+    /// How columns and tables are named: as-is or snake_case
+    #[arg(long, value_name = "RULE")]
+    naming: Option<String>,
+    /// A collection, and its table if that is to be said
+    #[arg(long = "collection", value_name = "SLUG[=TABLE]")]
+    collections: Vec<String>,
+}
+
+impl SyncCommand {
+    pub(super) async fn run(self) -> Result<()> {
+        match self {
+            Self::Create { id, definition, api } => {
+                let body = definition.json()?;
+                let made = match id {
+                    Some(id) => api.ask(Method::PUT, &path(&id), Some(&body)).await?,
+                    None => api.ask(Method::POST, "/v1/syncs", Some(&body)).await?,
+                };
+                api.print(&made, describe);
+            }
+            Self::List { api } => list(&api).await?,
+            Self::Describe { id, api } => {
+                api.print(&api.ask(Method::GET, &path(&id), None).await?, describe);
+            }
+            Self::Update { id, definition, api } => {
+                let changed = api.ask(Method::PATCH, &path(&id), Some(&definition.json()?)).await?;
+                api.print(&changed, describe);
+            }
+            Self::Delete { id, topics, api } => {
+                let fate = if topics { "delete" } else { "keep" };
+                let path = format!("{}?topics={fate}", path(&id));
+                api.print(&api.ask(Method::DELETE, &path, None).await?, |deleted| {
+                    println!("deleted {id}");
+                    for (fate, said) in [("kept", "is kept"), ("deleted", "is deleted")] {
+                        for topic in deleted["topics"][fate].as_array().into_iter().flatten() {
+                            println!("topic {} {said}", text(topic));
+                        }
+                    }
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DefinitionArgs {
+    fn json(&self) -> Result<Value> {
+        let mut definition = self.file.as_deref().map_or(Ok(json!({})), read_json)?;
+        let texts = [
+            ("name", &self.name),
+            ("provider", &self.provider),
+            ("external_id", &self.external_id),
+            ("naming", &self.naming),
+        ];
+        for (field, value) in texts {
+            if let Some(value) = value {
+                definition[field] = json!(value);
+            }
+        }
+        for collection in &self.collections {
+            let (slug, table) = match collection.split_once('=') {
+                Some((slug, table)) => (slug, json!({ "table": table })),
+                None => (collection.as_str(), json!({})),
+            };
+            if !definition["collections"].is_object() {
+                definition["collections"] = Value::Object(Map::new());
+            }
+            definition["collections"][slug] = table;
+        }
+        Ok(definition)
+    }
+}
+
+/// Syncs asked for at a time.
+const PAGE: usize = 100;
+
+async fn list(api: &Api) -> Result<()> {
+    let mut syncs: Vec<Value> = Vec::new();
+    loop {
+        let after = syncs.last().map_or(String::new(), |last| text(&last["id"]));
+        let page = format!("/v1/syncs?limit={PAGE}&after={after}");
+        let answer = api.ask(Method::GET, &page, None).await?;
+        let Value::Array(page) = answer else { break };
+        let is_last = page.len() < PAGE;
+        syncs.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    api.print(&Value::Array(syncs), |syncs| {
+        let row = |sync: &Value| {
+            let collections = sync["status"]["collections"].as_object().map_or(0, Map::len);
+            let fields = ["id", "name", "provider", "external_id"].map(|field| text(&sync[field]));
+            [fields.to_vec(), vec![collections.to_string()]].concat()
+        };
+        let rows: Vec<_> = syncs.as_array().into_iter().flatten().map(row).collect();
+        print_table(&["ID", "NAME", "PROVIDER", "EXTERNAL ID", "COLLECTIONS"], &rows);
+    });
+    Ok(())
+}
+
+fn describe(sync: &Value) {
+    for field in ["id", "name", "provider", "external_id", "naming"] {
+        if let Some(value) = sync[field].as_str() {
+            println!("{:<13}{value}", field.replace('_', " "));
+        }
+    }
+    let row = |(slug, it): (&String, &Value)| {
+        let version = it["mapping_version"].to_string();
+        vec![slug.clone(), text(&it["table"]), text(&it["topic"]), version]
+    };
+    let collections = sync["status"]["collections"].as_object();
+    let rows: Vec<_> = collections.into_iter().flatten().map(row).collect();
+    match rows.is_empty() {
+        true => println!("No collections yet: the first record makes one."),
+        false => print_table(&["COLLECTION", "TABLE", "TOPIC", "MAPPING"], &rows),
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("/v1/syncs/{}", super::api::segment(id))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,83 @@
+//! The command line against a running Tidelog, as a process.
+
+use crate::support::desk::Desk;
+use crate::support::process::command;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Output;
+
+/// Runs a command with the account's credentials in its environment.
+fn run(desk: &Desk, dir: &Path, arguments: &[&str]) -> Output {
+    let ready = &desk.tidelog.ready;
+    let mut command = command(dir);
+    command.env("TIDELOG_URL", &ready.http);
+    command.env("TIDELOG_USERNAME", &ready.username).env("TIDELOG_PASSWORD", &ready.password);
+    command.args(arguments).output().unwrap()
+}
+
+/// What a command that succeeds prints.
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn syncs_are_made_listed_changed_and_deleted_by_command() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    let tidelog = |arguments: &[&str]| run(&desk, dir.path(), arguments);
+    let made =
+        ["sync", "create", "crm", "--provider", "salesforce", "--collection", "contact=people"];
+    let told = stdout(&tidelog(&made));
+    assert!(told.contains("sequin.crm.contact") && told.contains("people"), "{told}");
+    let own = stdout(&tidelog(&["sync", "create", "--name", "x", "--output", "json"]));
+    let own: Value = serde_json::from_str(&own).unwrap();
+    let listed = stdout(&tidelog(&["sync", "list"]));
+    assert!(listed.contains("salesforce") && listed.contains(own["id"].as_str().unwrap()));
+    stdout(&tidelog(&["sync", "update", "crm", "--naming", "snake_case"]));
+    let described = stdout(&tidelog(&["sync", "describe", "crm", "--output", "json"]));
+    let described: Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["naming"], "snake_case");
+    assert_eq!(described["collections"]["contact"]["table"], "people");
+    let deleted = stdout(&tidelog(&["sync", "delete", "crm", "--topics"]));
+    assert!(deleted.contains("sequin.crm.contact is deleted"), "{deleted}");
+    let gone = tidelog(&["sync", "describe", "crm"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8(gone.stderr).unwrap().contains("sync 'crm' does not exist"));
+}
+
+#[test]
+fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    desk.put_sync("crm", json!({}));
+    let lines: Vec<_> = (0..1200).map(|it| json!({"id": it, "n": it}).to_string()).collect();
+    let file = dir.path().join("records.ndjson");
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let ingest = ["ingest", path, "--sync", "crm", "--collection", "contact", "--output", "json"];
+    let done = |output: &Output| serde_json::from_str::<Value>(&stdout(output)).unwrap();
+    let first = done(&run(&desk, dir.path(), &ingest));
+    let want = json!({"lines": 1200, "records": 1200, "events": 1200, "refused": 0});
+    assert_eq!(first, want);
+    assert_eq!(desk.values("sequin.crm.contact").len(), 1200);
+
+    // An earlier run came to here.
+    let bytes = lines[..1000].iter().map(|line| line.len() + 1).sum::<usize>();
+    let counts = json!({"bytes": bytes, "lines": 1000, "records": 1000, "events": 0, "refused": 0});
+    let kept = json!({"target": "crm/contact/upsert/id", "progress": counts});
+    let kept_at = dir.path().join("records.ndjson.tidelog-ingest");
+    std::fs::write(&kept_at, kept.to_string()).unwrap();
+    let second = run(&desk, dir.path(), &ingest);
+    assert!(String::from_utf8_lossy(&second.stderr).contains("after line 1000"));
+    assert_eq!(done(&second), json!({"lines": 1200, "records": 1200, "events": 0, "refused": 0}));
+    assert!(!kept_at.exists());
+
+    std::fs::write(&file, "{\"id\":1,\"n\":2}\n{\"n\":1}\nnope\n").unwrap();
+    let third = run(&desk, dir.path(), &ingest);
+    assert_eq!(third.status.code(), Some(1));
+    let told = String::from_utf8(third.stderr).unwrap();
+    for part in ["line 2: there is no field 'id'", "line 3: expected a JSON object", "2 of 3 lines"]
+    {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(desk.values("sequin.crm.contact").len(), 1201);
+}
