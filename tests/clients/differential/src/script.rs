@@ -75,6 +75,24 @@ fn ready(peer: &mut Peer, name: &str, partitions: i32) -> Uuid {
             && topic.partitions.len() == count
             && topic.partitions.iter().all(|it| it.error_code.is_none() && it.leader_id >= 0)
     });
+    // Kafka's metadata names a leader before it leads.
+    let end = |partition_index| ListOffsetsPartition {
+        partition_index,
+        timestamp: -1,
+        ..Default::default()
+    };
+    let partitions = (0..partitions.max(1)).map(end).collect();
+    let ends = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsTopic { name: name.into(), partitions }],
+        ..Default::default()
+    };
+    peer.until(ends, |answer| match answer {
+        Response::ListOffsets(it) => {
+            it.topics[0].partitions.iter().all(|it| it.error_code.is_none())
+        }
+        _ => false,
+    });
     match answer {
         Response::Metadata(it) => it.topics[0].topic_id,
         other => panic!("{other:?}"),
