@@ -71,8 +71,8 @@ impl Target {
         self.stream.mutate(self.destination(), mutations)
     }
 
-    /// The same, but for those of a request under a key that a crash has left carried out. Reads the
-    /// store and writes the log: not for an async worker.
+    /// The same, but for those of a request under a key that a crash has left carried out. Reads
+    /// the store and writes the log: not for an async worker.
     ///
     /// # Errors
     /// When it is not known which those are; then nothing was carried out.
