@@ -8,6 +8,7 @@ mod cli;
 mod docs;
 mod doors;
 mod dump_log;
+mod exactly_once;
 mod first_light;
 mod idempotence;
 mod isolation;
