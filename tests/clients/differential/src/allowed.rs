@@ -32,8 +32,10 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("ApiVersions *_features[*.version] = * | absent", "tools must not find what is not there"),
     ("ApiVersions * finalized_features_epoch = *", "each broker counts its own"),
     ("DescribeConfigs * client metrics: *.configs = *", "clients' metrics are declined"),
+    ("ApiVersions * supported_features[group.version]*", "versions before 4 cannot read a 0"),
     // One broker, whose settings are the operator's and whose metadata is not in a log.
     ("DescribeQuorum * the quorum: *", "the metadata is not in a replicated log"),
+    ("*[flush.messages].value = *", "acknowledged means synced"),
     ("*.read_only = false | true", "what is not honoured cannot be set"),
     ("*[min.insync.replicas]*", "Kafka sets it for all brokers when ELR is on; there is one"),
     ("* the default of brokers: *.configs = *", "likewise: Kafka has set min.insync.replicas"),
