@@ -20,8 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
 
-/// The layout of values; others are refused.
+/// The layout of values.
 const LAYOUT: u8 = 2;
+/// That of the first builds, which is still read: a row was the record's JSON alone.
+const LAYOUT_BARE: u8 = 1;
 
 /// How long the version of a deleted record is held. An older upsert that arrives later than that
 /// brings the record back.
@@ -198,6 +200,9 @@ fn encode(row: &Row) -> Option<Vec<u8>> {
 /// A row from its value.
 pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
     let rest = unwrap_layout(value)?;
+    if value.first() == Some(&LAYOUT_BARE) {
+        return Ok(Row { data: Some(Arc::from(rest)), ..Row::NONE });
+    }
     let (offset, rest) = rest.split_first_chunk().ok_or(Error::Cut)?;
     let (mapping, rest) = rest.split_first_chunk().ok_or(Error::Cut)?;
     let (version_bytes, rest) = rest.split_first().ok_or(Error::Cut)?;
@@ -216,7 +221,21 @@ pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
 
 fn unwrap_layout(value: &[u8]) -> Result<&[u8], Error> {
     match value.split_first() {
-        Some((&LAYOUT, rest)) => Ok(rest),
+        Some((&(LAYOUT_BARE | LAYOUT), rest)) => Ok(rest),
         other => Err(Error::Layout(other.map_or(0, |(layout, _)| *layout))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_the_first_builds_is_its_record() {
+        let row = decode(b"\x01{\"a\":1}").unwrap();
+        assert_eq!(row, Row { data: Some(Arc::from(&b"{\"a\":1}"[..])), ..Row::NONE });
+        assert_eq!(decode(&encode(&row).unwrap()).unwrap(), row, "as it is written from now on");
+        assert!(matches!(decode(b"\x03"), Err(Error::Layout(3))));
     }
 }
