@@ -7,8 +7,8 @@ use clap::Args;
 use std::thread;
 use std::time::Duration;
 use tidelog_protocol::messages::{
-    CreatableTopic, CreateTopicsRequest, ListOffsetsPartition, ListOffsetsRequest,
-    ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
+    CreatableTopic, CreateTopicsRequest, ListOffsetsPartition, ListOffsetsPartitionResponse,
+    ListOffsetsRequest, ListOffsetsTopic, MetadataRequest, MetadataRequestTopic,
 };
 use tidelog_protocol::{ErrorCode, Response, Str};
 
@@ -70,7 +70,10 @@ impl Target {
             }
         };
         let deadline = clock::now() + READY_TIMEOUT;
-        while !(self.is_created(&mut connection)? && self.is_led(&mut connection)?) {
+        while !(self.is_created(&mut connection)?
+            && self.is_led(&mut connection)?
+            && self.is_serving(&mut connection)?)
+        {
             if clock::now() > deadline {
                 bail!("{} is not ready after {READY_TIMEOUT:?}", self.topic);
             }
@@ -127,8 +130,24 @@ impl Target {
         Ok(led && found == wanted)
     }
 
+    /// Kafka tells who leads a partition a while before that broker knows it.
+    fn is_serving(&self, connection: &mut Connection) -> Result<bool> {
+        Ok(self.list_ends(connection)?.iter().all(|it| !it.error_code.is_retriable()))
+    }
+
     /// Where each partition ends.
     pub(super) fn ends(&self, connection: &mut Connection) -> Result<Vec<i64>> {
+        let mut ends = vec![0; usize::try_from(self.partitions)?];
+        for it in self.list_ends(connection)? {
+            self.check(it.partition_index, it.error_code)?;
+            if let Some(end) = ends.get_mut(usize::try_from(it.partition_index)?) {
+                *end = it.offset;
+            }
+        }
+        Ok(ends)
+    }
+
+    fn list_ends(&self, connection: &mut Connection) -> Result<Vec<ListOffsetsPartitionResponse>> {
         let partition = |partition_index| ListOffsetsPartition {
             partition_index,
             timestamp: LATEST,
@@ -143,14 +162,7 @@ impl Target {
         let Response::ListOffsets(listed) = connection.call(request)? else {
             bail!("the broker answered something else than was asked");
         };
-        let mut ends = vec![0; usize::try_from(self.partitions)?];
-        for it in listed.topics.iter().flat_map(|topic| &topic.partitions) {
-            self.check(it.partition_index, it.error_code)?;
-            if let Some(end) = ends.get_mut(usize::try_from(it.partition_index)?) {
-                *end = it.offset;
-            }
-        }
-        Ok(ends)
+        Ok(listed.topics.into_iter().flat_map(|topic| topic.partitions).collect())
     }
 
     /// Turns a partition's error into one that names it.
