@@ -141,6 +141,8 @@ fn repeated<'a, K: Eq + Hash + Clone + 'a>(keys: impl Iterator<Item = &'a K>) ->
 fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> ErrorCode {
     let code = storage_error::code(error);
     match code {
+        // Said once, by who opened the volume.
+        ErrorCode::KAFKA_STORAGE_ERROR if error.is_disk_full() => {}
         ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::CORRUPT_MESSAGE => {
             tracing::error!("{topic}-{partition}: {error}");
         }

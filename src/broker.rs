@@ -56,6 +56,7 @@ impl Broker {
             let options = storage::VolumeOptions { flush: settings.flush };
             storage::Volume::open(Arc::new(storage::fs::Disk), &dir, options, on_failure)?
         };
+        volume.on_event(Box::new(tell));
         let control = Control::open(&dir.join("control.db")).await.context("control.db")?;
         let state = State::open(
             &dir.join("state"),
@@ -226,6 +227,22 @@ impl Broker {
         .await??;
         self.shared.control.close().await;
         Ok(())
+    }
+}
+
+/// What the operator should know of the data directory: once when it changes.
+fn tell(event: &storage::Event) {
+    match event {
+        storage::Event::Full(storage::Room { root, free_bytes, margin_bytes }) => tracing::error!(
+            "the volume of {} is full: {free_bytes} bytes are free, and the last {margin_bytes} \
+             are not for records. Producers get KAFKA_STORAGE_ERROR until there is room; consumers \
+             go on",
+            root.display()
+        ),
+        storage::Event::Room(storage::Room { root, free_bytes, .. }) => tracing::warn!(
+            "the volume of {} has room again, {free_bytes} bytes: records are taken",
+            root.display()
+        ),
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::mmap::Map;
+use crate::space::Space;
 
 /// A file system.
 pub trait Fs: Send + Sync {
@@ -35,6 +36,8 @@ pub trait Fs: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// What a directory holds, in any order.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// How much the file system of `path` holds.
+    fn space(&self, path: &Path) -> io::Result<Space>;
     /// Makes a directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the exclusive lock on a file, held until the guard is dropped or the process ends;
@@ -213,6 +216,9 @@ impl Fs for Disk {
             entries.push(Entry { name, len: metadata.len(), is_dir: metadata.is_dir() });
         }
         Ok(entries)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        crate::space::space(path)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()

@@ -129,7 +129,7 @@ impl Log {
             None => self.active.file(&home.shared.files)?,
         };
         let bytes = batch.bytes().len() as u64;
-        let allocated = self.allocate(&*file, bytes);
+        let allocated = self.allocate(home, &*file, bytes);
         // A path is put together only for an error to name.
         let failed = |operation, source| Error::Io { operation, path: self.active.path(), source };
         allocated.map_err(|source| failed("allocate", source))?;
@@ -273,9 +273,12 @@ impl Log {
     /// Ms off the age of the active segment: any number below the bound, the same every time.
     fn jitter_ms(&self, home: &Inner) -> i64 {
         let bound = self.options.segment_jitter_ms.min(self.options.segment_ms);
+        if bound <= 0 {
+            return 0;
+        }
         let seed = crc32c::crc32c(home.dir.as_os_str().as_encoded_bytes());
         let seed = crc32c::crc32c_append(seed, &self.active.base_offset.to_be_bytes());
-        if bound > 0 { i64::from(seed) % bound } else { 0 }
+        i64::from(seed) % bound
     }
 
     fn note_epoch(&mut self, home: &Inner, leader_epoch: i32) -> Result<()> {
@@ -294,13 +297,14 @@ impl Log {
 
     /// Reserves space when `bytes` more go past what is reserved. Not enough space for a whole step
     /// is no reason to fail: the write itself will tell whether there is enough for the batch.
-    fn allocate(&mut self, file: &dyn File, bytes: u64) -> io::Result<()> {
+    fn allocate(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<()> {
         let needed = self.end.position + bytes;
         if needed <= self.allocated || !self.options.preallocate {
             return Ok(());
         }
         let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
-        let end = (self.end.position + self.step).min(limit).max(needed);
+        let room = home.shared.room_for(bytes)?;
+        let end = self.end.position.saturating_add(self.step.min(room)).min(limit).max(needed);
         match file.allocate(self.end.position, end) {
             Ok(()) => {
                 self.allocated = end;

@@ -139,7 +139,11 @@ impl Partition {
             if log.closed {
                 return Err(Error::Closed);
             }
-            let offsets = log.append(inner, batch, stamp)?;
+            let offsets = log.append(inner, batch, stamp).inspect_err(|error| {
+                if error.is_disk_full() {
+                    inner.shared.note_full();
+                }
+            })?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
             let policy = Policy::new(inner.shared.flush, &log.options);
             let due = policy.is_due(log.unsynced_records) || !log.sealing.is_empty();

@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex};
@@ -18,6 +18,7 @@ use crate::fs::{Durability, File, Fs, create_dirs};
 use crate::open::Opening;
 use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
+use crate::room::OnEvent;
 
 /// How a volume is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,6 +48,9 @@ pub(crate) struct Shared {
     pub flush: Flush,
     pub on_failure: OnFailure,
     pub poisoned: AtomicBool,
+    /// Whether records were refused for want of room, and no room was found since.
+    pub full: AtomicBool,
+    pub on_event: OnceLock<OnEvent>,
     /// Held for a round of commits.
     pub committing: Mutex<()>,
     pub syncing: Mutex<()>,
@@ -98,6 +102,8 @@ impl Volume {
             flush: options.flush,
             on_failure,
             poisoned: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            on_event: OnceLock::new(),
             committing: Mutex::new(()),
             syncing: Mutex::new(()),
             queue: Mutex::new(Queue::default()),
@@ -147,6 +153,11 @@ impl Volume {
         partitions.open.insert(dir.to_path_buf(), inner.clone());
         shared.changed.store(true, Ordering::Release);
         Ok((Partition(inner), recovered))
+    }
+
+    /// Has `on_event` called with what happens to the volume; only the first call has an effect.
+    pub fn on_event(&self, on_event: OnEvent) {
+        let _first = self.0.shared.on_event.set(on_event);
     }
 
     /// Makes all that was appended before the call durable.
@@ -277,7 +288,7 @@ impl Shared {
 const LOCK_FILE: &str = "lock";
 const DELETED_DIR: &str = "deleted";
 
-fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
+pub(crate) fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
     let path = root.join(LOCK_FILE);
     fs.lock(&path).context("lock", &path)?.ok_or_else(|| {
         let pid = crate::fs::read_all(fs, &path).ok().and_then(|pid| String::from_utf8(pid).ok());

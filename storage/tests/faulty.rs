@@ -12,6 +12,7 @@ use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tidelog_storage::Map;
+use tidelog_storage::Space;
 use tidelog_storage::fs::{Entry, File, Fs};
 
 use crate::support::Random;
@@ -399,6 +400,9 @@ impl Fs for Faulty {
             }
         };
         Ok(live.iter().map(entry).collect())
+    }
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        Ok(Space { usable_bytes: 1 << 40, total_bytes: 1 << 40 })
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();

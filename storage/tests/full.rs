@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
 
-use tidelog_storage::fs::Disk;
-use tidelog_storage::{Flush, PartitionOptions};
+use tidelog_storage::fs::{Disk, Fs};
+use tidelog_storage::{Event, Flush, PartitionOptions};
 
 use crate::support::{Random, batch, open, open_volume, payloads, read_all};
 
@@ -26,6 +27,8 @@ fn the_process_on_the_full_disk() {
     let mut written = Vec::new();
     for (round, ballast_kib) in [1400, 1000, 600, 200].into_iter().enumerate() {
         let volume = open_volume(Arc::new(Disk), root, Flush::Manual);
+        let (told, events) = channel();
+        volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
         let (partition, recovered) = open(&volume, OPTIONS);
         assert_eq!(recovered.repairs, [], "round {round}");
         assert_eq!(payloads(&read_all(&partition, 0)), written, "round {round}");
@@ -51,6 +54,13 @@ fn the_process_on_the_full_disk() {
         }
         volume.sync().unwrap();
         assert_eq!(payloads(&read_all(&partition, 0)), written, "reads go on");
+        // Told once, and what else is on the volume has its margin.
+        let Ok(Event::Full(room)) = events.try_recv() else { panic!("nothing was told") };
+        assert!(room.root == root && room.margin_bytes >= 60_000, "{room:?}");
+        assert!(Disk.space(root).unwrap().usable_bytes >= room.margin_bytes - 20_000, "{room:?}");
+        assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+        std::fs::write(root.join("other"), vec![1; 30_000]).unwrap();
+        std::fs::remove_file(root.join("other")).unwrap();
         std::fs::remove_file(&ballast).unwrap();
         for _ in 0..5 {
             let sent = batch(1, 0, &random.bytes(500));
@@ -59,6 +69,14 @@ fn the_process_on_the_full_disk() {
         }
         volume.sync().unwrap();
         assert_eq!(payloads(&read_all(&partition, 0)), written);
+        // What was reserved may do for a while; then there is room, and that is told once.
+        while let Err(TryRecvError::Empty) = events.try_recv() {
+            let sent = batch(1, 0, &random.bytes(5000));
+            partition.append(&sent, 0).unwrap();
+            written.push(sent.payload());
+        }
+        assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+        volume.sync().unwrap();
         // Left as a crash leaves it, or closed.
         if round % 2 == 0 {
             volume.close().unwrap();
