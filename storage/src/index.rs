@@ -185,3 +185,83 @@ pub(crate) fn time_entry(entry: &[u8], base: i64) -> TimeEntry {
 fn int(entry: &[u8], at: usize) -> i32 {
     entry[at..at + 4].try_into().map_or(0, i32::from_be_bytes)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+    use tidelog_protocol::records::HEADER_BYTES;
+
+    /// A header of any batch: its length and magic are all that is looked at.
+    fn header() -> Header {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[8..12].copy_from_slice(&100_i32.to_be_bytes());
+        bytes[16] = 2;
+        Header::parse(&bytes).unwrap()
+    }
+
+    /// Every batch of a random segment, with its position, and the indexes that came of it.
+    fn segment(seed: u64) -> (i64, Vec<(Header, u64)>, Index) {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |bound: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % bound
+        };
+        let base = below(1 << 40) as i64;
+        let mut index = Index::new(base, below(3000) as u32);
+        let (mut next, mut position, mut batches) = (base, 0, Vec::new());
+        for _ in 0..below(80) {
+            let batch = Header {
+                base_offset: next + below(3) as i64,
+                last_offset_delta: below(20) as i32,
+                batch_length: 49 + below(900) as i32,
+                max_timestamp: below(60) as i64 - 1,
+                ..header()
+            };
+            index.observe(&batch, position);
+            batches.push((batch, position));
+            position += batch.total_bytes() as u64;
+            next = batch.last_offset() + 1;
+        }
+        index.complete();
+        (base, batches, index)
+    }
+
+    #[test]
+    fn lookups_find_what_a_scan_of_all_batches_does() {
+        for seed in 0..2000 {
+            let (base, batches, index) = segment(seed);
+            let (offsets, times) = index.view();
+            let size = batches.last().map_or(0, |(batch, at)| at + batch.total_bytes() as u64);
+            assert!(plausible(offsets, times, base, size), "seed {seed}");
+            let indexed: Vec<_> = offsets.chunks(8).map(|it| offset_entry(it, base)).collect();
+            let end = batches.last().map_or(base, |(batch, _)| batch.last_offset()) + 2;
+            for offset in base - 1..=end {
+                let found = floor_of_offset(offsets, base, offset);
+                let scanned = indexed.iter().rfind(|it| it.last_offset <= offset);
+                assert_eq!(found.as_ref(), scanned, "seed {seed}, offset {offset}");
+                // From there on lies the batch that a scan from the start finds.
+                let holds = |(batch, _): &&(Header, u64)| batch.last_offset() >= offset;
+                let from = found.map_or(0, |entry| entry.position);
+                let near = batches.iter().filter(|(_, at)| *at >= from).find(holds);
+                assert_eq!(near.map(|it| it.1), batches.iter().find(holds).map(|it| it.1));
+            }
+            for position in (0..=size).step_by(97) {
+                let scanned = indexed.iter().rfind(|it| it.position <= position);
+                assert_eq!(floor_of_position(offsets, base, position).as_ref(), scanned);
+            }
+            for timestamp in -2..=61 {
+                let before = below_timestamp(times, base, timestamp);
+                let young = |(batch, _): &&(Header, u64)| batch.max_timestamp >= timestamp;
+                let first = batches.iter().find(young).map(|(batch, _)| batch.last_offset());
+                let skipped = before.map_or(i64::MIN, |entry| entry.last_offset);
+                assert!(first.is_none_or(|first| first > skipped), "seed {seed}: {timestamp}");
+                assert!(before.is_none_or(|entry| entry.timestamp < timestamp), "seed {seed}");
+            }
+            let latest = batches.iter().map(|(batch, _)| batch.max_timestamp).max();
+            assert_eq!(last_time_entry(times, base).map(|it| it.timestamp), latest, "seed {seed}");
+        }
+    }
+}
