@@ -37,6 +37,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     raise_descriptor_limit();
+    tidelog_storage::exit_on_unreadable_page()?;
     if let Some(risk) = settings::flush_risk(settings.flush) {
         tracing::warn!("{risk}");
     }

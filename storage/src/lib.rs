@@ -59,7 +59,7 @@ pub use compaction::{Compacted, Compaction};
 pub use error::{Error, Result};
 pub use flush::Flush;
 pub use inspect::{Found, inspect, segment_bytes};
-pub use mmap::{Map, load};
+pub use mmap::{Map, UNREADABLE_PAGE_EXIT, exit_on_unreadable_page, load};
 pub use pace::Pace;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use producers::ActiveProducer;

@@ -9,6 +9,11 @@
 //! - **No slice reaches past the published length**, so none reaches a byte that `pwrite` may still
 //!   change or that a cut may take away (which would be a SIGBUS).
 //! - Other processes are kept out by the lock on the data directory.
+//!
+//! **A page that the disk cannot give is a SIGBUS**, the one error of a disk that is not an error
+//! of one partition. Recovery, repair and compaction read with `pread`, where it is; consumers read
+//! through maps. [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle:
+//! what is acknowledged is durable, so nothing is lost by it.
 
 use std::fs;
 use std::io;
@@ -74,6 +79,37 @@ impl Map {
             false => Bytes::from_owner(Slice { map: self.clone(), range }),
         }
     }
+}
+
+/// How the process ends when a mapped page cannot be read; `EX_IOERR` of sysexits.
+pub const UNREADABLE_PAGE_EXIT: i32 = 74;
+
+const UNREADABLE_PAGE: &[u8] =
+    b"the disk cannot give a page of a mapped log (SIGBUS): ending. The \
+system's log names the device; `tidelog dump-log --verify` finds the file.\n";
+
+/// Has the process say what happened, and end, when a mapped page cannot be read.
+///
+/// # Errors
+/// Where the system has no such signal handlers.
+#[allow(unsafe_code)]
+pub fn exit_on_unreadable_page() -> io::Result<()> {
+    extern "C" fn end(_signal: libc::c_int) {
+        // SAFETY: `write` and `_exit` are calls that a signal handler may make; the bytes are
+        // static.
+        unsafe {
+            libc::write(2, UNREADABLE_PAGE.as_ptr().cast(), UNREADABLE_PAGE.len());
+            libc::_exit(UNREADABLE_PAGE_EXIT);
+        }
+    }
+    // SAFETY: zeros are a valid `sigaction`: no flags and an empty mask. The handler has the
+    // signature of one without `SA_SIGINFO`, touches no state of the program and does not return.
+    let set = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut())
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Brings `bytes`, a slice of a map, into memory: it may take as long as the disk does.
@@ -142,6 +178,32 @@ mod tests {
     use super::*;
     use crate::fs::{Disk, Fs};
     use std::io::IoSlice;
+
+    const UNREADABLE: &str = "TIDELOG_UNREADABLE_TEST";
+
+    /// Does the work of the test below, in a process that may die of it.
+    #[test]
+    fn the_process_that_meets_an_unreadable_page() {
+        if std::env::var_os(UNREADABLE).is_none() {
+            return;
+        }
+        exit_on_unreadable_page().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let map = Map::of_file(&file).unwrap();
+        // Past the end of its file a map has no page to give, as where a sector is bad.
+        file.set_len(0).unwrap();
+        load(&map.all());
+    }
+
+    #[test]
+    fn an_unreadable_page_ends_the_process_with_a_line_and_a_code_of_its_own() {
+        let name = "mmap::tests::the_process_that_meets_an_unreadable_page";
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = command.args(["--exact", name]).env(UNREADABLE, "1").output().unwrap();
+        assert_eq!(ended.status.code(), Some(UNREADABLE_PAGE_EXIT));
+        assert!(ended.stderr.ends_with(UNREADABLE_PAGE), "{ended:?}");
+    }
 
     #[test]
     fn bytes_that_only_the_disk_has_are_told_from_those_in_memory() {
