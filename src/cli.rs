@@ -6,6 +6,7 @@ mod bench;
 mod dev;
 mod dump_log;
 mod ingest;
+mod log;
 mod serve;
 mod sync;
 
@@ -39,6 +40,9 @@ enum Command {
     Ingest(ingest::Ingest),
     /// Print and check the files of a partition
     DumpLog(dump_log::DumpLog),
+    /// The files of a stopped broker's logs
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Measure a broker, this one or any other that speaks Kafka's protocol
     Bench(bench::Bench),
 }
@@ -77,6 +81,7 @@ impl Cli {
                 Command::Sync(command) => command.run().await,
                 Command::Ingest(ingest) => ingest.run().await,
                 Command::DumpLog(dump) => dump.run(),
+                Command::Log(command) => command.run(),
                 Command::Bench(bench) => bench.run(),
             }
         })

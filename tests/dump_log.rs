@@ -1,4 +1,5 @@
-//! `tidelog dump-log` on the directory of a broker: what is in it, and whether it holds.
+//! `tidelog dump-log` and `tidelog log repair` on the directory of a broker: what is in it, whether
+//! it holds, and what is left when it does not.
 
 use crate::support::http::Http;
 use crate::support::process::{Tidelog, command};
@@ -76,4 +77,58 @@ fn a_log_is_printed_while_the_broker_runs_and_damage_is_an_exit_code() {
     assert!(!sound);
     assert_eq!(lines[0]["damage"]["position"], 0);
     assert_eq!(lines.last().unwrap()["sum"]["damages"], 1);
+}
+
+/// The lines that `tidelog log repair` prints about the whole directory, or why it does not.
+fn repair(dir: &Path, options: &[&str]) -> Result<Vec<Value>, String> {
+    let mut command = command(dir);
+    command.args(["log", "repair"]).arg(dir).args(["--output", "json"]).args(options);
+    let output = command.output().unwrap();
+    match output.status.success() {
+        true => {
+            let lines = String::from_utf8(output.stdout).unwrap();
+            Ok(lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        }
+        false => Err(String::from_utf8(output.stderr).unwrap()),
+    }
+}
+
+#[test]
+fn damage_is_taken_out_while_the_broker_is_stopped_and_the_rest_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    http.post("/v1/topics", r#"{"name":"red","partitions":1}"#.to_owned()).json();
+    for value in ["one", "two", "three"] {
+        http.post("/produce/red", format!(r#"[{{"value":"{value}"}}]"#)).json();
+    }
+    let in_use = repair(dir.path(), &[]).unwrap_err();
+    assert!(in_use.contains("in use by another process"), "{in_use}");
+    drop(tidelog);
+
+    let log = partition(dir.path()).join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    let two = bytes.windows(3).position(|window| window == b"two").unwrap();
+    bytes[two] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    let planned = repair(dir.path(), &["--dry-run"]).unwrap();
+    assert_eq!(std::fs::read(&log).unwrap(), bytes);
+    let done = repair(dir.path(), &[]).unwrap();
+    let (damage, sum) = (&done[0]["damage"], &done[1]["sum"]);
+    assert_eq!((damage, planned.len()), (&planned[0]["damage"], 2));
+    assert_eq!((&damage["first_offset"], &damage["next_offset"]), (&1.into(), &2.into()));
+    assert_eq!((&sum["damages"], &sum["dry_run"]), (&1.into(), &false.into()));
+    let saved = std::fs::read(dir.path().join(damage["saved"].as_str().unwrap())).unwrap();
+    assert!(saved.windows(3).any(|window| window == [b't' ^ 1, b'w', b'o']));
+
+    let tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    http.post("/produce/red", r#"[{"value":"four"}]"#.to_owned()).json();
+    let (lines, sound) = dump(dir.path(), &["--records"]);
+    assert!(sound, "{lines:?}");
+    let records = lines.iter().filter(|line| line["record"].is_object());
+    let left: Vec<_> =
+        records.map(|it| (&it["record"]["offset"], &it["record"]["value"])).collect();
+    let expected = [(0, "one"), (2, "three"), (3, "four")].map(|(n, it)| (n.into(), it.into()));
+    assert!(left.iter().copied().eq(expected.iter().map(|(n, it): &(Value, Value)| (n, it))));
 }

@@ -29,7 +29,7 @@ impl Partition {
         });
         let (log, recovered) = volume.open_partition(dir, topic_id, options, on_advance)?;
         for repair in &recovered.repairs {
-            tracing::warn!(partition = %dir.display(), "recovered: {repair:?}");
+            tracing::warn!(partition = %dir.display(), "recovered: {repair}");
         }
         sender.send_replace(log.high_watermark());
         Ok(Self { log, high_watermark })

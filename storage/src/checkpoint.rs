@@ -52,7 +52,7 @@ pub(crate) struct Checkpoint {
     pub points: HashMap<PathBuf, RecoveryPoint>,
 }
 
-const CHECKPOINT_FILE: &str = "recovery-checkpoint";
+pub(crate) const CHECKPOINT_FILE: &str = "recovery-checkpoint";
 const CLEANED: &str = "cleaned ";
 const CHECKPOINT_TITLE: &str = "tidelog-recovery-checkpoint 1";
 

@@ -18,6 +18,7 @@
 //! Not told apart from a torn tail: damage to the very last batch, or one that blanks a block,
 //! when the recovery point is older than the batch (a second at most).
 
+use std::fmt;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,6 +66,28 @@ pub enum Action {
     Quarantined,
     /// Acknowledged bytes are gone; their offsets are not given out again.
     Missing,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, position, bytes, reason, action } = self;
+        let file = file.display();
+        match action {
+            Action::Cut => write!(
+                f,
+                "{file} ended in {bytes} bytes that no sync covered, at {position} ({reason}): \
+                 saved beside it and cut off"
+            ),
+            Action::Quarantined => write!(
+                f,
+                "{file} is damaged at {position}, {bytes} bytes ({reason}): kept, and an error to \
+                 who reads there; `tidelog log repair` takes it out while the broker is stopped"
+            ),
+            Action::Missing => {
+                write!(f, "{file} lacks {bytes} bytes that were acknowledged: {reason}")
+            }
+        }
+    }
 }
 
 /// Bytes of a torn tail that are saved.

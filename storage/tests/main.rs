@@ -14,6 +14,7 @@ mod inspect;
 mod kill;
 mod model;
 mod producers;
+mod repair;
 mod retention;
 mod roll;
 mod support;
