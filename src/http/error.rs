@@ -76,7 +76,8 @@ impl From<crate::topic::Error> for ApiError {
 impl From<tidelog_storage::Error> for ApiError {
     fn from(error: tidelog_storage::Error) -> Self {
         if error.is_disk_full() {
-            tracing::error!("{error}");
+            // The operator is told once, when the volume fills up.
+            tracing::debug!("{error}");
             let text = "the disk is full; nothing was stored";
             return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text);
         }
