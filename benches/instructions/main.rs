@@ -45,15 +45,8 @@ async fn main() {
     let new =
         NewTopic { name: TOPIC.to_owned(), partitions: 1, config: Config::default(), sync: None };
     cluster.topics.create(new).await.unwrap();
-    let session = Session {
-        broker: broker.clone(),
-        peer: ([127, 0, 0, 1], 40_000).into(),
-        advertised: (Str::from_static("localhost"), 9092),
-        principal: None,
-        sasl: Default::default(),
-        software: None,
-        fetch: Arc::default(),
-    };
+    let advertised = (Str::from_static("localhost"), 9092);
+    let session = Session::unknown(&broker, ([127, 0, 0, 1], 40_000).into(), advertised);
     let produce = frame(produce(), 9);
     answer(&cluster, &session, produce.clone()).await;
     let asked = match path {

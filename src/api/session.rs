@@ -49,15 +49,20 @@ impl Session {
             .then(|| broker.cluster_by_name(DEV_ACCOUNT))
             .flatten()
             .map(|cluster| Principal { username: "anonymous".to_owned(), cluster });
-        Ok(Self {
+        Ok(Self { principal, ..Self::unknown(broker, peer, advertised) })
+    }
+
+    /// The connection of a client of whom nothing is known but where it is.
+    pub fn unknown(broker: &Arc<Broker>, peer: SocketAddr, advertised: (Str, u16)) -> Self {
+        Self {
             broker: broker.clone(),
             peer,
             advertised,
-            principal,
+            principal: None,
             sasl: Sasl::default(),
             software: None,
             fetch: Arc::default(),
-        })
+        }
     }
 }
 

@@ -61,15 +61,8 @@ impl Client {
             Some(cluster) => cluster,
             None => broker.create_account("acme").await.unwrap().0,
         };
-        let session = Session {
-            broker,
-            peer: ([127, 0, 0, 1], 40_000).into(),
-            advertised: (Str::from_static("localhost"), 9092),
-            principal: None,
-            sasl: Default::default(),
-            software: None,
-            fetch: Arc::default(),
-        };
+        let advertised = (Str::from_static("localhost"), 9092);
+        let session = Session::unknown(&broker, ([127, 0, 0, 1], 40_000).into(), advertised);
         Self { cluster, session, dir }
     }
 
