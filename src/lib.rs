@@ -14,6 +14,8 @@ pub mod http;
 pub mod http_client;
 pub mod id;
 pub mod ingest;
+#[cfg(test)]
+mod iterations;
 pub mod manage;
 pub mod net;
 pub mod rest;

@@ -4,6 +4,7 @@
 use crate::support::http::Http;
 use crate::support::process::{Tidelog, fixed_address};
 use crate::support::{iterations, kafka, wait};
+use fastrand::Rng;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -39,14 +40,13 @@ fn a_mutation_that_is_sent_until_it_is_answered_is_published_once_whatever_is_ki
         thread::spawn(move || write(writer, &client, &done, &answered))
     };
     let writers: Vec<_> = (0..WRITERS).map(writer).collect();
-    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = Rng::with_seed(1);
     for round in 0..iterations(KILLS) {
         let before = answered.load(Ordering::SeqCst);
         wait::until(&format!("answers before kill {round}"), || {
             (answered.load(Ordering::SeqCst) > before + 20).then_some(())
         });
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        wait::run_for(Duration::from_micros(seed >> 48));
+        wait::run_for(Duration::from_micros(random.u64(..1 << 16)));
         tidelog.kill();
         tidelog = start();
     }

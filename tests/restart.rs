@@ -3,6 +3,7 @@
 use crate::support::kafka;
 use crate::support::process::{Tidelog, fixed_address};
 use crate::support::{iterations, wait};
+use fastrand::Rng;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -62,15 +63,14 @@ fn every_acknowledged_record_survives_kills_under_load() {
             thread::spawn(move || write(producer, &address, &context, &done))
         })
         .collect();
-    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = Rng::with_seed(1);
     for round in 0..iterations(KILLS) {
         let before = acknowledged.count.load(Ordering::SeqCst);
         wait::until(&format!("acknowledgements before kill {round}"), || {
             (acknowledged.count.load(Ordering::SeqCst) > before + 50).then_some(())
         });
         // At some moment of a sync, a write, an answer.
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        wait::run_for(Duration::from_micros(seed >> 48));
+        wait::run_for(Duration::from_micros(random.u64(..1 << 16)));
         tidelog.kill();
         tidelog = start();
         check(&address, &acknowledged, round);

@@ -4,6 +4,7 @@ use crate::support::http::{Answer, Http};
 use crate::support::kafka::{self, Record};
 use crate::support::process::{Tidelog, fixed_address};
 use crate::support::{iterations, wait};
+use fastrand::Rng;
 use reqwest::Method;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -82,7 +83,7 @@ fn a_snapshot_survives_kills_in_its_pages_and_its_closing() {
     let (address, http) = (fixed_address(), fixed_address());
     let mut tidelog = Tidelog::dev_at(dir.path(), &address, &http);
     let client = Http::dev(&tidelog.ready);
-    let mut seed: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = Rng::with_seed(1);
     let mut kills = 0;
     for round in 0..iterations(ROUNDS) {
         // A sync of its own, so that every round begins with an empty collection.
@@ -96,15 +97,14 @@ fn a_snapshot_survives_kills_in_its_pages_and_its_closing() {
         thread::scope(|scope| {
             let snapshot = scope.spawn(|| source.take_snapshot());
             while !snapshot.is_finished() {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let before = source.answers.load(Ordering::SeqCst);
-                let after = before + (seed >> 33) % (ANSWERS_MAX + 1);
+                let after = before + random.u64(..=ANSWERS_MAX);
                 wait::until("answers before a kill", || {
                     let enough = source.answers.load(Ordering::SeqCst) >= after;
                     (enough || snapshot.is_finished()).then_some(())
                 });
                 // At some moment of the next one.
-                wait::run_for(Duration::from_micros((seed >> 20) & 0x7fff));
+                wait::run_for(Duration::from_micros(random.u64(..1 << 15)));
                 tidelog.kill();
                 tidelog = Tidelog::dev_at(dir.path(), &address, &http);
                 kills += 1;

@@ -196,6 +196,7 @@ fn matching(source: &Source, reason: &str, is_broken: impl Fn(&str) -> bool) -> 
 const LAYERS: &[(&str, &[&str])] = &[
     // Leaves.
     ("clock", &[]),
+    ("iterations", &[]),
     ("http_client", &[]),
     ("storage_error", &[]),
     ("task", &[]),

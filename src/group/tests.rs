@@ -20,11 +20,21 @@ mod records;
 mod statics;
 
 use super::*;
+use crate::iterations::iterations;
 use bytes::Bytes;
+use fastrand::Rng;
 use tidelog_protocol::messages::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription, ConsumerProtocolTopic,
 };
 use tidelog_protocol::{Version, Wire, Writer};
+
+/// What a random client does next, unless it waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Next {
+    Join,
+    Sync,
+    Work,
+}
 
 struct Script {
     group: Group<String>,

@@ -253,27 +253,20 @@ mod tests {
         assert!(!equal(raw(&deep(100_000, "")), raw(&deep(100_000, " "))));
     }
 
-    /// xorshift: enough to wander, and the same on every run.
-    struct Random(u64);
+    /// Values, and ways to write them.
+    struct Random(fastrand::Rng);
 
     impl Random {
-        fn below(&mut self, bound: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % bound
-        }
-
         fn value(&mut self, depth: u64) -> serde_json::Value {
             let names = ["a", "b", "é", "\n", "😀", "\""];
-            match self.below(if depth == 0 { 4 } else { 6 }) {
+            match self.0.u64(..if depth == 0 { 4 } else { 6 }) {
                 0 => serde_json::Value::Null,
-                1 => self.below(2).eq(&0).into(),
-                2 => (self.below(5) as i64 - 2).into(),
-                3 => names[self.below(6) as usize].into(),
-                4 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
-                _ => (0..self.below(4))
-                    .map(|_| (names[self.below(6) as usize].to_owned(), self.value(depth - 1)))
+                1 => self.0.bool().into(),
+                2 => (self.0.u64(..5) as i64 - 2).into(),
+                3 => names[self.0.usize(..6)].into(),
+                4 => (0..self.0.u64(..4)).map(|_| self.value(depth - 1)).collect(),
+                _ => (0..self.0.u64(..4))
+                    .map(|_| (names[self.0.usize(..6)].to_owned(), self.value(depth - 1)))
                     .collect::<serde_json::Map<_, _>>()
                     .into(),
             }
@@ -281,10 +274,10 @@ mod tests {
 
         /// `value` written in one of its many spellings.
         fn spell(&mut self, value: &serde_json::Value) -> String {
-            let space = [" ", "", "\n\t"][self.below(3) as usize];
+            let space = [" ", "", "\n\t"][self.0.usize(..3)];
             match value {
                 serde_json::Value::Number(number) => {
-                    let suffix = ["", ".0", "e0", "00e-2"][self.below(4) as usize];
+                    let suffix = ["", ".0", "e0", "00e-2"][self.0.usize(..4)];
                     if number.as_i64() == Some(0) {
                         "0".into()
                     } else {
@@ -298,9 +291,7 @@ mod tests {
                 }
                 serde_json::Value::Object(members) => {
                     let mut members: Vec<_> = members.iter().collect();
-                    for at in (1..members.len()).rev() {
-                        members.swap(at, self.below(at as u64 + 1) as usize);
-                    }
+                    self.0.shuffle(&mut members);
                     let members: Vec<_> = members
                         .into_iter()
                         .map(|(k, v)| format!("{}{space}:{}", self.spell_string(k), self.spell(v)))
@@ -312,7 +303,7 @@ mod tests {
         }
 
         fn spell_string(&mut self, text: &str) -> String {
-            if self.below(2) == 0 {
+            if self.0.bool() {
                 return serde_json::to_string(text).unwrap();
             }
             let escaped: String =
@@ -323,7 +314,7 @@ mod tests {
 
     #[test]
     fn equality_agrees_with_a_model_over_random_values_and_spellings() {
-        let mut random = Random(0x5eed);
+        let mut random = Random(fastrand::Rng::with_seed(0x5eed));
         let mut equals = 0;
         for _ in 0..20_000 {
             let (a, b) = (random.value(3), random.value(3));

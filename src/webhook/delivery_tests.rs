@@ -1,6 +1,7 @@
 //! Scripts in virtual time, and a seeded random run with the invariants of the machine.
 
 use super::*;
+use fastrand::Rng;
 
 const MIDDLE: f64 = 0.5;
 
@@ -366,21 +367,9 @@ fn a_partition_is_read_only_so_far_past_a_record_that_fails() {
     assert_eq!(machine.held(), 1);
 }
 
-/// xorshift: enough to wander, and the same on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// A log of several partitions, an endpoint with moods, and a driver that crashes.
 struct World {
-    random: Random,
+    random: Rng,
     /// Of each partition, the key of the record at each offset; `None` where there is none.
     logs: Vec<Vec<Option<Option<Bytes>>>>,
     committed: Vec<i64>,
@@ -393,15 +382,15 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let mut logs = Vec::new();
-        for _ in 0..1 + random.below(3) {
-            let length = random.below(700);
-            let keys = 1 + random.below(40);
-            let key = |random: &mut Random| match random.below(20) {
+        for _ in 0..1 + random.u64(..3) {
+            let length = random.u64(..700);
+            let keys = 1 + random.u64(..40);
+            let key = |random: &mut Rng| match random.u64(..20) {
                 0 => None,
                 1 => Some(None),
-                _ => Some(Some(Bytes::from(random.below(keys).to_string()))),
+                _ => Some(Some(Bytes::from(random.u64(..keys).to_string()))),
             };
             logs.push((0..length).map(|_| key(&mut random)).collect());
         }
@@ -481,11 +470,11 @@ impl World {
 
     fn fetch(&mut self) {
         let (source, from, room) = {
-            let at = self.random.below(self.fetches.len() as u64) as usize;
+            let at = self.random.u64(..self.fetches.len() as u64) as usize;
             self.fetches.swap_remove(at)
         };
         let log = &self.logs[source as usize];
-        let length = 1 + self.random.below(room as u64) as i64;
+        let length = 1 + self.random.u64(..room as u64) as i64;
         let next = (from + length).min(log.len() as i64).max(from);
         let records: Vec<Record<u64>> = (from..next)
             .filter_map(|offset| {
@@ -499,16 +488,16 @@ impl World {
     }
 
     fn answer(&mut self, failures_in_ten: u64) {
-        let at = self.random.below(self.attempts.len() as u64) as usize;
+        let at = self.random.u64(..self.attempts.len() as u64) as usize;
         let (id, source, offset) = self.attempts.swap_remove(at);
-        let outcome = if self.random.below(10) < failures_in_ten {
-            let retry_after = self.random.below(2) * self.random.below(100);
+        let outcome = if self.random.u64(..10) < failures_in_ten {
+            let retry_after = self.random.u64(..2) * self.random.u64(..100);
             Outcome::Failed { retry_after: Some(Duration::from_secs(retry_after)) }
         } else {
             self.delivered[source as usize].insert(offset);
             Outcome::Delivered
         };
-        let jitter = self.random.below(1001) as f64 / 1000.0;
+        let jitter = self.random.u64(..1001) as f64 / 1000.0;
         let mut out = Vec::new();
         self.machine.outcome(self.now, id, outcome, jitter, &mut out);
         self.carry_out(out);
@@ -532,12 +521,12 @@ impl World {
 #[test]
 fn over_random_runs_every_record_is_delivered_in_order_within_the_bounds() {
     for seed in 1..=60 {
-        let mut world = World::new(seed * 0x9e37_79b9);
+        let mut world = World::new(seed);
         let mut steps = 0;
         while !world.done() {
             steps += 1;
             assert!(steps < 200_000, "seed {seed} does not come to an end");
-            match world.random.below(1000) {
+            match world.random.u64(..1000) {
                 0 if steps < 20_000 => world.restart(),
                 1..400 if !world.fetches.is_empty() => world.fetch(),
                 400..900 if !world.attempts.is_empty() => world.answer(seed % 8),

@@ -1,6 +1,7 @@
 //! A network that fails: it stands between a client and a broker, and now and then loses an answer
 //! or cuts a request or an answer in the middle, with the connection.
 
+use fastrand::Rng;
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -72,31 +73,22 @@ fn join(client: TcpStream, broker: TcpStream, seed: u64, state: &Arc<State>) -> 
 
 /// Carries frames one way until an end closes or the network fails.
 fn carry(mut from: &TcpStream, mut to: &TcpStream, seed: u64, state: &State) -> Result<()> {
-    let mut random = seed;
+    let mut random = Rng::with_seed(seed);
     for number in 0.. {
         let mut frame = vec![0; 4];
         from.read_exact(&mut frame)?;
         let length = u32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
         frame.resize(4 + length as usize, 0);
         from.read_exact(&mut frame[4..])?;
-        random = next(random);
-        let fails = number >= FRAMES_SAFE && random.is_multiple_of(FRAMES_BETWEEN_FAULTS);
+        let fails = number >= FRAMES_SAFE && random.u64(..FRAMES_BETWEEN_FAULTS) == 0;
         if fails && !state.healed.load(Ordering::SeqCst) {
             state.faults.fetch_add(1, Ordering::SeqCst);
             // None of it gets through, or any part of it.
-            let part = (next(random) >> 8) as usize % frame.len();
-            to.write_all(&frame[..if random & 64 == 0 { 0 } else { part }])?;
+            let part = if random.bool() { 0 } else { random.usize(..frame.len()) };
+            to.write_all(&frame[..part])?;
             return Ok(());
         }
         to.write_all(&frame)?;
     }
     Ok(())
-}
-
-/// SplitMix64.
-fn next(random: u64) -> u64 {
-    let mut bits = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }

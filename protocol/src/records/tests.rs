@@ -4,51 +4,35 @@
 //! [`sample`], one file a codec.
 
 use super::*;
+use crate::sample::Source;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::records as oracle;
 
 const LIMIT: usize = 1 << 20;
 const T: i64 = 1_700_000_000_000;
 
-/// A small source of numbers that are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+/// Null, empty, or up to `len_max` bytes, some of them alike.
+fn random_blob(random: &mut Source, len_max: usize) -> Option<Bytes> {
+    let kind = random.below(6);
+    let len = random.below(len_max) + 1;
+    match kind {
+        0 => None,
+        1 => Some(Bytes::new()),
+        2 => Some(vec![b'x'; len].into()),
+        _ => Some((0..len).map(|_| random.next_u64() as u8).collect()),
     }
+}
 
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    /// Null, empty, or up to `len_max` bytes, some of them alike.
-    fn blob(&mut self, len_max: usize) -> Option<Bytes> {
-        let kind = self.below(6);
-        let len = self.below(len_max) + 1;
-        match kind {
-            0 => None,
-            1 => Some(Bytes::new()),
-            2 => Some(vec![b'x'; len].into()),
-            _ => Some((0..len).map(|_| self.next() as u8).collect()),
-        }
-    }
-
-    fn record(&mut self, offset: i64) -> Record {
-        let headers = match self.below(3) {
-            0 => (0..self.below(5)).map(|i| header(&format!("h{i}"), self.blob(20))).collect(),
-            _ => Vec::new(),
-        };
-        let timestamp = match self.below(20) {
-            0 => self.next() as i64,
-            _ => T + self.below(100_000) as i64 - 50_000,
-        };
-        let len_max = if self.below(40) == 0 { 20_000 } else { 200 };
-        Record { offset, timestamp, key: self.blob(40), value: self.blob(len_max), headers }
-    }
+fn random_record(random: &mut Source, offset: i64) -> Record {
+    let count = if random.one_in(3) { random.below(5) } else { 0 };
+    let headers = (0..count).map(|i| header(&format!("h{i}"), random_blob(random, 20))).collect();
+    let timestamp = match random.one_in(20) {
+        true => random.next_u64() as i64,
+        false => T + random.below(100_000) as i64 - 50_000,
+    };
+    let len_max = if random.one_in(40) { 20_000 } else { 200 };
+    let (key, value) = (random_blob(random, 40), random_blob(random, len_max));
+    Record { offset, timestamp, key, value, headers }
 }
 
 /// How often random tests run: few times, unless TIDELOG_TEST_ITERATIONS multiplies it.
@@ -197,10 +181,11 @@ fn log_append_time_is_every_records_timestamp() {
 
 #[test]
 fn random_records_come_back_from_every_codec() {
-    let mut random = Random(1);
+    let mut random = Source::new(1);
     for _ in 0..iterations(40) {
         let count = random.below(60) + 1;
-        let records: Vec<_> = (0..count).map(|offset| random.record(offset as i64)).collect();
+        let records: Vec<_> =
+            (0..count).map(|offset| random_record(&mut random, offset as i64)).collect();
         for compression in Compression::ALL {
             let batch = build(compression, &records);
             batch.check().unwrap();
@@ -215,10 +200,11 @@ fn random_records_come_back_from_every_codec() {
 
 #[test]
 fn an_independent_codec_agrees_on_random_records() {
-    let mut random = Random(2);
+    let mut random = Source::new(2);
     for _ in 0..iterations(40) {
         let count = random.below(60) + 1;
-        let mut records: Vec<_> = (0..count).map(|offset| random.record(offset as i64)).collect();
+        let mut records: Vec<_> =
+            (0..count).map(|offset| random_record(&mut random, offset as i64)).collect();
         // The oracle takes a record's distance from the first without minding overflow.
         records.iter_mut().for_each(|it| it.timestamp = T + it.timestamp % 100_000);
 
@@ -293,7 +279,7 @@ fn every_flipped_bit_is_found_by_the_checksum_and_read_without_panic() {
 
 #[test]
 fn damage_behind_a_valid_checksum_neither_panics_nor_exceeds_the_limit() {
-    let mut random = Random(3);
+    let mut random = Source::new(3);
     let limit = 8 << 10;
     let batches: Vec<_> = ["java", "kafka-python", "librdkafka"]
         .iter()
@@ -305,7 +291,7 @@ fn damage_behind_a_valid_checksum_neither_panics_nor_exceeds_the_limit() {
         let mut bytes = batch.bytes().to_vec();
         for _ in 0..random.below(4) + 1 {
             let at = 21 + random.below(bytes.len() - 21);
-            bytes[at] = random.next() as u8;
+            bytes[at] = random.next_u64() as u8;
         }
         let damaged = seal(bytes);
         let Ok(records) = damaged.records(limit) else { continue };

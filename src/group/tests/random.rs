@@ -11,22 +11,13 @@ const STEPS: usize = 250;
 
 #[test]
 fn whatever_clients_do_the_group_keeps_its_promises() {
-    let more = std::env::var("TIDELOG_TEST_ITERATIONS").map_or(1, |times| times.parse().unwrap());
-    for seed in 0..40 * more {
+    for seed in 0..iterations(40) {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.chaos();
         }
         world.settle();
     }
-}
-
-/// What a client does next, unless it waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Next {
-    Join,
-    Sync,
-    Work,
 }
 
 #[derive(Debug)]
@@ -42,7 +33,7 @@ struct Client {
 
 struct World {
     seed: u64,
-    random: u64,
+    random: Rng,
     script: Script,
     clients: Vec<Client>,
     /// Tickets not answered yet, with the client that they are of.
@@ -68,7 +59,7 @@ impl World {
         };
         Self {
             seed,
-            random: seed,
+            random: Rng::with_seed(seed),
             script: Script::new(options),
             clients: (0..CLIENTS).map(client).collect(),
             open: BTreeMap::new(),
@@ -78,18 +69,9 @@ impl World {
         }
     }
 
-    /// A number below `bound` (splitmix64).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
     fn chaos(&mut self) {
-        let slot = self.below(CLIENTS as u64) as usize;
-        match self.below(100) {
+        let slot = self.random.usize(..CLIENTS);
+        match self.random.u64(..100) {
             0..70 => self.act(slot),
             70..75 => self.restart_client(slot),
             75..80 => self.leave(slot),
@@ -97,7 +79,7 @@ impl World {
             82..83 => self.delete(),
             83..85 => self.pass(Duration::from_secs(20)),
             _ => {
-                let wait = Duration::from_millis(self.below(4000));
+                let wait = Duration::from_millis(self.random.u64(..4000));
                 self.pass(wait);
             }
         }
@@ -122,8 +104,8 @@ impl World {
         if self.clients[slot].waits_for.is_some() {
             return;
         }
-        let commits = self.below(3) == 0;
-        let can_skip_assignment = self.below(2) == 0;
+        let commits = self.random.u64(..3) == 0;
+        let can_skip_assignment = self.random.bool();
         let ticket = self.ticket(slot);
         let client = &mut self.clients[slot];
         client.waits_for = Some(ticket.clone());

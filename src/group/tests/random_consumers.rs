@@ -13,22 +13,13 @@ const STEPS: usize = 250;
 
 #[test]
 fn whatever_clients_of_both_protocols_do_the_group_keeps_its_promises() {
-    let more = std::env::var("TIDELOG_TEST_ITERATIONS").map_or(1, |times| times.parse().unwrap());
-    for seed in 0..12 * more {
+    for seed in 0..iterations(12) {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.chaos();
         }
         world.settle();
     }
-}
-
-/// What a client does next, unless it waits for an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Next {
-    Join,
-    Sync,
-    Work,
 }
 
 #[derive(Debug)]
@@ -49,7 +40,7 @@ struct Client {
 
 struct World {
     seed: u64,
-    random: u64,
+    random: Rng,
     script: Script,
     clients: Vec<Client>,
     /// Tickets not answered yet, with the client that they are of.
@@ -75,7 +66,7 @@ impl World {
         let options = Options { initial_rebalance_delay: Duration::ZERO, ..Default::default() };
         let mut world = Self {
             seed,
-            random: seed,
+            random: Rng::with_seed(seed),
             script: Script::new(options),
             clients: (0..CLIENTS).map(client).collect(),
             open: BTreeMap::new(),
@@ -86,23 +77,14 @@ impl World {
         world
     }
 
-    /// A number below `bound` (splitmix64).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-
     fn set_topics(&mut self, words: &[&str]) {
         let version = self.script.now.topics.version() + 1;
         self.script.now.topics = topics(version, words);
     }
 
     fn chaos(&mut self) {
-        let slot = self.below(CLIENTS as u64) as usize;
-        match self.below(100) {
+        let slot = self.random.usize(..CLIENTS);
+        match self.random.u64(..100) {
             0..70 => self.act(slot),
             70..74 => self.restart_client(slot),
             74..79 => self.leave(slot),
@@ -110,12 +92,12 @@ impl World {
             81..84 => {
                 let worlds =
                     [&["red:4", "blue:3"][..], &["red:6"], &["red:4", "blue#2:2", "tan:1"]];
-                let at = self.below(3) as usize;
+                let at = self.random.usize(..3);
                 self.set_topics(worlds[at]);
             }
             84..86 => self.pass(Duration::from_secs(50)),
             _ => {
-                let wait = Duration::from_millis(self.below(4000));
+                let wait = Duration::from_millis(self.random.u64(..4000));
                 self.pass(wait);
             }
         }
@@ -150,7 +132,7 @@ impl World {
 
     /// A heartbeat; now and then the client takes over what it was told to first, or commits.
     fn beat(&mut self, slot: usize) {
-        let (obeys, tells) = (self.below(2) == 0, self.below(3) == 0);
+        let (obeys, tells) = (self.random.bool(), self.random.u64(..3) == 0);
         let ticket = self.ticket(slot);
         let client = &mut self.clients[slot];
         if let Some(assigned) = client.assigned.take_if(|_| obeys) {
@@ -178,7 +160,7 @@ impl World {
     }
 
     fn act_as_classic(&mut self, slot: usize) {
-        let commits = self.below(4) == 0;
+        let commits = self.random.u64(..4) == 0;
         let ticket = self.ticket(slot);
         let client = &mut self.clients[slot];
         client.waits_for = Some(ticket.clone());
@@ -222,7 +204,7 @@ impl World {
     }
 
     fn leave(&mut self, slot: usize) {
-        let for_a_while = self.below(2) == 0;
+        let for_a_while = self.random.bool();
         let ticket = self.ticket(slot);
         let client = &self.clients[slot];
         let (now, mut out) = (self.script.now, Vec::new());
@@ -247,7 +229,7 @@ impl World {
     /// The client forgets everything, and may come back with the other protocol; what it waited
     /// for is answered to nobody.
     fn restart_client(&mut self, slot: usize) {
-        let (is_new, by_regex) = (self.below(2) == 0, self.below(2) == 0);
+        let (is_new, by_regex) = (self.random.bool(), self.random.bool());
         let client = &mut self.clients[slot];
         let instance = client.instance.take();
         *client = Client {

@@ -7,6 +7,8 @@
 
 use super::*;
 use crate::ingest::version::Version;
+use crate::iterations::iterations;
+use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -19,30 +21,17 @@ const IMAGES_MAX: usize = 4;
 /// What a record is: its JSON and its version.
 type Model = BTreeMap<String, (Option<String>, Option<i64>)>;
 
-/// Xorshift; the same at every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
-    let factor = std::env::var("TIDELOG_TEST_ITERATIONS").ok();
-    let cycles = CYCLES * factor.and_then(|it| it.parse().ok()).unwrap_or(1);
+    let cycles = iterations(CYCLES);
     let mut sandbox = Sandbox::new().await;
-    let (mut random, mut model) = (Random(0x9e37_79b9_7f4a_7c15), Model::new());
+    let (mut random, mut model) = (Rng::with_seed(1), Model::new());
     let images = tempfile::tempdir().unwrap();
     let (mut kept, mut events) = (Vec::new(), 0);
     for cycle in 0..cycles {
         for step in 0..MUTATIONS {
             events += i64::from(mutate(&sandbox, &mut random, &mut model).await);
-            if random.below(8) == 0 {
+            if random.u64(..8) == 0 {
                 sandbox.target("deal").await.stream.settle().unwrap();
             }
             if step == MUTATIONS / 2 {
@@ -52,9 +41,9 @@ async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
             }
         }
         assert_eq!(sandbox.events("deal").await, events, "cycle {cycle}");
-        let fate = random.below(4);
-        let image: PathBuf = kept[random.below(kept.len() as u64) as usize].clone();
-        let cut = random.below(1 << 16);
+        let fate = random.u64(..4);
+        let image: PathBuf = kept[random.u64(..kept.len() as u64) as usize].clone();
+        let cut = random.u64(..1 << 16);
         let (state, crash) = match fate {
             0 => (State::Kept, None),
             1 => (State::Lost, None),
@@ -76,15 +65,15 @@ async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
 }
 
 /// Carries out any mutation as the model says it must end, and gives whether it is an event.
-async fn mutate(sandbox: &Sandbox, random: &mut Random, model: &mut Model) -> bool {
-    let id = format!("r{}", random.below(RECORDS));
+async fn mutate(sandbox: &Sandbox, random: &mut Rng, model: &mut Model) -> bool {
+    let id = format!("r{}", random.u64(..RECORDS));
     let (data, held) = model.entry(id.clone()).or_default();
     // Versions only rise, together with a change: one that publishes nothing is not in the log.
-    let version = (random.below(3) == 0).then(|| held.unwrap_or(0) + 1);
-    let next = match random.below(4) {
+    let version = (random.u64(..3) == 0).then(|| held.unwrap_or(0) + 1);
+    let next = match random.u64(..4) {
         0 => None,
         _ if version.is_some() => Some(format!(r#"{{"v":"{}"}}"#, version.unwrap_or_default())),
-        value => Some(format!(r#"{{"a":{value},"b":[{}]}}"#, random.below(2))),
+        value => Some(format!(r#"{{"a":{value},"b":[{}]}}"#, random.u64(..2))),
     };
     let mutation = next.as_deref().map_or_else(|| delete(&id), |next| upsert(&id, next));
     let changes = *data != next;

@@ -1,20 +1,8 @@
 //! What assignors promise, on random subscriptions that come, go and change.
 
 use super::*;
+use fastrand::Rng;
 use std::collections::HashMap;
-
-/// Numbers that look random and are not (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}
 
 /// A group whose members hold what they were given last.
 #[derive(Default)]
@@ -88,20 +76,20 @@ fn topic(number: usize) -> Uuid {
 fn whatever_changes_every_partition_has_one_owner_and_uniform_is_balanced() {
     for assignor in Assignor::ALL {
         for seed in 0..60 {
-            let mut random = Random(seed);
+            let mut random = Rng::with_seed(seed);
             let mut world = World::default();
             for _ in 0..30 {
-                let id = Str::from(format!("m{}", random.below(8)));
-                match random.below(4) {
+                let id = Str::from(format!("m{}", random.u64(..8)));
+                match random.u64(..4) {
                     0 => drop(world.members.remove(&id)),
                     1 => {
-                        let topic = topic(random.below(6));
+                        let topic = topic(random.usize(..6));
                         let count = world.topics.get(&topic).copied().unwrap_or(0);
-                        world.topics.insert(topic, count + 1 + random.below(5) as i32);
+                        world.topics.insert(topic, count + 1 + random.u64(..5) as i32);
                     }
-                    2 => drop(world.topics.remove(&topic(random.below(6)))),
+                    2 => drop(world.topics.remove(&topic(random.usize(..6)))),
                     _ => {
-                        let topics = (0..6).filter(|_| random.below(2) == 0).map(topic).collect();
+                        let topics = (0..6).filter(|_| random.u64(..2) == 0).map(topic).collect();
                         world.members.entry(id).or_default().0 = topics;
                     }
                 }
