@@ -4,10 +4,10 @@
 use crate::broker::Broker;
 use crate::clock;
 use crate::state::State;
-use crate::topic::Topic;
+use crate::topic::{Partition, Topic};
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_storage::{Compacted, Error, Pace, Removed, Retention};
+use tidelog_storage::{Compacted, Compaction, Error, Pace, Removed, Retention};
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, sleep};
 
@@ -58,16 +58,15 @@ fn topics(broker: &Broker) -> Vec<Arc<Topic>> {
 }
 
 /// On a blocking thread, which waits where compaction has to.
-fn compact_topic(topic: &Topic, state: &State) {
-    if !may_lose(topic, state) {
-        return;
-    }
+pub(crate) fn compact_topic(topic: &Topic, state: &State) {
+    let Some(released) = released(topic, state) else { return };
     let mut pace = Pace::new(COMPACTION_BYTES_PER_SECOND);
     let runtime = Handle::current();
     let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
-    for (index, partition) in topic.partitions.iter().enumerate() {
+    for ((index, partition), until) in topic.partitions.iter().enumerate().zip(released) {
         let name = &topic.name;
-        match partition.log().compact(clock::unix_ms(), topic.config.compaction(), &mut spend) {
+        let compaction = Compaction { until, ..topic.config.compaction() };
+        match partition.log().compact(clock::unix_ms(), compaction, &mut spend) {
             Ok(Compacted { segments: 0, .. }) | Err(Error::Closed) => {}
             Ok(Compacted { segments, bytes }) => tracing::info!(
                 "compaction took {bytes} bytes out of {segments} segments of {name}-{index}"
@@ -77,31 +76,32 @@ fn compact_topic(topic: &Topic, state: &State) {
     }
 }
 
-/// Whether records of the topic may go.
-fn may_lose(topic: &Topic, state: &State) -> bool {
-    // Events of a sync are the write-ahead log of its records' state, which must be safe first.
+/// Up to where records of each partition may go; `None` if it is better not to say.
+///
+/// Events of a sync are the write-ahead log of its records' state, which must be safe first: what
+/// is released is in the state store, and is synced there before it goes from the log.
+fn released(topic: &Topic, state: &State) -> Option<Vec<i64>> {
+    let released = topic.partitions.iter().map(Partition::released).collect();
     match topic.sync.is_some().then(|| state.sync()) {
         Some(Err(error)) => {
             tracing::error!("retention of {} waits: {error}", topic.name);
-            false
+            None
         }
-        _ => true,
+        _ => Some(released),
     }
 }
 
-fn enforce_topic(topic: &Topic, state: &State) {
-    if !may_lose(topic, state) {
-        return;
-    }
+pub(crate) fn enforce_topic(topic: &Topic, state: &State) {
+    let Some(released) = released(topic, state) else { return };
     let now_ms = clock::unix_ms();
-    let retention =
-        Retention { age_ms: topic.config.retention_ms(), bytes: topic.config.retention_bytes() };
-    for (index, partition) in topic.partitions.iter().enumerate() {
+    let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
+    for ((index, partition), until) in topic.partitions.iter().enumerate().zip(released) {
         partition.log().expire_producers(now_ms - PRODUCER_EXPIRATION_MS);
         let name = &topic.name;
         if !topic.config.is_deleted() {
             continue;
         }
+        let retention = Retention { age_ms, bytes, until };
         match partition.log().enforce_retention(now_ms, retention) {
             Ok(Removed { segments: 0, .. }) => {}
             Ok(Removed { segments, bytes }) => {

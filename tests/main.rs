@@ -13,6 +13,7 @@ mod first_light;
 mod idempotence;
 mod isolation;
 mod reading;
+mod record_state;
 mod restart;
 mod snapshots;
 mod support;

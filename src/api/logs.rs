@@ -7,6 +7,7 @@ use crate::task::blocking;
 use crate::topic::{LEADER_EPOCH, Partition, Topic};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tidelog_protocol::messages::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse, DeleteRecordsPartition, DeleteRecordsPartitionResult,
@@ -19,12 +20,20 @@ use tidelog_protocol::{ErrorCode, Str};
 
 /// Stands for the high watermark in DeleteRecords.
 const ALL: i64 = -1;
+/// How long DeleteRecords waits at most, whatever the client allows.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Removes the oldest records, durably; it writes and syncs, so off the async workers.
+/// Removes the oldest records, durably; it writes and syncs, so off the async workers. Events whose
+/// record state is not in the state store yet are waited for.
 pub(super) async fn delete_records(
     cluster: Arc<Cluster>,
     request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
+    let unreleased = unreleased(&cluster, &request);
+    let all = futures_util::future::join_all(unreleased);
+    let timeout = Duration::from_millis(request.timeout_ms.try_into().unwrap_or_default());
+    // What is not released in time is refused by `delete`.
+    let _ = tokio::time::timeout(timeout.min(WAIT_MAX), all).await;
     let work = move || {
         let topics = request.topics.into_iter().map(|asked| {
             let topic = cluster.topics.get(&asked.name);
@@ -43,6 +52,30 @@ pub(super) async fn delete_records(
     blocking(work).await
 }
 
+/// Waits for the partitions whose records that are to go are still needed.
+fn unreleased(
+    cluster: &Cluster,
+    request: &DeleteRecordsRequest,
+) -> Vec<impl Future<Output = ()> + use<>> {
+    let mut waits = Vec::new();
+    for topic in &request.topics {
+        let Some(found) = cluster.topics.get(&topic.name) else { continue };
+        for asked in &topic.partitions {
+            let Some(partition) = found.partition(asked.partition_index) else { continue };
+            let offset = asked_offset(partition, asked.offset);
+            if partition.released() < offset.min(partition.high_watermark()) {
+                let partition = partition.clone();
+                waits.push(async move { partition.released_past(offset).await });
+            }
+        }
+    }
+    waits
+}
+
+fn asked_offset(partition: &Partition, offset: i64) -> i64 {
+    if offset == ALL { partition.high_watermark() } else { offset }
+}
+
 fn delete(
     cluster: &Cluster,
     topic: Option<&Topic>,
@@ -52,6 +85,13 @@ fn delete(
     if !topic.config.is_deleted() {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
+    if asked.offset < ALL {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    let offset = asked_offset(partition, asked.offset);
+    if partition.released() < offset.min(partition.high_watermark()) {
+        return Err(ErrorCode::REQUEST_TIMED_OUT);
+    }
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
     if topic.sync.is_some()
         && let Err(error) = cluster.shared.state.sync()
@@ -59,11 +99,6 @@ fn delete(
         tracing::error!("deleting records of {} failed: {error}", topic.name);
         return Err(ErrorCode::KAFKA_STORAGE_ERROR);
     }
-    let offset = match asked.offset {
-        ALL => partition.high_watermark(),
-        ..ALL => return Err(ErrorCode::OFFSET_OUT_OF_RANGE),
-        offset => offset,
-    };
     let deleted = partition.log().delete_records(offset);
     deleted.map_err(|error| log_error(&topic.name, asked.partition_index, &error))
 }

@@ -53,6 +53,9 @@ pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
                 if let Err(reason) = replay_partition(log, &rows, &snapshots)? {
                     let name = &topic.name;
                     tracing::error!("{name}-{index} takes no mutations: {reason}");
+                    // What was not read yet is still needed, once the log is repaired.
+                    let applied = rows.applied(index)?;
+                    partition.release(applied.unwrap_or(partition.log().log_start_offset()));
                     replayed.damaged.insert((topic.id, index));
                 }
             }

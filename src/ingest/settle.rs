@@ -51,7 +51,7 @@ impl Ingest {
 }
 
 fn settle(stream: &Stream, forget: bool) {
-    let settled = if stream.is_unsettled() { stream.settle() } else { Ok(()) };
+    let settled = stream.settle();
     let forgotten = if forget { stream.forget_deleted(clock::unix_ms()) } else { Ok(()) };
     if let Err(error) = settled.and(forgotten) {
         tracing::error!("record state stays in memory: {error}");

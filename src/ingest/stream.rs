@@ -115,6 +115,10 @@ impl Stream {
         let rows = Rows::new(state, topic.id);
         let partitions = topic.partitions.clone();
         let tail = |index| Tail { damaged: damaged.contains(&index), ..Tail::default() };
+        // What is in the log was replayed at the start; where that failed, the replay said so.
+        for partition in partitions.iter().filter(|it| it.released() == i64::MAX) {
+            partition.release(partition.log().log_end_offset());
+        }
         let tails = (0..).zip(&partitions).map(|(index, _)| Mutex::new(tail(index))).collect();
         Self { topic: RwLock::new(topic), partitions, rows, tails, snapshots }
     }
@@ -300,14 +304,11 @@ impl Stream {
 
     /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
     pub(super) fn retire(&self) {
-        for tail in &self.tails {
-            *tail.lock() = Tail { retired: true, ..Tail::default() };
+        for (partition, tail) in self.partitions.iter().zip(&self.tails) {
+            let mut tail = tail.lock();
+            *tail = Tail { retired: true, ..Tail::default() };
+            partition.release(i64::MAX);
         }
-    }
-
-    /// Whether anything is in memory only.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.tails.iter().any(|tail| !tail.lock().entries.is_empty())
     }
 
     /// Moves what has become durable into the store.
@@ -318,15 +319,26 @@ impl Stream {
     fn settle_partition(&self, index: i32) -> Result<(), state::Error> {
         let at = position(index);
         let mut tail = self.tails[at].lock();
-        let count = tail.settled(self.partitions[at].high_watermark());
-        let Some(last) = count.checked_sub(1).and_then(|last| tail.entries.get(last)) else {
-            return Ok(());
-        };
-        let next = last.offset + 1;
-        let rows = tail.entries.range(..count).map(|entry| (&*entry.id, &entry.row));
-        self.rows.apply(index, next, rows, Changes::new())?;
-        tail.drop_front(count);
+        let high_watermark = self.partitions[at].high_watermark();
+        let count = tail.settled(high_watermark);
+        if let Some(last) = count.checked_sub(1).and_then(|last| tail.entries.get(last)) {
+            let next = last.offset + 1;
+            let rows = tail.entries.range(..count).map(|entry| (&*entry.id, &entry.row));
+            self.rows.apply(index, next, rows, Changes::new())?;
+            tail.drop_front(count);
+        }
+        self.release(at, &tail, high_watermark);
         Ok(())
+    }
+
+    /// Lets the log have what is in the store: all but the events that are in memory only.
+    fn release(&self, at: usize, tail: &Tail, high_watermark: i64) {
+        if tail.damaged || tail.retired {
+            return;
+        }
+        let partition = &self.partitions[at];
+        let first = tail.entries.front().map_or(high_watermark, |entry| entry.offset);
+        partition.release(first.max(partition.released()));
     }
 
     /// Forgets the versions of records that were deleted too long before `now_ms`.

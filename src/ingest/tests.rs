@@ -4,6 +4,7 @@ mod atomic;
 mod batches;
 mod crashes;
 mod keys;
+mod retention;
 mod versions;
 
 use super::json::Object;

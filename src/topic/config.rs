@@ -252,6 +252,7 @@ impl Config {
             lag_max_ms: self.number("max.compaction.lag.ms"),
             delete_retention_ms: self.number("delete.retention.ms"),
             keys_max: COMPACTION_KEYS_MAX,
+            until: i64::MAX,
         }
     }
 

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 pub struct Partition {
     log: storage::Partition,
     high_watermark: watch::Receiver<i64>,
+    /// See [`Partition::released`].
+    released: watch::Sender<i64>,
 }
 
 /// Single broker: the leader never changes, and neither does its epoch.
@@ -32,7 +34,7 @@ impl Partition {
             tracing::warn!(partition = %dir.display(), "recovered: {repair}");
         }
         sender.send_replace(log.high_watermark());
-        Ok(Self { log, high_watermark })
+        Ok(Self { log, high_watermark, released: watch::Sender::new(i64::MAX) })
     }
 
     /// The log itself.
@@ -67,6 +69,24 @@ impl Partition {
         if high_watermark.wait_for(|now| *now >= offset).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Says that the records from `offset` on are still needed: retention, DeleteRecords and
+    /// compaction leave them alone until this moves on.
+    pub fn release(&self, offset: i64) {
+        self.released.send_if_modified(|now| std::mem::replace(now, offset) != offset);
+    }
+
+    /// The first record that is still needed; what is before it may go. Nobody needs any unless
+    /// [`Partition::release`] said so.
+    pub fn released(&self) -> i64 {
+        *self.released.borrow()
+    }
+
+    /// Waits until nobody needs the records before `offset` any more.
+    pub async fn released_past(&self, offset: i64) {
+        // Fails when the sender is gone, and here it is.
+        let _ = self.released.subscribe().wait_for(|now| *now >= offset).await;
     }
 
     /// Where new records will appear to consumers.

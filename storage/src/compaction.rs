@@ -50,6 +50,8 @@ pub struct Compaction {
     pub delete_retention_ms: i64,
     /// Keys taken in one pass: 32,768 of them need a MiB.
     pub keys_max: usize,
+    /// Records from this offset on stay as they are: somebody still needs them.
+    pub until: i64,
 }
 
 /// What compaction did.
@@ -166,7 +168,7 @@ impl Inner {
                 let latest = segment.latest(files)?.map_or(i64::MIN, |latest| latest.timestamp);
                 // Without a lag, times in the future do not wait either.
                 let young = latest > now_ms.saturating_sub(compaction.lag_min_ms);
-                if compaction.lag_min_ms > 0 && young {
+                if end > compaction.until || compaction.lag_min_ms > 0 && young {
                     break;
                 }
                 dirty += segment.published();

@@ -13,12 +13,14 @@ use crate::partition::{Inner, Partition};
 use crate::segment::{Segment, file_name};
 
 /// What is kept of a log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Records younger than this; Kafka's `retention.ms`.
     pub age_ms: Option<i64>,
     /// At least this much; Kafka's `retention.bytes`.
     pub bytes: Option<u64>,
+    /// All records from this offset on, whatever the rest says: somebody still needs them.
+    pub until: i64,
 }
 
 /// What retention removed.
@@ -66,7 +68,7 @@ impl Partition {
             None => self.log_start_offset(),
         };
         let start = start.max(retention.bytes.map_or(start, |bytes| inner.first_within(bytes)));
-        let removed = inner.remove_before(start.min(self.high_watermark()));
+        let removed = inner.remove_before(start.min(self.high_watermark()).min(retention.until));
         if !inner.log.lock().sealing.is_empty() {
             // Sealed although nothing is appended.
             inner.shared.enqueue(inner);

@@ -21,6 +21,7 @@ const ALL: Compaction = Compaction {
     lag_max_ms: 0,
     delete_retention_ms: HOUR_MS,
     keys_max: 1000,
+    until: i64::MAX,
 };
 
 fn start(fs: &Faulty) -> (Volume, Partition) {
@@ -146,6 +147,7 @@ fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
                 lag_max_ms: if random.below(2) == 0 { HOUR_MS } else { i64::MAX },
                 delete_retention_ms: HOUR_MS,
                 keys_max: 1 + random.below(20) as usize,
+                until: i64::MAX,
             };
             partition.compact(now_ms, options, &mut |_| ()).unwrap();
             let found = check(&partition, &history, &case);

@@ -34,8 +34,10 @@ fn hundred(fs: &Faulty) -> (Volume, Partition) {
 #[test]
 fn retention_drops_whole_segments_by_age_and_by_size() {
     let (_volume, partition) = hundred(&Faulty::new(1));
-    let enforce =
-        |now, age_ms, bytes| partition.enforce_retention(now, Retention { age_ms, bytes }).unwrap();
+    let enforce_until = |until, now, age_ms, bytes| {
+        partition.enforce_retention(now, Retention { age_ms, bytes, until }).unwrap()
+    };
+    let enforce = |now, age_ms, bytes| enforce_until(i64::MAX, now, age_ms, bytes);
     assert_eq!(enforce(9999, None, None), Removed::default());
     let slice = partition.read(0, 9999, 100).unwrap();
     // The segment whose youngest record is exactly as old as allowed stays.
@@ -49,8 +51,11 @@ fn retention_drops_whole_segments_by_age_and_by_size() {
     assert_eq!(partition.offset_for_time(0).unwrap(), Some((40, 1040)));
     assert_eq!(read_all(&partition, 40).len(), 60);
     assert_eq!(batches(slice).len(), 10, "a reader keeps what it holds");
+    // What somebody needs stays, with all of its segment.
+    assert_eq!(enforce_until(59, 9999, Some(1), Some(0)).segments, 1);
+    assert_eq!(partition.log_start_offset(), 50);
     // All of it, the active segment too; offsets go on.
-    assert_eq!(enforce(9999, Some(1), None).segments, 6);
+    assert_eq!(enforce(9999, Some(1), None).segments, 5);
     assert_eq!((partition.log_start_offset(), partition.size_bytes()), (100, 0));
     assert_eq!(partition.append(&batch(1, 5000, b"next"), 0).unwrap().base_offset, 100);
 }
@@ -61,7 +66,7 @@ fn only_what_is_acknowledged_is_dropped() {
     for n in 0..30 {
         partition.append(&batch(1, n, &[0; 100]), 0).unwrap();
     }
-    let all = Retention { age_ms: Some(1), bytes: Some(0) };
+    let all = Retention { age_ms: Some(1), bytes: Some(0), until: i64::MAX };
     assert_eq!(partition.enforce_retention(9999, all).unwrap(), Removed::default());
     assert!(matches!(partition.delete_records(1), Err(Error::OffsetOutOfRange { .. })));
     volume.sync().unwrap();
@@ -94,7 +99,7 @@ fn a_crash_while_segments_are_dropped_leaves_no_hole() {
                 call,
                 [Fault::Dies, Fault::Fails(ErrorKind::Interrupted)][call as usize % 2],
             );
-            let retention = Retention { age_ms: Some(10), bytes: None };
+            let retention = Retention { age_ms: Some(10), bytes: None, until: i64::MAX };
             let enforced = partition.enforce_retention(1075, retention);
             assert!(enforced.is_ok() || fs.faulted());
             let (_volume, partition) = start(&fs.crash(seed * 64 + call));
