@@ -129,6 +129,12 @@ impl Broker {
         self.clusters.read().get(account_id).cloned()
     }
 
+    /// Whether some account's cluster has this id. Those are random: asking tells nobody more than
+    /// they knew.
+    pub fn has_cluster(&self, cluster_id: &str) -> bool {
+        self.clusters.read().values().any(|cluster| cluster.account.cluster_id == cluster_id)
+    }
+
     /// The cluster of the account people call this.
     pub fn cluster_by_name(&self, name: &str) -> Option<Arc<Cluster>> {
         self.clusters.read().values().find(|cluster| cluster.account.name == name).cloned()

@@ -72,8 +72,11 @@ fn a_malformed_frame_closes_its_connection_with_one_line_that_says_why() {
     for (what, bytes, reason) in table {
         let mut raw = broker.raw();
         let (name, version) = (Str::from_static("tester"), Str::from_static("1.2"));
-        let software =
-            ApiVersionsRequest { client_software_name: name, client_software_version: version };
+        let software = ApiVersionsRequest {
+            client_software_name: name,
+            client_software_version: version,
+            ..Default::default()
+        };
         raw.call(software, 3);
         raw.send(&bytes);
         assert_eq!(raw.answer(), None, "{what} has no answer");
@@ -114,11 +117,12 @@ fn an_unknown_version_of_api_versions_is_told_the_known_ones() {
     };
     assert_eq!(answer.error_code, ErrorCode::UNSUPPORTED_VERSION);
     let known = answer.api_keys.iter().find(|it| it.api_key == ApiKey::ApiVersions as i16).unwrap();
-    assert_eq!((known.min_version, known.max_version), (0, 4));
+    assert_eq!((known.min_version, known.max_version), (0, 5));
     // The same connection goes on with a version that is known.
     let request = ApiVersionsRequest {
         client_software_name: "test".into(),
         client_software_version: "1".into(),
+        ..Default::default()
     };
     let Response::ApiVersions(answer) = raw.call(request, 3) else { panic!() };
     assert_eq!(answer.error_code, ErrorCode::NONE);

@@ -35,7 +35,7 @@ apis! {
     SaslHandshake = 17, versions 0..=1, flexible never,
         SaslHandshakeRequest => SaslHandshakeResponse;
     /// Which APIs and versions the broker speaks.
-    ApiVersions = 18, versions 0..=4, flexible 3.., ApiVersionsRequest => ApiVersionsResponse;
+    ApiVersions = 18, versions 0..=5, flexible 3.., ApiVersionsRequest => ApiVersionsResponse;
     /// Creates topics.
     CreateTopics = 19, versions 0..=7, flexible 5.., CreateTopicsRequest => CreateTopicsResponse;
     /// Deletes topics.
@@ -86,7 +86,7 @@ apis! {
     CreatePartitions = 37, versions 0..=3, flexible 2..,
         CreatePartitionsRequest => CreatePartitionsResponse;
     /// Deletes groups.
-    DeleteGroups = 42, versions 0..=2, flexible 2.., DeleteGroupsRequest => DeleteGroupsResponse;
+    DeleteGroups = 42, versions 0..=3, flexible 2.., DeleteGroupsRequest => DeleteGroupsResponse;
     /// Elects leaders.
     ElectLeaders = 43, versions 0..=2, flexible 2.., ElectLeadersRequest => ElectLeadersResponse;
     /// Changes single settings.

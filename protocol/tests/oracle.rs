@@ -14,6 +14,7 @@ const UNKNOWN_TO_ORACLE: &[(ApiKey, &[i16])] = &[
     (ApiKey::Produce, &[0, 1, 2]),
     (ApiKey::ListOffsets, &[11]),
     (ApiKey::OffsetCommit, &[0, 1]),
+    (ApiKey::ApiVersions, &[5]),
     (ApiKey::CreateTopics, &[0, 1]),
     (ApiKey::DeleteTopics, &[0]),
     (ApiKey::OffsetForLeaderEpoch, &[0, 1]),
@@ -23,6 +24,7 @@ const UNKNOWN_TO_ORACLE: &[(ApiKey, &[i16])] = &[
     (ApiKey::DeleteAcls, &[0]),
     (ApiKey::DescribeConfigs, &[0]),
     (ApiKey::DescribeLogDirs, &[5]),
+    (ApiKey::DeleteGroups, &[3]),
 ];
 
 /// Versions that only the other codec knows: one between brokers, and one that Kafka hides.

@@ -5,6 +5,7 @@
 //! "no compression" (KAFKA-18659). A request in these versions is hung up on, as Kafka does.
 
 use super::Session;
+use crate::cluster::NODE_ID;
 use std::ops::RangeInclusive;
 use tidelog_protocol::messages::{
     ApiVersion, ApiVersionsRequest, ApiVersionsResponse, FinalizedFeature, SupportedFeature,
@@ -59,6 +60,9 @@ const SERVED: &[ApiKey] = &[
     ApiKey::DescribeTopicPartitions,
 ];
 
+/// What a client sends that has no broker in mind.
+const NODE_UNKNOWN: i32 = -1;
+
 /// The first version of Produce with today's message format.
 const PRODUCE_MIN: i16 = 3;
 
@@ -88,16 +92,20 @@ pub fn api_versions(
     request: ApiVersionsRequest,
     version: i16,
 ) -> ApiVersionsResponse {
+    let refused = |error_code| ApiVersionsResponse { error_code, ..Default::default() };
     if version >= 3 {
         let (name, number) = (request.client_software_name, request.client_software_version);
         if !is_software_name(&name) || !is_software_name(&number) {
-            return ApiVersionsResponse {
-                error_code: ErrorCode::INVALID_REQUEST,
-                ..Default::default()
-            };
+            return refused(ErrorCode::INVALID_REQUEST);
         }
         // Copies: slices would keep the whole frame for as long as the connection lives.
         session.software = Some((name.to_string().into(), number.to_string().into()));
+    }
+    match (request.cluster_id, request.node_id) {
+        (None, NODE_UNKNOWN) => {}
+        (None, _) | (Some(_), NODE_UNKNOWN) => return refused(ErrorCode::INVALID_REQUEST),
+        (Some(cluster), NODE_ID) if session.broker.has_cluster(&cluster) => {}
+        _ => return refused(ErrorCode::REBOOTSTRAP_REQUIRED),
     }
     ApiVersionsResponse {
         api_keys: SERVED.iter().map(|key| listed(*key)).collect(),
@@ -125,8 +133,8 @@ const FEATURES: &[Feature] = &[
     // Groups of the consumer protocol (KIP-848).
     Feature { name: "group.version", min: 1, level: 1 },
     // Tools tell the cluster's release from it: from Kafka 3.3's, the lowest any release lists, to
-    // Kafka 4.3's.
-    Feature { name: "metadata.version", min: 7, level: 30 },
+    // Kafka 4.4's.
+    Feature { name: "metadata.version", min: 7, level: 33 },
 ];
 
 fn supported(feature: &Feature) -> SupportedFeature {

@@ -105,15 +105,16 @@ pub(super) async fn delete(
 ) -> DeleteGroupsResponse {
     let mut results = Vec::with_capacity(request.groups_names.len());
     for group_id in once(request.groups_names, Str::clone) {
-        let error_code = match cluster.groups.exists(&group_id) {
+        let (error_code, error_message) = match cluster.groups.exists(&group_id) {
             true => match cluster.groups.delete(&group_id).await {
-                Reply::Done => ErrorCode::NONE,
-                Reply::Failed(error) => error.into(),
-                _ => ErrorCode::UNKNOWN_SERVER_ERROR,
+                Reply::Done => (ErrorCode::NONE, None),
+                Reply::Failed(error) => (error.into(), Some(error.to_string())),
+                _ => (ErrorCode::UNKNOWN_SERVER_ERROR, None),
             },
-            false => ErrorCode::GROUP_ID_NOT_FOUND,
+            false => (ErrorCode::GROUP_ID_NOT_FOUND, Some(format!("Group {group_id} not found."))),
         };
-        results.push(DeletableGroupResult { group_id, error_code });
+        let error_message = error_message.map(Str::from);
+        results.push(DeletableGroupResult { group_id, error_code, error_message });
     }
     DeleteGroupsResponse { results, ..Default::default() }
 }

@@ -8,6 +8,10 @@ messages! {
     ApiVersionsRequest {
         client_software_name: Str [3..],
         client_software_version: Str [3..],
+        /// The cluster the client means to reach, if it knows (KIP-1242).
+        cluster_id: Option<Str> [5..],
+        /// The broker it means to reach, if it knows.
+        node_id: i32 [5..] = -1,
     }
     /// The APIs with their versions, and the features that are on.
     ApiVersionsResponse {

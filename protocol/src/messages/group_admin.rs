@@ -40,5 +40,9 @@ messages! {
     DeleteGroupsRequest { groups_names: Vec<Str> }
     /// Whether each group was deleted.
     DeleteGroupsResponse { throttle_time_ms: i32, results: Vec<DeletableGroupResult> }
-    DeletableGroupResult { group_id: Str, error_code: ErrorCode }
+    DeletableGroupResult {
+        group_id: Str,
+        error_code: ErrorCode,
+        error_message: Option<Str> [3..],
+    }
 }

@@ -68,7 +68,7 @@ async fn configs_say_where_they_come_from_in_every_version() {
     assert_eq!(change(&client, "red", &[("retention.ms", 0, Some("60000"))], false).await.0.0, 0);
     for version in 0..=4 {
         let red = describe(&client, version, resource(TOPIC, "red", None)).await;
-        assert_eq!((red.error_code, red.configs.len()), (ErrorCode::NONE, 35));
+        assert_eq!((red.error_code, red.configs.len()), (ErrorCode::NONE, 37));
         let find = |name: &str| red.configs.iter().find(|it| it.name == name).unwrap();
         let (set, unset) = (find("retention.ms"), find("segment.bytes"));
         assert_eq!(set.value.as_deref(), Some("60000"));

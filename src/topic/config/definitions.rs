@@ -97,6 +97,13 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     )
     .honoured(),
     define(
+        "errors.deadletterqueue.group.enable",
+        "errors.deadletterqueue.group.enable",
+        "false",
+        Boolean,
+        "Whether share groups may put what they cannot deliver into the topic.",
+    ),
+    define(
         "file.delete.delay.ms",
         "log.segment.delete.delay.ms",
         "60000",
@@ -164,6 +171,13 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "The longest a record escapes compaction.",
     )
     .honoured(),
+    define(
+        "max.decompressed.message.bytes",
+        "max.decompressed.message.bytes",
+        "2147483639",
+        Int(1, 2_147_483_639),
+        "The largest a record may be once it is decompressed.",
+    ),
     define(
         "max.message.bytes",
         "message.max.bytes",

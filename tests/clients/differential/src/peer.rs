@@ -209,6 +209,7 @@ pub(crate) fn software() -> ApiVersionsRequest {
     ApiVersionsRequest {
         client_software_name: Str::from_static("differential"),
         client_software_version: Str::from_static("1.0"),
+        ..Default::default()
     }
 }
 

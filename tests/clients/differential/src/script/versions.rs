@@ -9,12 +9,24 @@ pub(super) fn ask(peer: &mut Peer) {
         [("no name", "", "1"), ("a bad name", "-client", "1"), ("a bad version", "client", "1/2")]
     {
         let (name, version) = (Str::from(name), Str::from(version));
-        let request =
-            ApiVersionsRequest { client_software_name: name, client_software_version: version };
+        let request = ApiVersionsRequest {
+            client_software_name: name,
+            client_software_version: version,
+            ..Default::default()
+        };
         peer.newly(what, request);
     }
+    for (what, cluster_id, node_id) in [
+        ("of another cluster", Some("another"), 1),
+        ("of another cluster and any node", Some("another"), -1),
+        ("of no cluster and node 1", None, 1),
+        ("of no cluster and node 7", None, 7),
+    ] {
+        let cluster_id = cluster_id.map(Str::from);
+        peer.newly(what, ApiVersionsRequest { cluster_id, node_id, ..software() });
+    }
     let versions = ApiKey::ApiVersions as i16;
-    for unknown in [5, 99, i16::MAX, -1] {
+    for unknown in [6, 99, i16::MAX, -1] {
         let what = format!("version {unknown}");
         peer.pretend(&what, versions, unknown, (ApiKey::ApiVersions, 0));
     }
