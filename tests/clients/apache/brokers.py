@@ -28,17 +28,25 @@ def missing_tools():
 
 
 def install():
-    """Puts Kafka's classes into LIB."""
-    LIB.mkdir(parents=True, exist_ok=True)
+    """Puts the classes of the Kafka that pom.xml names into LIB, and gives its version."""
+    # Those of another version would be taken too.
+    shutil.rmtree(LIB, ignore_errors=True)
+    LIB.mkdir(parents=True)
     command = ["mvn", "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={LIB}"]
     subprocess.run(command, cwd=HERE, check=True)
+    return next(LIB.glob("kafka_2.13-*.jar")).stem.rpartition("-")[2]
+
+
+def command(main, *args, options=MEMORY, level="error"):
+    """The command line of a class of Kafka's, which says on stderr what is of `level`."""
+    options = [*options, f"-Dorg.slf4j.simpleLogger.defaultLogLevel={level}"]
+    return ["java", *options, "-cp", f"{LIB}/*", main, *map(str, args)]
 
 
 def java(main, *args, stdin=None, check=True):
     """Runs a class of Kafka's and gives what it printed."""
-    command = ["java", *MEMORY, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]
-    command += ["-cp", f"{LIB}/*", main, *map(str, args)]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=LIMIT_S)
+    tool = command(main, *args)
+    done = subprocess.run(tool, input=stdin, capture_output=True, text=True, timeout=LIMIT_S)
     if check and done.returncode != 0:
         raise AssertionError(f"{main} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
@@ -79,33 +87,41 @@ class Tidelog:
         urllib.request.urlopen(request, timeout=LIMIT_S).close()
 
 
+def format_logs(directory, port, **more):
+    """Formats `directory` for a broker that is its own controller; gives the broker's settings."""
+    controller = free_port()
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "controller.listener.names": "CONTROLLER",
+        "log.dirs": directory,
+        # One broker cannot hold three replicas: as in the server.properties that ships.
+        "offsets.topic.replication.factor": 1,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        **more,
+    }
+    file = directory.with_suffix(".properties")
+    file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+    if not directory.exists():
+        java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", file, "--standalone")
+    return file
+
+
 class Kafka:
     """A running Apache Kafka broker and controller, likewise with its data in `work`/kafka."""
 
     def __init__(self, work, name, **more):
-        self.log, port, controller = work / f"{name}.log", free_port(), free_port()
+        self.log, port = work / f"{name}.log", free_port()
         self.kafka = f"127.0.0.1:{port}"
-        settings = {
-            "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "controller.listener.names": "CONTROLLER",
-            "log.dirs": work / "kafka",
-            "offsets.topic.num.partitions": 1,
-            "offsets.topic.replication.factor": 1,
-            "group.initial.rebalance.delay.ms": 0,
-            **more,
-        }
-        file = work / "server.properties"
-        file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        if not (work / "kafka").exists():
-            java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", file, "--standalone")
-        command = ["java", *MEMORY, "-Dorg.slf4j.simpleLogger.defaultLogLevel=info"]
-        command += ["-cp", f"{LIB}/*", "kafka.Kafka", file]
+        more = {"offsets.topic.num.partitions": 1, "group.initial.rebalance.delay.ms": 0, **more}
+        settings = format_logs(work / "kafka", port, **more)
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            broker = command("kafka.Kafka", settings, level="info")
+            self.process = subprocess.Popen(broker, stdout=log, stderr=log)
         deadline = time.monotonic() + LIMIT_S
         while "Kafka Server started" not in self.log.read_text(errors="replace"):
             assert self.process.poll() is None and time.monotonic() < deadline, self.log
