@@ -24,10 +24,11 @@ enum Vector {
     Response(ApiKey, Version, Bytes),
 }
 
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("aiokafka", include_str!("vectors/aiokafka.hex")),
     ("confluent_kafka", include_str!("vectors/confluent_kafka.hex")),
     ("dropped_by_kafka_4", include_str!("vectors/dropped_by_kafka_4.hex")),
+    ("java_4_4", include_str!("vectors/java_4_4.hex")),
     ("kafka_python_2", include_str!("vectors/kafka_python_2.hex")),
     ("kafka_python_3", include_str!("vectors/kafka_python_3.hex")),
     ("kafka_python_3_codec", include_str!("vectors/kafka_python_3_codec.hex")),
@@ -297,4 +298,19 @@ fn versions_that_the_oracle_lacks_have_their_fields_in_place() {
     };
     let markers = WriteTxnMarkersRequest { markers: vec![marker] };
     assert_eq!(sent("kafka_python_3_codec", ApiKey::WriteTxnMarkers, 2), markers.into());
+
+    let versions = ApiVersionsRequest {
+        client_software_name: "apache-kafka-java".into(),
+        client_software_version: "4.4.0".into(),
+        cluster_id: Some("dGlkZWxvZy10aWRlbG9nLQ".into()),
+        node_id: 3,
+    };
+    assert_eq!(sent("java_4_4", ApiKey::ApiVersions, 5), versions.into());
+    let result = DeletableGroupResult {
+        group_id: "readers".into(),
+        error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+        error_message: Some("gone".into()),
+    };
+    let deleted = DeleteGroupsResponse { throttle_time_ms: 250, results: vec![result] };
+    assert_eq!(answered("java_4_4", ApiKey::DeleteGroups, 3), deleted.into());
 }
