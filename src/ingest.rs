@@ -71,8 +71,8 @@ pub struct Ingest {
     broker: Arc<Broker>,
     /// By account id and sync id.
     syncs: RwLock<BTreeMap<(String, String), Arc<Sync>>>,
-    /// Held while a sync is made, changed or deleted.
-    editing: tokio::sync::Mutex<()>,
+    /// By account id; see [`Ingest::editing`].
+    editing: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
     answers: Arc<Answers>,
@@ -104,7 +104,7 @@ impl Ingest {
         let ingest = Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
-            editing: tokio::sync::Mutex::default(),
+            editing: Mutex::default(),
             streams: Mutex::default(),
             answers: Answers::new(broker.shared.state.clone()),
             damaged: replayed.damaged,

@@ -2,7 +2,7 @@
 
 use super::{Common, Output};
 use crate::broker::ADMIN_TOKEN_FILE;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -68,17 +68,8 @@ impl Api {
             None => token_in(&self.data_dir)?,
         };
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let client = crate::http_client::new()?;
-        let sent = client.post(&url).bearer_auth(token).json(body).send().await;
-        let response = sent.with_context(|| {
-            format!("no broker answers at {}; is it running, and is --url right?", self.url)
-        })?;
-        let status = response.status();
-        let answer: Value = response.json().await.context("the answer is not JSON")?;
-        if !status.is_success() {
-            bail!("{}", answer["error"].as_str().unwrap_or("the broker refused"));
-        }
-        Ok(answer)
+        let request = crate::http_client::new()?.post(&url).bearer_auth(token).json(body);
+        Ok(super::api::send(&self.url, request).await?)
     }
 
     fn print(&self, created: &Value) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::{Common, Output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 /// A running broker, and the account that asks.
@@ -86,19 +86,7 @@ impl Api {
 
     /// Sends a request, and takes its answer in.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Value, Error> {
-        let connection = |source| Error::Connection { url: self.url.clone(), source };
-        let response = request.send().await.map_err(connection)?;
-        let status = response.status();
-        let text = response.text().await.map_err(connection)?;
-        let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        match status.is_success() {
-            true => Ok(answer),
-            false => {
-                let said = answer["error"].as_str().map(str::to_owned);
-                let message = said.unwrap_or_else(|| format!("the broker answered {status}"));
-                Err(Error::Refused { status, message })
-            }
-        }
+        send(&self.url, request).await
     }
 
     /// Prints an answer: as JSON, or by `table` for people.
@@ -113,6 +101,28 @@ impl Api {
     pub(super) fn output(&self) -> Output {
         self.common.output
     }
+}
+
+/// Sends a request to the broker at `url`, and takes its answer in.
+pub(super) async fn send(url: &str, request: RequestBuilder) -> Result<Value, Error> {
+    let answer = accepted(url, request).await?.text().await;
+    let text = answer.map_err(|source| Error::Connection { url: url.to_owned(), source })?;
+    Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// An answer that is no refusal.
+async fn accepted(url: &str, request: RequestBuilder) -> Result<Response, Error> {
+    let connection = |source| Error::Connection { url: url.to_owned(), source };
+    let response = request.send().await.map_err(connection)?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text = response.text().await.map_err(connection)?;
+    let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let said = answer["error"].as_str().map(str::to_owned);
+    let message = said.unwrap_or_else(|| format!("the broker answered {status}"));
+    Err(Error::Refused { status, message })
 }
 
 /// A JSON file, or standard input for `-`.

@@ -27,6 +27,7 @@
 use super::event::Kind;
 use super::mutation::{Done, Hold, Key, Published};
 use super::version::Version;
+use crate::clock;
 use crate::http::ApiError;
 use crate::state::{Changes, State};
 use axum::http::StatusCode;
@@ -102,6 +103,9 @@ pub(super) struct Ticket {
     account: String,
     key: String,
 }
+
+/// The key a request is carried out under, and what keeps its events until it is answered.
+pub(super) type Under = (Arc<Ticket>, Hold);
 
 impl Drop for Ticket {
     fn drop(&mut self) {
@@ -209,11 +213,32 @@ impl Ticket {
         Key { text, hold: hold.clone() }
     }
 
+    /// Answers a part of the request as the first time, and says so; or carries it out, and stores
+    /// its answer before that is given. `part` has its number, and whether it is the last.
+    ///
+    /// # Errors
+    /// What keeps it from being carried out; 422 if the key was used for another request.
+    pub(super) async fn once<E: From<ApiError>, F: Future<Output = Result<Answer, E>>>(
+        self: &Arc<Self>,
+        part: (u32, bool),
+        fingerprint: &Fingerprint,
+        carry_out: impl FnOnce(Under) -> F,
+    ) -> Result<(Answer, bool), E> {
+        if let Some((answer, was_last)) = self.first(part.0, fingerprint)? {
+            return if was_last == part.1 { Ok((answer, true)) } else { Err(self.reused().into()) };
+        }
+        let hold = Hold::default();
+        let answer = carry_out((self.clone(), hold.clone())).await?;
+        self.save(part, fingerprint, &answer, clock::unix_ms()).await;
+        drop(hold);
+        Ok((answer, false))
+    }
+
     /// What a part of the request was answered the first time, and whether it was the last.
     ///
     /// # Errors
     /// 422 if the key was used for another request.
-    pub(super) fn first(
+    fn first(
         &self,
         part: u32,
         fingerprint: &Fingerprint,
@@ -228,7 +253,7 @@ impl Ticket {
     }
 
     /// Says that the key was used for another request.
-    pub(super) fn reused(&self) -> ApiError {
+    fn reused(&self) -> ApiError {
         let text = format!(
             "Idempotency-Key '{}' was used for another request; a new request needs a new key",
             self.key
@@ -263,7 +288,7 @@ impl Ticket {
     }
 
     /// Stores what a part of the request is answered, durable when this returns.
-    pub(super) async fn save(
+    async fn save(
         &self,
         (part, last): (u32, bool),
         fingerprint: &Fingerprint,

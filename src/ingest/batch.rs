@@ -11,23 +11,22 @@
 //! wrong; if nothing came before, the whole request is refused.
 
 use super::Ingest;
-use super::answers::{Answer, Ticket, fingerprint};
+use super::answers::{Answer, Ticket, Under, fingerprint};
 use super::atomic;
 use super::items::{Broken, Full, Part, Splitter};
 use super::json::Object;
-use super::mutation::{Hold, Mutation, Operation};
+use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
 use super::records::{idempotency_key, respond};
 use super::shares::Shares;
 use super::target::{Target, find_sync};
 use super::version::Version;
-use crate::clock;
 use crate::cluster::Cluster;
-use crate::http::{Account, ApiError};
+use crate::http::{Account, ApiError, Query};
 use crate::task::{blocking, to_the_end};
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -108,9 +107,6 @@ pub(super) struct Batch {
 /// A mutation, and the collection it is of.
 type Parsed<'a> = (Cow<'a, str>, Mutation<'a>);
 
-/// The key a request is carried out under, and what keeps its events until it is answered.
-type Under = (Arc<Ticket>, Hold);
-
 /// Carries out a batch as its body arrives.
 pub(super) async fn stream(
     batch: Batch,
@@ -151,20 +147,11 @@ async fn each_part(
                 return Ok((batch.carry_out(part, first, None).await?, false));
             };
             let fingerprint = fingerprint(&[&named], part.bytes());
-            if let Some((answer, was_last)) = ticket.first(number, &fingerprint)? {
-                let same = was_last == last;
-                return if same { Ok((answer.body, true)) } else { Err(ticket.reused()) };
-            }
-            let hold = Hold::default();
-            let under = Some((ticket.clone(), hold.clone()));
-            let body = batch.carry_out(part, first, under).await?;
-            let answer = Answer { etag: None, body };
-            ticket.save((number, last), &fingerprint, &answer, clock::unix_ms()).await;
-            drop(hold);
-            Ok((answer.body, false))
+            let carry_out = |under| batch.carry_out(part, first, Some(under));
+            ticket.once((number, last), &fingerprint, carry_out).await
         });
-        let (json, replayed) = share.await?;
-        results.extend(&json, replayed);
+        let (answer, replayed) = share.await?;
+        results.extend(&answer.body, replayed);
         match end {
             End::More => {}
             End::Last => break,
@@ -193,29 +180,31 @@ async fn all_or_nothing(
             return Err(ApiError::too_large(text));
         }
     };
-    let fingerprint = fingerprint(&[&uri.to_string()], part.bytes());
-    to_the_end(async move {
-        if let Some(ticket) = &ticket
-            && let Some((answer, _)) = ticket.first(0, &fingerprint)?
-        {
-            return Ok(respond(answer, true));
-        }
-        let hold = Hold::default();
-        let under = ticket.clone().map(|ticket| (ticket, hold.clone()));
-        let outcomes = match batch.carry_out_atomic(part, under).await {
-            Ok(outcomes) => outcomes,
-            Err(refused) => return Ok(refused.refusal()),
+    let whole = to_the_end(async move {
+        let Some(ticket) = ticket else {
+            return Ok((batch.carry_out_atomic(part, None).await?, false));
         };
-        let mut results = Results::default();
-        results.extend(&outcomes.results(0), false);
-        let answer = Answer { etag: None, body: results.finish() };
-        if let Some(ticket) = ticket {
-            ticket.save((0, true), &fingerprint, &answer, clock::unix_ms()).await;
-        }
-        drop(hold);
-        Ok(respond(answer, false))
-    })
-    .await
+        let fingerprint = fingerprint(&[&uri.to_string()], part.bytes());
+        let carry_out = |under| batch.carry_out_atomic(part, Some(under));
+        ticket.once((0, true), &fingerprint, carry_out).await
+    });
+    match whole.await {
+        Ok((answer, replayed)) => Ok(respond(answer, replayed)),
+        Err(Refused::Request(error)) => Err(error),
+        Err(Refused::Items(outcomes)) => Ok(outcomes.refusal()),
+    }
+}
+
+/// Why nothing of an atomic batch was carried out.
+enum Refused {
+    Request(ApiError),
+    Items(Outcomes),
+}
+
+impl From<ApiError> for Refused {
+    fn from(error: ApiError) -> Self {
+        Self::Request(error)
+    }
 }
 
 impl Batch {
@@ -228,39 +217,40 @@ impl Batch {
 
     /// Carries out a part's items, each for itself, and gives their results.
     async fn carry_out(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         part: Part,
         first: usize,
         under: Option<Under>,
-    ) -> Result<Vec<u8>, ApiError> {
-        let batch = self.clone();
+    ) -> Result<Answer, ApiError> {
         let outcomes = blocking(move || {
-            let shares = batch.shares(&part, first, under.as_ref());
+            let shares = self.shares(&part, first, under.as_ref());
             shares.mutate(under.as_ref().map(|(ticket, _)| &**ticket))
         });
         let outcomes = outcomes.await?;
         outcomes.confirm().await;
-        Ok(outcomes.results(first))
+        Ok(Answer { etag: None, body: outcomes.results(first) })
     }
 
     /// Carries out a part's items or none of them.
     async fn carry_out_atomic(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         part: Part,
         under: Option<Under>,
-    ) -> Result<Outcomes, Outcomes> {
+    ) -> Result<Answer, Refused> {
         let batch = self.clone();
         let carried = blocking(move || {
             let shares = batch.shares(&part, 0, under.as_ref());
             atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
         });
-        let (outcomes, intent) = carried.await?;
+        let (outcomes, intent) = carried.await.map_err(Refused::Items)?;
         outcomes.confirm().await;
         if let Some(intent) = intent {
             let state = self.ingest.broker.shared.state.clone();
             blocking(move || intent.forget(&state)).await;
         }
-        Ok(outcomes)
+        let mut results = Results::default();
+        results.extend(&outcomes.results(0), false);
+        Ok(Answer { etag: None, body: results.finish() })
     }
 
     /// A part's mutations by collection. Looks up collections: not for an async worker.
@@ -294,7 +284,8 @@ impl Batch {
             (Some(its), Some(of_path)) if its == of_path => its,
             (Some(its), Some(of_path)) => {
                 let text = format!(
-                    "invalid item: collection: '{its}' is not '{of_path}', which the path names;                      POST /v1/syncs/{}/records takes items of any collection",
+                    "invalid item: collection: '{its}' is not '{of_path}', which the path names; \
+                     POST /v1/syncs/{}/records takes items of any collection",
                     self.sync
                 );
                 return Err(ApiError::bad_request(text));

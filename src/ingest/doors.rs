@@ -18,6 +18,7 @@ mod stripe;
 
 pub(super) use routes::router;
 
+use super::json::Object;
 use super::mutation::Operation;
 use super::name::RecordId;
 use super::version::Version;
@@ -77,6 +78,12 @@ fn items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
         true => Err(ApiError::too_large(format!("more than {ITEMS_MAX} items in one request"))),
         false => Ok(items),
     }
+}
+
+/// A value that must be an object, which the error calls `what`.
+fn object<'a>(what: &str, value: &'a RawValue) -> Result<Object<'a>, ApiError> {
+    Object::parse(value.get().as_bytes())
+        .map_err(|error| ApiError::bad_request(format!("{what}: {error}")))
 }
 
 /// A record's id, which the field `from` brought.

@@ -6,18 +6,17 @@
 //! [`version`](super::version).
 
 use super::Ingest;
-use super::answers::{Answer, Fingerprint, Ticket, fingerprint};
+use super::answers::{Answer, Fingerprint, Under, fingerprint};
 use super::json::Object;
-use super::mutation::{Condition, Done, Hold, Mutation, Operation};
+use super::mutation::{Condition, Done, Mutation, Operation};
 use super::name::RecordId;
 use super::target::Target;
 use super::travel;
 use super::version::Version;
-use crate::clock;
 use crate::http::{Account, ApiError, Body, Query};
 use crate::task::{blocking, to_the_end};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -47,39 +46,6 @@ type RecordPath = Path<(String, String, String)>;
 /// The header of a record's version, in requests and answers.
 const VERSION: HeaderName = HeaderName::from_static("tidelog-version");
 
-/// `PUT`: the whole record.
-pub(super) async fn put(
-    account: Account,
-    ingest: State<Arc<Ingest>>,
-    path: RecordPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    write(account, ingest, path, &headers, (Operation::Upsert, body)).await
-}
-
-/// `PATCH`: some columns (RFC 7396).
-pub(super) async fn patch(
-    account: Account,
-    ingest: State<Arc<Ingest>>,
-    path: RecordPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    write(account, ingest, path, &headers, (Operation::Patch, body)).await
-}
-
-/// `DELETE`: the body is passed over.
-pub(super) async fn delete(
-    account: Account,
-    ingest: State<Arc<Ingest>>,
-    path: RecordPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    write(account, ingest, path, &headers, (Operation::Delete, body)).await
-}
-
 /// What a write answers; `event` is null when nothing changed and nothing was published.
 #[derive(Serialize)]
 pub(super) struct RecordAnswer {
@@ -108,40 +74,42 @@ impl RecordAnswer {
     }
 }
 
-async fn write(
+/// `PUT`: the whole record. `PATCH`: some columns (RFC 7396). `DELETE`: the body is passed over.
+pub(super) async fn write(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
     Path((sync, collection, id)): RecordPath,
-    headers: &HeaderMap,
-    (operation, body): (Operation, Body),
+    method: Method,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, ApiError> {
+    let operation = match method {
+        Method::PATCH => Operation::Patch,
+        Method::DELETE => Operation::Delete,
+        _ => Operation::Upsert,
+    };
     let target = Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
     let id = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let write = Write {
-        version: version(headers)?,
-        condition: condition(headers)?,
+        version: version(&headers)?,
+        condition: condition(&headers)?,
         target,
         id,
         operation,
         body: body.0,
     };
-    let Some(key) = idempotency_key(headers)? else {
+    let Some(key) = idempotency_key(&headers)? else {
         return Ok(respond(write.carry_out(None).await?, false));
     };
     let fingerprint = write.fingerprint();
     let ticket = Arc::new(ingest.answers.begin(&principal.cluster.account.id, &key)?);
+    let once = async move {
+        let carry_out = |under| write.carry_out(Some(under));
+        let (answer, replayed) = ticket.once((0, true), &fingerprint, carry_out).await?;
+        Ok(respond(answer, replayed))
+    };
     // Once begun it ends with a stored answer, also when the client hangs up.
-    to_the_end(async move {
-        if let Some((first, _)) = ticket.first(0, &fingerprint)? {
-            return Ok(respond(first, true));
-        }
-        let hold = Hold::default();
-        let answer = write.carry_out(Some((ticket.clone(), hold.clone()))).await?;
-        ticket.save((0, true), &fingerprint, &answer, clock::unix_ms()).await;
-        drop(hold);
-        Ok(respond(answer, false))
-    })
-    .await
+    to_the_end(once).await
 }
 
 /// The header of an answer that was given before.
@@ -180,7 +148,7 @@ impl Write {
     }
 
     /// Carries it out, under its key if it has one, and waits until it may be answered.
-    async fn carry_out(self, under: Option<(Arc<Ticket>, Hold)>) -> Result<Answer, ApiError> {
+    async fn carry_out(self, under: Option<Under>) -> Result<Answer, ApiError> {
         let stream = self.target.stream.clone();
         let done = blocking(move || self.mutate(under.as_ref())).await?;
         stream.confirm(std::iter::once(&done)).await;
@@ -188,7 +156,7 @@ impl Write {
         Ok(Answer { etag: done.etag, body: body.map_err(ApiError::internal)? })
     }
 
-    fn mutate(self, under: Option<&(Arc<Ticket>, Hold)>) -> Result<Done, ApiError> {
+    fn mutate(self, under: Option<&Under>) -> Result<Done, ApiError> {
         let data =
             match self.operation {
                 Operation::Delete => None,

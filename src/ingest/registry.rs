@@ -1,7 +1,7 @@
 //! The syncs of every account: made, found, changed and deleted, with the topics they feed.
 //!
 //! A collection needs no set-up: [`Ingest::add_collection`] is what its first record does. **A
-//! change of a sync goes on to its end**, and one comes after the other (`editing`).
+//! change of a sync goes on to its end**, and those of an account come one after the other.
 
 use super::Ingest;
 use super::name::{Collection, SyncId};
@@ -16,6 +16,7 @@ use crate::task::{blocking, to_the_end};
 use crate::topic::{self, Config, NewTopic, Topic};
 use std::ops::Bound;
 use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
 
 /// What becomes of a sync's topics when it is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -29,6 +30,12 @@ pub(super) enum Topics {
 }
 
 impl Ingest {
+    /// Held while a sync of the account is made, changed or deleted.
+    async fn editing(&self, cluster: &Cluster) -> OwnedMutexGuard<()> {
+        let of_account = self.editing.lock().entry(cluster.account.id.clone()).or_default().clone();
+        of_account.lock_owned().await
+    }
+
     /// An account's syncs after an id, by id.
     pub(super) fn syncs(&self, cluster: &Cluster, after: &str, limit: usize) -> Vec<Arc<Sync>> {
         let first = (cluster.account.id.clone(), after.to_owned());
@@ -67,7 +74,7 @@ impl Ingest {
     ) -> Result<Arc<Sync>, Error> {
         let (ingest, cluster) = (self.clone(), cluster.clone());
         let put = async move {
-            let _editing = ingest.editing.lock().await;
+            let _editing = ingest.editing(&cluster).await;
             ingest.do_put(&cluster, id, definition).await
         };
         to_the_end(put).await
@@ -82,7 +89,7 @@ impl Ingest {
     ) -> Result<Arc<Sync>, ApiError> {
         let (ingest, cluster) = (self.clone(), cluster.clone());
         let changed = async move {
-            let _editing = ingest.editing.lock().await;
+            let _editing = ingest.editing(&cluster).await;
             let Some(sync) = ingest.sync(&cluster, id.as_str()) else {
                 return Err(Error::Unknown(id).into());
             };
@@ -102,7 +109,7 @@ impl Ingest {
         let (ingest, cluster) = (self.clone(), cluster.clone());
         let (id, slug) = (id.clone(), collection.to_string());
         let added = async move {
-            let _editing = ingest.editing.lock().await;
+            let _editing = ingest.editing(&cluster).await;
             let Some(sync) = ingest.sync(&cluster, id.as_str()) else {
                 return Err(Error::Unknown(id));
             };
@@ -134,7 +141,7 @@ impl Ingest {
     ) -> Result<Vec<String>, Error> {
         let (ingest, cluster, id) = (self.clone(), cluster.clone(), id.clone());
         let deleted = async move {
-            let _editing = ingest.editing.lock().await;
+            let _editing = ingest.editing(&cluster).await;
             ingest.do_delete(&cluster, &id, topics).await
         };
         to_the_end(deleted).await

@@ -23,8 +23,8 @@ impl Routes {
 /// The routes of `/v1/syncs`.
 pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
     let sync = get(syncs::describe).put(syncs::replace).patch(syncs::change).delete(syncs::delete);
-    let record = get(records::read).put(records::put);
-    let record = record.patch(records::patch).delete(records::delete);
+    let record = get(records::read).put(records::write);
+    let record = record.patch(records::write).delete(records::write);
     Router::new()
         .route("/v1/syncs", get(syncs::list).post(syncs::create))
         .route("/v1/syncs/{sync}", sync)

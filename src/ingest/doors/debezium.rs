@@ -9,7 +9,7 @@
 //! A column whose value Debezium had no access to (an unchanged TOAST column) keeps the value the
 //! record has.
 
-use super::{Change, NoChange, Read, record_id};
+use super::{Change, NoChange, Read, object, record_id};
 use crate::http::ApiError;
 use crate::ingest::json::{Object, write_members};
 use crate::ingest::mutation::Operation;
@@ -181,11 +181,6 @@ fn id(values: &[&RawValue]) -> String {
 /// A string's text, any other value's JSON.
 fn text(value: &RawValue) -> String {
     serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
-}
-
-fn object<'a>(what: &str, value: &'a RawValue) -> Result<Object<'a>, ApiError> {
-    Object::parse(value.get().as_bytes())
-        .map_err(|error| ApiError::bad_request(format!("{what}: {error}")))
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use super::{NoChange, debezium, items, publish, salesforce, stripe};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::control::DoorRow;
-use crate::http::{Account, ApiError, Body, Context, Json};
+use crate::http::{Account, ApiError, Body, Context, Json, Query};
 use crate::ingest::Ingest;
 use crate::ingest::routes::Routes;
 use crate::ingest::target::find_sync;
 use axum::Router;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -79,7 +79,7 @@ async fn post_debezium(
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
     Path(sync): Path<String>,
-    options: Result<Query<DebeziumOptions>, axum::extract::rejection::QueryRejection>,
+    options: Result<Query<DebeziumOptions>, ApiError>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -93,7 +93,7 @@ async fn post_debezium(
         }
         false => authenticated(&context, request).await?,
     };
-    let Query(options) = options.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    let Query(options) = options?;
     let key: Vec<&str> = options.key.split(',').collect();
     let reads = items(&body)?.into_iter().map(|item| debezium::read(item, &key)).collect();
     publish::publish(&ingest, &cluster, &sync, reads).await

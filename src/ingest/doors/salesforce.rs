@@ -9,7 +9,7 @@
 //! A `GAP_` event says that something changed and not what. A deletion needs no more; for the
 //! others the record has to be read from Salesforce and put, and the answer says so.
 
-use super::{Change, NoChange, Read, record_id};
+use super::{Change, NoChange, Read, object, record_id};
 use crate::http::ApiError;
 use crate::ingest::json::{Object, write_members};
 use crate::ingest::mutation::Operation;
@@ -49,14 +49,14 @@ pub(super) fn read(item: &RawValue) -> Vec<Read> {
 }
 
 fn read_event(item: &RawValue) -> Result<Vec<Read>, NoChange> {
-    let mut event = object(item)?;
+    let mut event = object("a change event", item)?;
     for _ in 0..WRAPPERS_DEEP {
         if event.get(HEADER).is_some() {
             break;
         }
         let inner = WRAPPERS.iter().find_map(|name| event.get(name));
         match inner.filter(|inner| inner.get().starts_with('{')) {
-            Some(inner) => event = object(inner)?,
+            Some(inner) => event = object("a change event", inner)?,
             None => break,
         }
     }
@@ -139,7 +139,7 @@ fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
             }
             "null" => {}
             compound if compound.starts_with('{') => {
-                members.push((name, changed_parts(name, object(value)?, &listed)));
+                members.push((name, changed_parts(name, object(name, value)?, &listed)));
             }
             value => members.push((name, value.to_owned())),
         }
@@ -178,11 +178,6 @@ fn changed_parts(name: &str, compound: Object<'_>, listed: &BTreeSet<&str>) -> S
     let mut text = String::new();
     write_members(parts.map(|(part, value)| (&**part, value.get())), &mut text);
     text
-}
-
-fn object(value: &RawValue) -> Result<Object<'_>, ApiError> {
-    Object::parse(value.get().as_bytes())
-        .map_err(|error| ApiError::bad_request(format!("a change event: {error}")))
 }
 
 #[cfg(test)]
