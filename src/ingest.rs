@@ -18,6 +18,7 @@
 
 mod answers;
 mod atomic;
+mod backfill;
 mod batch;
 pub mod diff;
 mod doors;
@@ -50,6 +51,7 @@ mod target;
 mod tests;
 mod travel;
 pub mod value;
+mod verify;
 mod version;
 
 pub use routes::router;
@@ -111,6 +113,7 @@ impl Ingest {
             snapshots: replayed.snapshots,
         });
         snapshot::resume(&ingest).await;
+        backfill::resume(&ingest)?;
         Ok(ingest)
     }
 

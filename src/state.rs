@@ -7,7 +7,7 @@
 //! the log is its write-ahead log, and start-up replays what is missing.
 
 use crate::task::blocking;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -114,6 +114,11 @@ impl State {
             }
             self.apply(keyspace, changes)?;
         }
+    }
+
+    /// The store as it is now, whatever is written after this.
+    pub fn view(&self) -> Snapshot {
+        self.db.snapshot()
     }
 
     /// Syncs everything applied so far.

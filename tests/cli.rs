@@ -46,6 +46,34 @@ fn syncs_are_made_listed_changed_and_deleted_by_command() {
 }
 
 #[test]
+fn state_is_compared_with_the_log_and_published_anew_by_command() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    let tidelog = |arguments: &[&str]| run(&desk, dir.path(), arguments);
+    desk.put_sync("crm", json!({"collections": {"contact": {"partitions": 3}}}));
+    for id in 0..5 {
+        desk.put(&format!("crm/contact/{id}"), json!({"LastName": id}));
+    }
+    let compared = stdout(&tidelog(&["sync", "verify", "crm"]));
+    assert_eq!(compared, "5 records and 5 events compared, 0 differ\n");
+    let mapping = r#"{"collections":{"contact":{"naming":"snake_case"}}}"#;
+    desk.http.patch("/v1/syncs/crm", mapping).json();
+    let backfill = ["sync", "backfill", "crm", "--collection", "contact", "--output", "json"];
+    let done: Value = serde_json::from_str(&stdout(&tidelog(&backfill))).unwrap();
+    assert_eq!((&done["state"], &done["published"]), (&json!("done"), &json!(5)));
+    let last = desk.values("sequin.crm.contact").pop().unwrap();
+    assert_eq!((&last["event"], &last["table_db_name"]), (&json!("updated"), &json!("contact")));
+    assert_eq!(last["data"].as_object().unwrap().keys().collect::<Vec<_>>(), ["last_name"]);
+    let verify = ["sync", "verify", "crm", "--collection", "contact", "--output", "json"];
+    let compared: Value = serde_json::from_str(&stdout(&tidelog(&verify))).unwrap();
+    let want =
+        json!({"collections": 1, "events": 10, "records": 5, "unverified": 0, "differences": 0});
+    assert_eq!(compared, json!({"summary": want, "differences": []}));
+    let unknown = tidelog(&["sync", "verify", "crm", "--collection", "contcat"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8(unknown.stderr).unwrap().contains("it has contact"));
+}
+
+#[test]
 fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped() {
     let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
     desk.put_sync("crm", json!({}));

@@ -55,21 +55,25 @@ fn a_mutation_that_is_sent_until_it_is_answered_is_published_once_whatever_is_ki
     writers.into_iter().for_each(|writer| said.extend(writer.join().unwrap()));
 
     let mut found = Said::new();
-    let mut last: BTreeMap<String, u64> = BTreeMap::new();
+    let mut latest: BTreeMap<String, u64> = BTreeMap::new();
     for record in kafka::read_all(&kafka::anonymous(&address), TOPIC) {
         let event: Value = serde_json::from_str(record.value.as_deref().unwrap()).unwrap();
         let number = event["data"]["number"].as_u64().unwrap();
         let at = (i64::from(record.partition), record.offset);
         assert_eq!(found.insert(number, at), None, "{number} was published twice");
         let id = event["id"].as_str().unwrap().to_owned();
-        let before = last.insert(id, number);
+        let before = latest.insert(id, number);
         assert!(before < Some(number), "{number} after {before:?}");
         // What it was compared with is what the event before it said.
         let prior = event["changes"]["number"].as_u64();
         assert_eq!(prior, before, "{event}");
     }
+    let compared = client.get(&format!("{SYNC}/verify")).body;
+    let last: Value = serde_json::from_str(compared.lines().last().unwrap()).unwrap();
+    assert_eq!(last["summary"]["differences"], 0, "{compared}");
+    assert_eq!(last["summary"]["records"], WRITERS * RECORDS);
     assert_eq!(found, said, "events are where the answers said, and no others are there");
-    for (id, number) in last {
+    for (id, number) in latest {
         let record = client.get(&format!("{SYNC}/collections/deal/records/{id}")).json();
         assert_eq!(record["number"], number, "{id}");
     }

@@ -89,6 +89,12 @@ impl Api {
         send(&self.url, request).await
     }
 
+    /// Sends a request that is answered by one JSON object a line.
+    pub(super) async fn lines(&self, request: RequestBuilder) -> Result<Lines, Error> {
+        let response = accepted(&self.url, request).await?;
+        Ok(Lines { response, bytes: Vec::new() })
+    }
+
     /// Prints an answer: as JSON, or by `table` for people.
     pub(super) fn print(&self, answer: &Value, table: impl FnOnce(&Value)) {
         match self.common.output {
@@ -123,6 +129,29 @@ async fn accepted(url: &str, request: RequestBuilder) -> Result<Response, Error>
     let said = answer["error"].as_str().map(str::to_owned);
     let message = said.unwrap_or_else(|| format!("the broker answered {status}"));
     Err(Error::Refused { status, message })
+}
+
+/// An answer that comes line by line.
+pub(super) struct Lines {
+    response: Response,
+    /// What is not a whole line yet.
+    bytes: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line; nothing at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Value>> {
+        loop {
+            if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.bytes.drain(..=end).collect();
+                return Ok(Some(serde_json::from_slice(&line)?));
+            }
+            match self.response.chunk().await.context("the answer broke off")? {
+                Some(chunk) => self.bytes.extend_from_slice(&chunk),
+                None => return Ok(None),
+            }
+        }
+    }
 }
 
 /// A JSON file, or standard input for `-`.

@@ -1,5 +1,8 @@
 //! `tidelog sync`: syncs of an account, over the management API.
 
+mod backfill;
+mod verify;
+
 use super::api::{Api, print_table, read_json};
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -35,6 +38,29 @@ pub(super) enum SyncCommand {
         id: String,
         #[command(flatten)]
         definition: DefinitionArgs,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Compare the state of a sync's records with what its topics say
+    Verify {
+        /// The sync's id
+        id: String,
+        /// Only this collection
+        #[arg(long, value_name = "SLUG")]
+        collection: Option<String>,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Publish what the records of a collection are once more, as updated events
+    Backfill {
+        /// The sync's id
+        id: String,
+        /// The collection
+        #[arg(long, value_name = "SLUG")]
+        collection: String,
+        /// End the one that is running
+        #[arg(long)]
+        cancel: bool,
         #[command(flatten)]
         api: Api,
     },
@@ -91,6 +117,12 @@ impl SyncCommand {
             Self::Update { id, definition, api } => {
                 let changed = api.ask(Method::PATCH, &path(&id), Some(&definition.json()?)).await?;
                 api.print(&changed, describe);
+            }
+            Self::Verify { id, collection, api } => {
+                verify::run(&api, &id, collection.as_deref()).await?;
+            }
+            Self::Backfill { id, collection, cancel, api } => {
+                backfill::run(&api, &id, &collection, cancel).await?;
             }
             Self::Delete { id, topics, api } => {
                 let fate = if topics { "delete" } else { "keep" };

@@ -39,7 +39,8 @@ pub fn diff<'a>(prior: Option<&'a Object<'_>>, next: Option<&'a Object<'_>>) -> 
     }
 }
 
-fn changes<'a>(prior: &'a Object<'_>, next: &'a Object<'_>) -> Vec<(&'a str, &'a RawValue)> {
+/// The prior value of every column whose value changed; see [`Change::Updated`].
+pub fn changes<'a>(prior: &'a Object<'_>, next: &'a Object<'_>) -> Vec<(&'a str, &'a RawValue)> {
     let before = |name: &str| prior.get(name).unwrap_or(RawValue::NULL);
     let changed = next
         .columns()

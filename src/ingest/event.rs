@@ -35,6 +35,8 @@ pub const EVENT: &str = "event";
 pub const IDEMPOTENCY_KEY: &str = "idempotency_key";
 /// The header with the version of a record, if it has one.
 pub const VERSION: &str = "version";
+/// The header with the id of the backfill that published an event.
+pub const BACKFILL: &str = "backfill";
 /// The header with the version of the mapping that named the columns, if it is not the first.
 pub const MAPPING: &str = "mapping";
 

@@ -118,7 +118,10 @@ fn replay_partition(
                 tracing::warn!("{name}-{index} has no event at offset {offset}; passed over");
                 continue;
             };
-            snapshots.mark_replayed(index, record.offset, &id)?;
+            // A backfill says nothing new, so it is no sign of life.
+            if header(record, event::BACKFILL).is_none() {
+                snapshots.mark_replayed(index, record.offset, &id)?;
+            }
             log.note(record, &id, &row, &mut notes);
             // A version that came after the event and published nothing is in the row only.
             if rows.get(&id)?.offset < record.offset {

@@ -1,7 +1,7 @@
 //! `/v1/syncs`: which routes there are.
 
 use super::sync::routes as syncs;
-use super::{Ingest, batch, doors, listing, records, sequin, snapshot};
+use super::{Ingest, backfill, batch, doors, listing, records, sequin, snapshot, verify};
 use crate::http::Context;
 use axum::Router;
 use axum::extract::FromRef;
@@ -34,6 +34,13 @@ pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
         )
         .route("/v1/syncs/{sync}/collections/{collection}/records/{id}", record)
         .route("/v1/syncs/{sync}/records", post(batch::post_mixed))
+        .route(
+            "/v1/syncs/{sync}/collections/{collection}/backfill",
+            get(backfill::routes::get)
+                .post(backfill::routes::post)
+                .delete(backfill::routes::delete),
+        )
+        .route("/v1/syncs/{sync}/verify", get(verify::routes::verify))
         .route("/v1/mutations/run", post(sequin::run))
         .merge(snapshot::router())
         .merge(doors::router())

@@ -5,7 +5,7 @@
 //! planned, since nobody else writes to the partition; a record that is mutated twice is compared
 //! with what the first mutation makes of it.
 
-use super::diff::diff;
+use super::diff::{Change, changes, diff};
 use super::event::{self, Kind, NewEvent};
 use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use parking_lot::MutexGuard;
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tidelog_protocol::records::{Batch, BatchBuilder, RecordHeader};
 use tidelog_protocol::{Str, Uuid};
 
@@ -56,6 +56,13 @@ pub(super) struct Run<'a> {
     planned: HashMap<Box<str>, Known>,
     /// The same in order, as it goes into the tail.
     entries: Vec<Entry>,
+}
+
+/// What an event says in its headers beside what happened.
+struct Marks<'a> {
+    key: Option<&'a str>,
+    version: Option<Version>,
+    backfill: Option<&'a str>,
 }
 
 impl<'a> Run<'a> {
@@ -133,7 +140,7 @@ impl<'a> Run<'a> {
             table: &defined.table,
         };
         let key = mutation.key.as_ref().map(|key| key.text.as_str());
-        let offset = self.publish(&event, key, version)?;
+        let offset = self.publish(&event, Marks { key, version, backfill: None })?;
         let row = Row {
             offset,
             version,
@@ -142,12 +149,44 @@ impl<'a> Run<'a> {
             deleted_ms: created_at.as_millisecond(),
         };
         let hold = mutation.key.map(|key| key.hold.watch());
-        let known =
-            self.remember(mutation.id.as_str().into(), Known { row, rests_on: Some(offset) });
-        let (id, row) = (mutation.id.as_str().into(), known.row.clone());
-        self.entries.push(Entry { offset, id, row, hold });
+        let known = self.published(&mutation.id, row, hold);
         let published = Some(Published { kind: change.kind(), offset });
         Ok(Done { published, ..self.unchanged(&known) })
+    }
+
+    /// Plans an event that says again what a record is, unless it has had one from `end` on, and
+    /// gives its offset.
+    pub(super) fn republish(
+        &mut self,
+        id: &RecordId,
+        end: i64,
+        backfill: &str,
+    ) -> Result<Option<i64>, Error> {
+        self.must_take()?;
+        let Known { row, .. } = self.known(id)?;
+        let defined = self.destination.defined;
+        let has_had_one = row.offset >= end && row.mapping == defined.version();
+        let Some(data) = row.data.clone().filter(|_| !has_had_one) else { return Ok(None) };
+        if row.mapping > defined.version() {
+            // A mutation since, under a mapping that came since.
+            return Ok(None);
+        }
+        let prior = Object::parse(&data).map_err(Error::Unreadable)?;
+        let record = self.carry_over(prior.clone(), &row, None)?;
+        let change = Change::Updated { changes: changes(&prior, &record) };
+        let event = NewEvent {
+            collection: &defined.collection,
+            created_at: clock::timestamp(),
+            change: &change,
+            data: &record,
+            id,
+            table: &defined.table,
+        };
+        let marks = Marks { key: None, version: row.version, backfill: Some(backfill) };
+        let offset = self.publish(&event, marks)?;
+        let data = Some(record.to_string().into_bytes().into());
+        self.published(id, Row { offset, mapping: defined.version(), data, ..row }, None);
+        Ok(Some(offset))
     }
 
     /// Where the partition is, and what is to be appended to it, each batch with its offset.
@@ -205,18 +244,22 @@ impl<'a> Run<'a> {
 
     /// What is known of the record of a mutation that may be carried out.
     fn admit(&self, mutation: &Mutation<'_>) -> Result<Known, Error> {
-        if self.tail.damaged {
-            return Err(Error::Damaged(self.index));
-        }
-        if self.tail.retired {
-            return Err(Error::Retired);
-        }
+        self.must_take()?;
         let known = self.known(&mutation.id)?;
         let is_sweep = mutation.condition == Condition::Untouched;
         let is_touched = is_sweep && self.snapshots.is_touched(mutation.id.as_str())?;
         match !is_touched && mutation.condition.holds(&known.row) {
             true => Ok(known),
             false => Err(Error::Condition(unmet(&mutation.id, &known.row))),
+        }
+    }
+
+    /// Whether the partition takes anything.
+    fn must_take(&self) -> Result<(), Error> {
+        match (self.tail.damaged, self.tail.retired) {
+            (true, _) => Err(Error::Damaged(self.index)),
+            (_, true) => Err(Error::Retired),
+            _ => Ok(()),
         }
     }
 
@@ -236,6 +279,14 @@ impl<'a> Run<'a> {
             }
             Ordering::Greater => Err(Error::Remapped),
         }
+    }
+
+    /// Takes in what a record is after its event.
+    fn published(&mut self, id: &RecordId, row: Row, hold: Option<Weak<()>>) -> Known {
+        let offset = row.offset;
+        let entry = Entry { offset, id: id.as_str().into(), row: row.clone(), hold };
+        self.entries.push(entry);
+        self.remember(id.as_str().into(), Known { row, rests_on: Some(offset) })
     }
 
     fn remember(&mut self, id: Box<str>, known: Known) -> Known {
@@ -266,8 +317,7 @@ impl<'a> Run<'a> {
     fn publish(
         &mut self,
         event: &NewEvent<'_>,
-        key: Option<&str>,
-        version: Option<Version>,
+        Marks { key, version, backfill }: Marks<'_>,
     ) -> Result<i64, Error> {
         let offset = self.next;
         // A mutation that its sender did not name publishes nothing when it is sent again, so the
@@ -279,6 +329,7 @@ impl<'a> Run<'a> {
         let mapping = self.destination.defined.version();
         let mapping = (mapping > 1).then(|| mapping.to_string());
         let headers = headers.chain(mapping.as_deref().map(|it| (event::MAPPING, it)));
+        let headers = headers.chain(backfill.map(|it| (event::BACKFILL, it)));
         let headers: Vec<_> = headers
             .map(|(name, text)| RecordHeader {
                 key: Str::from_static(name),

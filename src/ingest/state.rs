@@ -4,6 +4,7 @@
 //! key    topic id, 16 bytes | 'r' | record id       value  2 | Row
 //!        topic id, 16 bytes | 'a' | partition u32    value  2 | next offset to apply, i64
 //!        topic id, 16 bytes | 't' | ms u64 | id      value  2 | version: deleted then
+//!        topic id, 16 bytes | 'b'                    value  2 | a backfill
 //!
 //! Row    offset of the record's last event, i64 | version of the mapping, u32
 //!        | bytes of the version, u8 | version | the record, JSON; nothing when it is deleted
@@ -15,6 +16,7 @@
 
 use super::version::Version;
 use crate::state::{Changes, State};
+use fjall::{Readable, Snapshot};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +69,12 @@ pub(super) struct Rows {
     topic_id: Uuid,
 }
 
+/// The rows of one topic as they were at a moment.
+pub(super) struct Frozen {
+    rows: Rows,
+    view: Snapshot,
+}
+
 /// A failure of the state store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -110,11 +118,24 @@ impl Rows {
 
     /// The next offset of a partition to apply, if any was.
     pub(super) fn applied(&self, partition: i32) -> Result<Option<i64>, Error> {
-        let Some(value) = self.state.records.get(self.key(b'a', &partition.to_be_bytes()))? else {
-            return Ok(None);
-        };
-        let next = unwrap_layout(&value)?.try_into().map_err(|_| Error::Cut)?;
-        Ok(Some(i64::from_be_bytes(next)))
+        applied(self.state.records.get(self.key(b'a', &partition.to_be_bytes()))?)
+    }
+
+    /// What is stored of the collection's backfill.
+    pub(super) fn backfill(&self) -> Result<Option<Vec<u8>>, Error> {
+        let value = self.state.records.get(self.key(b'b', &[]))?;
+        value.map(|value| unwrap_layout(&value).map(<[u8]>::to_vec)).transpose()
+    }
+
+    /// Stores it.
+    pub(super) fn write_backfill(&self, backfill: &[u8]) -> Result<(), Error> {
+        let row = (self.key(b'b', &[]), Some([&[LAYOUT], backfill].concat()));
+        Ok(self.state.apply(&self.state.records, vec![row])?)
+    }
+
+    /// The rows as they are now.
+    pub(super) fn frozen(&self) -> Frozen {
+        Frozen { rows: self.clone(), view: self.state.view() }
     }
 
     /// Writes rows, and the next offset of their partition to apply, at once with other changes.
@@ -177,6 +198,37 @@ impl Rows {
     fn key(&self, kind: u8, rest: &[u8]) -> Vec<u8> {
         [&self.topic_id, &[kind][..], rest].concat()
     }
+}
+
+impl Frozen {
+    /// What is known of a record, if anything.
+    pub(super) fn get(&self, id: &str) -> Result<Option<Row>, Error> {
+        let row = self.view.get(&self.rows.state.records, self.rows.key(b'r', id.as_bytes()))?;
+        row.as_deref().map(decode).transpose()
+    }
+
+    /// See [`Rows::applied`].
+    pub(super) fn applied(&self, partition: i32) -> Result<Option<i64>, Error> {
+        let key = self.rows.key(b'a', &partition.to_be_bytes());
+        applied(self.view.get(&self.rows.state.records, key)?)
+    }
+
+    /// What is known of every record, deleted ones too, by id.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Result<(String, Row), Error>> + use<> {
+        let prefix = self.rows.key(b'r', &[]);
+        let id_at = prefix.len();
+        self.view.prefix(&self.rows.state.records, prefix).map(move |row| {
+            let (key, value) = row.into_inner()?;
+            let id = String::from_utf8(key[id_at..].to_vec()).map_err(|_| Error::Cut)?;
+            Ok((id, decode(&value)?))
+        })
+    }
+}
+
+fn applied(value: Option<fjall::UserValue>) -> Result<Option<i64>, Error> {
+    let Some(value) = value else { return Ok(None) };
+    let next = unwrap_layout(&value)?.try_into().map_err(|_| Error::Cut)?;
+    Ok(Some(i64::from_be_bytes(next)))
 }
 
 /// A row's value; none when there is nothing to know.

@@ -5,11 +5,12 @@
 //! with the truth, and moves to the store once it is durable: **the store is never ahead of the
 //! log, and an answer waits for every event it rests on**, also for another client's.
 
+use super::backfill::{self, Backfill};
 use super::mutation::{Done, Error, Mutation, Raised};
 use super::name::RecordId;
 use super::run::{Destination, Run};
 use super::snapshot::Snapshots;
-use super::state::{self, Row, Rows, TOMBSTONE_RETENTION};
+use super::state::{self, Frozen, Row, Rows, TOMBSTONE_RETENTION};
 use crate::state::{Changes, State};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic, partition_for};
@@ -27,6 +28,8 @@ pub(super) struct Stream {
     tails: Vec<Mutex<Tail>>,
     /// The collection's snapshot.
     pub snapshots: Arc<Snapshots>,
+    /// Its backfill, the last there was.
+    pub backfill: Mutex<Option<Backfill>>,
 }
 
 /// The end of a partition that is not in the store yet.
@@ -120,7 +123,12 @@ impl Stream {
             partition.release(partition.log().log_end_offset());
         }
         let tails = (0..).zip(&partitions).map(|(index, _)| Mutex::new(tail(index))).collect();
-        Self { topic: RwLock::new(topic), partitions, rows, tails, snapshots }
+        let backfill = backfill::stored(&rows).unwrap_or_else(|error| {
+            tracing::error!("a backfill of {} is not readable: {error}", topic.name);
+            None
+        });
+        let backfill = Mutex::new(backfill);
+        Self { topic: RwLock::new(topic), partitions, rows, tails, snapshots, backfill }
     }
 
     /// The topic as it is now.
@@ -155,6 +163,21 @@ impl Stream {
     /// A partition of the topic.
     pub(super) fn partition(&self, index: i32) -> &Partition {
         &self.partitions[position(index)]
+    }
+
+    /// The partitions of the topic, by index.
+    pub(super) fn partitions(&self) -> &[Partition] {
+        &self.partitions
+    }
+
+    /// The state store's rows.
+    pub(super) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// The state store's rows as they are now.
+    pub(super) fn frozen(&self) -> Frozen {
+        self.rows.frozen()
     }
 
     /// What is known of the records after an id, deleted ones too, by id: `limit` of those in the

@@ -1,10 +1,12 @@
 //! Ingest on a broker in a directory of its own.
 
 mod atomic;
+mod backfills;
 mod batches;
 mod crashes;
 mod keys;
 mod retention;
+mod verifies;
 mod versions;
 
 use super::json::Object;

@@ -95,6 +95,10 @@ async fn mutate(sandbox: &Sandbox, random: &mut Rng, model: &mut Model) -> bool 
 
 async fn check(sandbox: &Sandbox, model: &Model, when: &str) {
     let target = sandbox.target("deal").await;
+    let (report, told) = super::verifies::compare(&target.stream);
+    assert_eq!((told, report.unverified), (Vec::new(), 0), "{when}");
+    let records = model.values().filter(|(data, _)| data.is_some()).count();
+    assert_eq!(report.records, records as u64, "{when}");
     for (id, (data, version)) in model {
         let row = target.stream.get(&RecordId::parse(id).unwrap()).unwrap().row;
         let text = row.data.map(|it| String::from_utf8(it.to_vec()).unwrap());

@@ -1,0 +1,90 @@
+//! What a backfill publishes, and what it leaves alone.
+
+use super::*;
+use crate::consumer;
+use crate::ingest::backfill::{self, Of, Phase};
+use crate::ingest::event;
+use crate::ingest::replay::header;
+use std::collections::BTreeMap;
+
+/// Of each record in order: the event, its changes if it has any, and its backfill.
+type Events = BTreeMap<String, Vec<(String, serde_json::Value, Option<String>)>>;
+
+async fn events(sandbox: &Sandbox, collection: &str) -> Events {
+    let mut events = Events::new();
+    for partition in &sandbox.target(collection).await.stream.topic().partitions {
+        let mut next = 0;
+        while next < partition.high_watermark() {
+            let read = consumer::read(partition, next, 1 << 20, 1000).unwrap();
+            for record in &read.records {
+                let event: serde_json::Value =
+                    serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+                let backfill = header(record, event::BACKFILL).map(str::to_owned);
+                let kind = event["event"].as_str().unwrap().to_owned();
+                let id = event["id"].as_str().unwrap().to_owned();
+                events.entry(id).or_default().push((kind, event["changes"].clone(), backfill));
+            }
+            next = read.next;
+        }
+    }
+    events
+}
+
+async fn to_its_end(sandbox: &Sandbox) -> backfill::Backfill {
+    let of = Of { sync: "sync_a".to_owned(), collection: "deal".to_owned() };
+    backfill::run(sandbox.ingest.clone(), sandbox.cluster(), of).await;
+    sandbox.target("deal").await.stream.backfill.lock().clone().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_says_once_what_each_record_is_under_the_mapping_of_now() {
+    let sandbox = Sandbox::new().await;
+    for id in 0..10 {
+        let mutation = upsert(&id.to_string(), r#"{"LastName":"B","Secret":1}"#);
+        sandbox.mutate("deal", mutation).await.unwrap();
+    }
+    sandbox.mutate("deal", delete("9")).await.unwrap();
+    let mapped = r#"{"collections":{"deal":{"columns":{"LastName":"name"},"drop":["Secret"]}}}"#;
+    assert_eq!(sandbox.http("PATCH /v1/syncs/sync_a", &[], mapped).await.status, 200);
+    let before = sandbox.events("deal").await;
+    let stream = sandbox.target("deal").await.stream;
+    let begun = backfill::begin(&stream, 1).unwrap();
+    assert!(
+        matches!(backfill::begin(&stream, 1), Err(backfill::Refused::Running(id)) if id == begun.id)
+    );
+    // After it began: these need no other event, and what is gone none at all.
+    sandbox.mutate("deal", upsert("0", r#"{"LastName":"C"}"#)).await.unwrap();
+    sandbox.mutate("deal", delete("1")).await.unwrap();
+    sandbox.mutate("deal", upsert("new", r#"{"LastName":"D"}"#)).await.unwrap();
+
+    let target = sandbox.target("deal").await;
+    let step = crate::task::blocking(move || backfill::step(&target, 3).unwrap().unwrap());
+    let (_, next) = step.await;
+    assert!(next.is_some(), "three of eleven");
+    drop(stream);
+    // How far it came was not noted when it crashed. The start goes on with it, as this does.
+    let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    let done = to_its_end(&sandbox).await;
+    assert_eq!((done.phase, done.problem, done.id == begun.id), (Phase::Done, None, true));
+    assert_eq!(sandbox.events("deal").await, before + 3 + 7);
+    let mut events = events(&sandbox, "deal").await;
+    for id in 2..9 {
+        let events = events.remove(&id.to_string()).unwrap();
+        let [(_, _, None), (kind, changes, Some(by))] = &events[..] else { panic!("{events:?}") };
+        assert_eq!((kind.as_str(), by), ("updated", &begun.id));
+        let want = serde_json::json!({ "name": null, "LastName": "B", "Secret": 1 });
+        assert_eq!(changes, &want);
+    }
+    assert!(events.values().flatten().all(|(.., by)| by.is_none()), "{events:?}");
+
+    // The same again: nothing is otherwise than it was said last.
+    backfill::begin(&sandbox.target("deal").await.stream, 1).unwrap();
+    let again = to_its_end(&sandbox).await;
+    assert_eq!((again.records, again.published), (9, 9));
+    let events = self::events(&sandbox, "deal").await;
+    let last = events["0"].last().unwrap();
+    assert_eq!((last.0.as_str(), &last.1), ("updated", &serde_json::json!({})));
+    // A version, and what it is compared with, are as before.
+    let unchanged = sandbox.mutate("deal", upsert("2", r#"{"LastName":"B"}"#)).await.unwrap();
+    assert_eq!(unchanged.published, None);
+}
