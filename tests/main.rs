@@ -12,6 +12,7 @@ mod exactly_once;
 mod first_light;
 mod idempotence;
 mod isolation;
+mod pipelining;
 mod reading;
 mod record_state;
 mod restart;

@@ -52,6 +52,23 @@ impl Raw {
         read(key, version, answer, correlation_id)
     }
 
+    /// Sends all requests before it reads the first answer; answers must come in their order.
+    pub(crate) fn pipeline(&mut self, requests: &[(Request, i16)]) -> Vec<Response> {
+        let first = self.correlation_id;
+        let mut frames = Vec::new();
+        for (request, version) in requests {
+            frames.extend(self.frame(request, *version));
+            self.correlation_id += 1;
+        }
+        self.send(&frames);
+        let answered = (first..).zip(requests).map(|(correlation_id, (request, version))| {
+            let key = request.api_key();
+            let answer = self.answer().unwrap_or_else(|| panic!("hung up on {}", key.name()));
+            read(key, *version, answer, correlation_id)
+        });
+        answered.collect()
+    }
+
     /// A whole frame, its length included.
     pub(crate) fn frame(&self, request: &Request, version: i16) -> Vec<u8> {
         let key = request.api_key();
