@@ -4,8 +4,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -82,20 +84,63 @@ func read(topic string, count int, from kgo.Offset) []Record {
 	return poll(reader, count)
 }
 
-// A member of a group, and how many partitions it owns.
-func member(group string) (*kgo.Client, func() int32) {
-	var owned atomic.Int32
-	count := func(sign int32) func(context.Context, *kgo.Client, map[string][]int32) {
-		return func(_ context.Context, _ *kgo.Client, partitions map[string][]int32) {
-			owned.Add(sign * int32(len(partitions[group])))
-		}
+// A member of a group, and the partitions that it owns.
+type member struct {
+	*kgo.Client
+	lock       sync.Mutex
+	partitions []string
+}
+
+func join(group string, options ...kgo.Opt) *member {
+	if BrokerAssigns {
+		options = append(options, kgo.Balancers(kgo.StickyBalancer()), kgo.ServerSideBalancer())
 	}
-	reader := client(
-		kgo.ConsumerGroup(group), kgo.ConsumeTopics(group), kgo.DisableAutoCommit(),
+	return joinClassic(group, append([]kgo.Opt{kgo.ConsumeTopics(group)}, options...)...)
+}
+
+func joinClassic(group string, options ...kgo.Opt) *member {
+	it := &member{}
+	options = append(options,
+		kgo.ConsumerGroup(group), kgo.DisableAutoCommit(),
 		kgo.SessionTimeout(SessionTimeout), kgo.HeartbeatInterval(500*time.Millisecond),
-		kgo.OnPartitionsAssigned(count(1)), kgo.OnPartitionsRevoked(count(-1)),
-		kgo.OnPartitionsLost(count(-1)))
-	return reader, owned.Load
+		kgo.OnPartitionsAssigned(it.change(true)), kgo.OnPartitionsRevoked(it.change(false)),
+		kgo.OnPartitionsLost(it.change(false)))
+	it.Client = client(options...)
+	return it
+}
+
+func (it *member) change(gained bool) func(context.Context, *kgo.Client, map[string][]int32) {
+	return func(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+		it.lock.Lock()
+		defer it.lock.Unlock()
+		for topic, partitions := range topics {
+			for _, partition := range partitions {
+				name := fmt.Sprintf("%s-%d", topic, partition)
+				it.partitions = slices.DeleteFunc(it.partitions, func(had string) bool { return had == name })
+				if gained {
+					it.partitions = append(it.partitions, name)
+				}
+			}
+		}
+		slices.Sort(it.partitions)
+	}
+}
+
+func (it *member) owned() []string {
+	it.lock.Lock()
+	defer it.lock.Unlock()
+	return slices.Clone(it.partitions)
+}
+
+func (it *member) count() int { return len(it.owned()) }
+
+func counts(members ...*member) func() []int {
+	return func() (counts []int) {
+		for _, it := range members {
+			counts = append(counts, it.count())
+		}
+		return counts
+	}
 }
 
 func create() {
@@ -134,41 +179,81 @@ func offsets() {
 func group() {
 	createTopic("group", 3)
 	fill("group", 3, 0, 5)
-	reader, _ := member("group")
+	reader := join("group")
 	defer reader.Close()
-	ExpectGroup(poll(reader, 15))
+	ExpectGroup(poll(reader.Client, 15))
 }
 
 func rebalance() {
 	createTopic("rebalance", 4)
-	stays, owned := member("rebalance")
+	stays := join("rebalance")
 	defer stays.Close()
-	leaves, lent := member("rebalance")
-	Until("shared", func() []int32 { return []int32{owned(), lent()} }, []int32{2, 2})
+	leaves := join("rebalance")
+	Until("shared", counts(stays, leaves), []int{2, 2})
 	leaves.Close()
-	Until("taken over", owned, 4)
+	Until("taken over", stays.count, 4)
 }
 
 func crash() {
 	createTopic("crash", 4)
-	stays, owned := member("crash")
+	stays := join("crash")
 	defer stays.Close()
 	crashes := StartMember()
-	Until("shared", owned, 2)
+	Until("shared", stays.count, 2)
 	Check(crashes.Process.Kill())
-	Until("taken over", owned, 4)
+	Until("taken over", stays.count, 4)
+}
+
+func regex() {
+	createTopic("regex-1", 2)
+	reader := join("^regex-[0-9]$", kgo.ConsumeRegex())
+	defer reader.Close()
+	Until("before", reader.count, 2)
+	createTopic("regex-2", 3)
+	createTopic("regex-none", 1)
+	Until("after", reader.count, 5)
+}
+
+// A live group goes from one protocol to the other and back, and reads each record once.
+func upgrade() {
+	createTopic("upgrade", 4)
+	fill("upgrade", 4, 0, 5)
+	old := joinClassic("upgrade", kgo.ConsumeTopics("upgrade"))
+	defer old.Close()
+	Expect("read before", len(poll(old.Client, 20)), 20)
+	Check(old.CommitUncommittedOffsets(ctx))
+	young := join("upgrade")
+	Until("shared", counts(old, young), []int{2, 2})
+	fill("upgrade", 4, 5, 6)
+	Expect("read by both", len(poll(old.Client, 2))+len(poll(young.Client, 2)), 4)
+	Expect("type", groupType("upgrade"), "consumer")
+	Check(old.CommitUncommittedOffsets(ctx))
+	Check(young.CommitUncommittedOffsets(ctx))
+	young.Close()
+	Until("taken over", old.count, 4)
+	Expect("type when it has left", groupType("upgrade"), "classic")
+	soon, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	Expect("read again", old.PollFetches(soon).NumRecords(), 0)
+}
+
+func groupType(group string) string {
+	if Must(admin.DescribeConsumerGroups(ctx, group))[group].Err == nil {
+		return "consumer"
+	}
+	return "classic"
 }
 
 func resume() {
 	createTopic("resume", 1)
 	fill("resume", 1, 0, 10)
-	first, _ := member("resume")
-	Expect("first", Offsets(poll(first, 5)), Range(0, 5))
+	first := join("resume")
+	Expect("first", Offsets(poll(first.Client, 5)), Range(0, 5))
 	Check(first.CommitUncommittedOffsets(ctx))
 	first.Close()
-	second, _ := member("resume")
+	second := join("resume")
 	defer second.Close()
-	Expect("resumed", Offsets(poll(second, 5)), Range(5, 10))
+	Expect("resumed", Offsets(poll(second.Client, 5)), Range(5, 10))
 	committed, _ := Must(admin.FetchOffsets(ctx, "resume")).Lookup("resume", 0)
 	Expect("committed", committed.At, int64(5))
 }
@@ -208,18 +293,27 @@ func partitions() {
 func groups() {
 	createTopic("groups", 1)
 	fill("groups", 1, 0, 1)
-	reader, _ := member("groups")
-	poll(reader, 1)
+	reader := join("groups")
+	poll(reader.Client, 1)
 	Check(reader.CommitUncommittedOffsets(ctx))
-	described := Must(admin.DescribeGroups(ctx, "groups"))["groups"]
-	Expect("state", described.State, "Stable")
-	Expect("members", len(described.Members), 1)
+	state, members := described("groups")
+	Expect("state", state, "Stable")
+	Expect("members", members, 1)
 	reader.Close()
 	_, listed := Must(admin.ListGroups(ctx))["groups"]
 	Expect("listed", listed, true)
 	Must(admin.DeleteGroup(ctx, "groups"))
 	_, listed = Must(admin.ListGroups(ctx))["groups"]
 	Expect("listed when deleted", listed, false)
+}
+
+func described(group string) (state string, members int) {
+	if BrokerAssigns {
+		it := Must(admin.DescribeConsumerGroups(ctx, group))[group]
+		return it.State, len(it.Members)
+	}
+	it := Must(admin.DescribeGroups(ctx, group))[group]
+	return it.State, len(it.Members)
 }
 
 func remove() {
@@ -262,8 +356,12 @@ func main() {
 		{"password", password},
 		{"too-large", tooLarge},
 		{"idempotent", samples("idempotent")},
+		// Kafka refuses it as well.
+		{"static", NotThere("its leave lacks the id of the instance")},
+		{"regex", regex},
+		{"upgrade", upgrade},
 	}, func() {
-		reader, _ := member("crash")
+		reader := join("crash")
 		for {
 			reader.PollFetches(ctx)
 		}

@@ -19,6 +19,8 @@ var (
 	Bootstrap = os.Getenv("TIDELOG_BOOTSTRAP")
 	Username  = os.Getenv("TIDELOG_USERNAME")
 	Password  = os.Getenv("TIDELOG_PASSWORD")
+	// BrokerAssigns is whether members of groups speak the consumer protocol (KIP-848).
+	BrokerAssigns = os.Getenv("TIDELOG_GROUP_PROTOCOL") == "consumer"
 )
 
 const (
