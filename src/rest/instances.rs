@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tidelog_protocol::Str;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, watch};
 
 /// Instances of one account. Each is a task with a heartbeat.
 pub(super) const INSTANCES_MAX: usize = 1_000;
@@ -33,6 +33,8 @@ type Name = (String, String);
 #[derive(Default)]
 pub(super) struct Instances {
     accounts: Mutex<BTreeMap<String, BTreeMap<Name, Arc<Slot>>>>,
+    /// Tells when a slot was added.
+    added: watch::Sender<()>,
 }
 
 /// The place of one instance.
@@ -144,6 +146,7 @@ impl Instances {
         }
         let slot = Arc::<Slot>::default();
         slots.insert(name, slot.clone());
+        self.added.send_replace(());
         Ok(slot)
     }
 
@@ -201,9 +204,15 @@ impl Instances {
     }
 }
 
-/// Closes instances that nobody uses any more, until the instances themselves are gone.
+/// Closes instances that nobody uses any more, until the instances themselves are gone. While there
+/// are none it waits for the first.
 pub(super) async fn expire(instances: Weak<Instances>) {
+    let Some(mut added) = instances.upgrade().map(|it| it.added.subscribe()) else { return };
     loop {
+        let is_empty = |it: Arc<Instances>| it.accounts.lock().is_empty();
+        if instances.upgrade().is_none_or(is_empty) && added.changed().await.is_err() {
+            return;
+        }
         tokio::time::sleep(EXPIRY_INTERVAL).await;
         let Some(instances) = instances.upgrade() else { return };
         let now = clock::now();
