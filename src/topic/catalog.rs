@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 use tokio::sync::watch;
@@ -33,32 +34,63 @@ pub struct Topic {
 }
 
 impl Topic {
+    fn without_partitions(new: &NewTopic, id: Uuid) -> Self {
+        let NewTopic { name, config, sync, .. } = new.clone();
+        Self { name, id, partitions: Vec::new(), config, sync }
+    }
+
     /// The partition with this index, if there is one.
     pub fn partition(&self, index: i32) -> Option<&Partition> {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
-    /// Opens these partitions, which come next, or none of them.
+    /// Creates these partitions, which come next, or none of them.
     fn add_partitions(
         &mut self,
         volume: &storage::Volume,
         account: &str,
         indexes: std::ops::Range<i32>,
     ) -> storage::Result<()> {
-        let options = self.config.partition_options();
         let before = self.partitions.len();
-        for index in indexes {
+        let added = self.open_partitions(volume, account, indexes);
+        if added.is_err() {
+            self.partitions.drain(before..).for_each(discard);
+        }
+        added
+    }
+
+    /// Opens these partitions, which come next, side by side: each waits for the disk. On an error
+    /// those that could be opened are there, and their files are left alone.
+    fn open_partitions(
+        &mut self,
+        volume: &storage::Volume,
+        account: &str,
+        indexes: std::ops::Range<i32>,
+    ) -> storage::Result<()> {
+        let options = self.config.partition_options();
+        let open = |index: &i32| {
             let dir =
                 PathBuf::from("accounts").join(account).join(format!("{}-{index}", self.name));
-            match Partition::open(volume, &dir, self.id, options) {
+            Partition::open(volume, &dir, self.id, options)
+        };
+        let indexes: Vec<_> = indexes.collect();
+        let share = indexes.len().div_ceil(PARALLEL_OPENS).max(OPENED_IN_TURN);
+        let open_all = |share: &[i32]| share.iter().map(open).collect::<Vec<_>>();
+        let opened: Vec<_> = thread::scope(|scope| {
+            let (first, rest) = indexes.split_at(share.min(indexes.len()));
+            let rest: Vec<_> =
+                rest.chunks(share).map(|share| scope.spawn(move || open_all(share))).collect();
+            let rest = rest.into_iter().flat_map(|it| it.join().expect("opening does not panic"));
+            open_all(first).into_iter().chain(rest).collect()
+        });
+        let mut failed = Ok(());
+        for partition in opened {
+            match partition {
                 Ok(partition) => self.partitions.push(partition),
-                Err(error) => {
-                    self.partitions.drain(before..).for_each(discard);
-                    return Err(error);
-                }
+                Err(error) => failed = failed.and(Err(error)),
             }
         }
-        Ok(())
+        failed
     }
 }
 
@@ -133,6 +165,10 @@ pub enum Error {
 pub const PARTITIONS_MAX: i32 = 10_000;
 /// Partitions of an account's topics together: each costs files, and memory at every start.
 const PARTITIONS_OF_ACCOUNT_MAX: usize = 100_000;
+/// Partitions of a topic opened at a time.
+const PARALLEL_OPENS: usize = 8;
+/// So few are not worth a thread.
+const OPENED_IN_TURN: usize = 16;
 /// Kafka's bound: a partition's directory must fit in a file name.
 pub const NAME_BYTES_MAX: usize = 249;
 
@@ -187,7 +223,9 @@ impl Catalog {
             sync: row.sync,
         };
         let id = row.id.try_into().unwrap_or_default();
-        self.publish(open_partitions(&self.volume, &self.account, &new, id)?);
+        let mut topic = Topic::without_partitions(&new, id);
+        topic.open_partitions(&self.volume, &self.account, 0..new.partitions)?;
+        self.publish(topic);
         Ok(())
     }
 
@@ -251,8 +289,11 @@ impl Catalog {
         };
         self.control.add_topic(&row).await?;
         let (volume, account) = (self.volume.clone(), self.account.clone());
-        let opened = blocking(move || open_partitions(&volume, &account, &new, id)).await;
-        match opened {
+        let mut topic = Topic::without_partitions(&new, id);
+        let partitions = 0..new.partitions;
+        let added =
+            blocking(move || topic.add_partitions(&volume, &account, partitions).map(|()| topic));
+        match added.await {
             Ok(topic) => Ok(self.publish(topic)),
             Err(error) => {
                 // Not acknowledged; without the row, a retry may make it again.
@@ -407,23 +448,6 @@ impl Catalog {
         self.changes.send_modify(|count| *count += 1);
         topic
     }
-}
-
-fn open_partitions(
-    volume: &storage::Volume,
-    account: &str,
-    new: &NewTopic,
-    id: Uuid,
-) -> storage::Result<Topic> {
-    let mut topic = Topic {
-        name: new.name.clone(),
-        id,
-        partitions: Vec::new(),
-        config: new.config.clone(),
-        sync: new.sync.clone(),
-    };
-    topic.add_partitions(volume, account, 0..new.partitions)?;
-    Ok(topic)
 }
 
 /// Closes and removes a new partition whose topic did not come about.
