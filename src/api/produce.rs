@@ -7,7 +7,7 @@
 use super::{Outcome, Pending, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Partition, Refused, Topic};
+use crate::topic::{Config, Partition, Refused, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
@@ -20,6 +20,8 @@ use tidelog_protocol::{ErrorCode, Str};
 const ACKS_NONE: i16 = 0;
 const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
+/// What a record without a timestamp has in its place.
+const NO_TIMESTAMP: i64 = -1;
 /// Bytes a batch may decompress to when its records are looked at.
 const DECODED_BYTES_MAX: usize = 64 << 20;
 
@@ -212,20 +214,28 @@ fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> 
         let text = "an idempotent producer's batch needs a sequence number";
         return Err(Refusal::new(invalid, text));
     }
-    if stamped { Ok(()) } else { check_times(batch, topic.config.timestamp_after_max_ms()) }
+    if stamped { Ok(()) } else { check_times(batch, &topic.config) }
 }
 
-/// Refuses records from too far in the future, which retention by time would never reach.
-fn check_times(batch: &Batch, after_max_ms: i64) -> Result<(), Refusal> {
-    let now = clock::unix_ms();
-    let (first, last) = (now.saturating_sub(i64::MAX), now.saturating_add(after_max_ms));
-    if batch.header().max_timestamp <= last {
+/// Refuses records from too far in the future, which retention by time would never reach, and those
+/// that are older than the topic wants.
+fn check_times(batch: &Batch, config: &Config) -> Result<(), Refusal> {
+    let (now, before) = (clock::unix_ms(), config.timestamp_before_max_ms());
+    let first = now.saturating_sub(before.unwrap_or(i64::MAX));
+    let last = now.saturating_add(config.timestamp_after_max_ms());
+    let in_time = batch.header().max_timestamp <= last;
+    // Only the records themselves tell how old the oldest is.
+    if in_time && before.is_none() {
         return Ok(());
     }
     let records = at_fault(batch, |index, record| {
         let time = record.timestamp;
-        (time > last).then(|| format!("Timestamp {time} of message with offset {index} is out of range. The timestamp should be within [{first}, {last}]"))
+        let refused = time != NO_TIMESTAMP && !(first..=last).contains(&time);
+        refused.then(|| format!("Timestamp {time} of message with offset {index} is out of range. The timestamp should be within [{first}, {last}]"))
     })?;
+    if in_time && records.is_empty() {
+        return Ok(());
+    }
     let text = "One or more records have been rejected due to invalid timestamp";
     Err(Refusal { records, ..Refusal::new(ErrorCode::INVALID_TIMESTAMP, text) })
 }

@@ -92,6 +92,7 @@ pub struct Config {
 struct ForBatches {
     max_message_bytes: usize,
     log_append_time: bool,
+    timestamp_before_max_ms: i64,
     timestamp_after_max_ms: i64,
     is_compacted: bool,
     compression: Option<Compression>,
@@ -124,6 +125,9 @@ impl Config {
         let for_batches = ForBatches {
             max_message_bytes: value("max.message.bytes").parse().unwrap_or(0),
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
+            timestamp_before_max_ms: value("message.timestamp.before.max.ms")
+                .parse()
+                .unwrap_or(i64::MAX),
             timestamp_after_max_ms: value("message.timestamp.after.max.ms").parse().unwrap_or(-1),
             is_compacted: kind::split(value("cleanup.policy")).any(|policy| policy == "compact"),
             compression: Compression::from_name(value("compression.type")),
@@ -227,6 +231,11 @@ impl Config {
     /// How far ahead of the broker's time a record may be, in ms.
     pub fn timestamp_after_max_ms(&self) -> i64 {
         self.for_batches.timestamp_after_max_ms
+    }
+
+    /// How far behind the broker's time a record may be, in ms; `None` is any time.
+    pub fn timestamp_before_max_ms(&self) -> Option<i64> {
+        Some(self.for_batches.timestamp_before_max_ms).filter(|ms| *ms < i64::MAX)
     }
 
     /// Whether old segments go.

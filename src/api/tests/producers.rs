@@ -79,6 +79,23 @@ async fn transactional_ids_are_refused() {
 }
 
 #[tokio::test]
+async fn records_from_the_far_past_are_refused_where_the_topic_says_so() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let ago = |ms| batch((-1, -1, -1), clock::unix_ms() - ms);
+    assert_eq!(produce(&client, ago(1_000_000_000_000)).await.0, ErrorCode::NONE);
+    let change = |config: &crate::topic::Config| {
+        let hour = crate::topic::Change::Set("3600000".to_owned());
+        config.changed([("message.timestamp.before.max.ms".to_owned(), hour)])
+    };
+    client.cluster.topics.configure("red", change, false).await.unwrap();
+    assert_eq!(produce(&client, ago(3_000_000)).await.0, ErrorCode::NONE);
+    assert_eq!(produce(&client, ago(4_000_000)).await.0, ErrorCode::INVALID_TIMESTAMP);
+    // Records without a timestamp are of no time.
+    assert_eq!(produce(&client, batch((-1, -1, -1), -1)).await.0, ErrorCode::NONE);
+}
+
+#[tokio::test]
 async fn records_from_the_far_future_are_refused() {
     let client = Client::new().await;
     client.topic("red", 1).await;

@@ -199,8 +199,10 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "log.message.timestamp.before.max.ms",
         "9223372036854775807",
         Long(0, LONG),
-        "How far behind the broker's time a record's timestamp may be.",
-    ),
+        "How far behind the broker's time a record's timestamp may be. Unless it is the default, \
+         the broker decompresses every batch to look.",
+    )
+    .honoured(),
     define(
         "message.timestamp.type",
         "log.message.timestamp.type",
