@@ -44,8 +44,6 @@ impl Broker {
     pub async fn open(settings: Settings) -> Result<(Arc<Self>, String)> {
         let settings = Arc::new(settings);
         let dir = settings.data_dir.clone();
-        std::fs::create_dir_all(&dir)
-            .with_context(|| format!("cannot create the data directory {}", dir.display()))?;
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
         let volume = {

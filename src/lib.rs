@@ -17,9 +17,11 @@ pub mod ingest;
 #[cfg(test)]
 mod iterations;
 pub mod manage;
+pub mod metrics;
 pub mod net;
 pub mod rest;
 pub mod retention;
+pub mod scrub;
 pub mod serve;
 pub mod settings;
 pub mod state;

@@ -6,7 +6,7 @@ use crate::ingest::Ingest;
 use crate::rest::Rest;
 use crate::settings::Settings;
 use crate::webhook::Webhooks;
-use crate::{console, ingest, manage, net, rest, settings, webhook};
+use crate::{console, ingest, manage, metrics, net, rest, settings, webhook};
 use anyhow::{Result, bail};
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
@@ -65,6 +65,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     tasks.spawn(async move { deadlines.run().await });
     tasks.spawn(crate::retention::enforce(broker.clone()));
     tasks.spawn(crate::retention::compact(broker.clone()));
+    tasks.spawn(crate::scrub::scrub(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, router));
@@ -117,6 +118,7 @@ fn router(
 ) -> Router {
     Router::new()
         .merge(manage::router(context.clone()))
+        .merge(metrics::router(context.clone()))
         .merge(ingest::router(context.clone(), ingest.clone()))
         .merge(webhook::router(context.clone(), webhooks.clone()))
         .merge(rest::router(context.clone(), rest.clone()))

@@ -17,6 +17,7 @@ mod reading;
 mod record_state;
 mod restart;
 mod snapshots;
+mod storage;
 mod support;
 mod syncs;
 mod tidy;

@@ -220,6 +220,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("retention", &["broker", "clock", "state", "topic"]),
+    ("scrub", &["broker", "clock"]),
     ("consumer", &["clock", "cluster", "group", "id", "task", "topic"]),
     // The Kafka listener.
     (
@@ -241,6 +242,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The front ends, and what they stand on.
     ("http", &["broker", "topic"]),
     ("manage", &["account", "api", "http", "id", "topic"]),
+    ("metrics", &["http"]),
     (
         "ingest",
         &[

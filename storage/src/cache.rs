@@ -50,6 +50,10 @@ impl<V: Clone> Cache<V> {
         })
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().entries.len()
+    }
+
     pub(crate) fn remove(&self, key: u64) {
         let removed = self.state.lock().entries.remove(&key);
         drop(removed);

@@ -7,11 +7,13 @@
 //! tidelog-recovery-checkpoint 1 clean
 //! <topic id> <log start offset> <segment base offset> <position> <offset> <directory>
 //! cleaned <offset> <horizon> <directory>
+//! scrub <began> <offset> <directory>
 //! crc32c <of all lines above, 8 hex digits>
 //! ```
 //!
 //! A log that was compacted has a second line: how far, as Kafka's `cleaner-offset-checkpoint` has
-//! it, and when the first tombstones may go then, in ms since 1970, or `-`.
+//! it, and when the first tombstones may go then, in ms since 1970, or `-`. Where the scrubber's
+//! round is, and when it began, is in a line of its own; `-` for the offset when it is complete.
 //!
 //! **A file that does not parse counts as absent**: the segments are then scanned in whole.
 //!
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 use crate::compaction::Cleaned;
 use crate::error::{Context, Result};
 use crate::fs::{Fs, read_all, replace};
+use crate::scrub::Round;
 
 /// How far a partition is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +53,12 @@ pub(crate) struct End {
 pub(crate) struct Checkpoint {
     pub clean: bool,
     pub points: HashMap<PathBuf, RecoveryPoint>,
+    pub round: Round,
 }
 
 pub(crate) const CHECKPOINT_FILE: &str = "recovery-checkpoint";
 const CLEANED: &str = "cleaned ";
+const SCRUB: &str = "scrub ";
 const CHECKPOINT_TITLE: &str = "tidelog-recovery-checkpoint 1";
 
 impl Checkpoint {
@@ -84,6 +89,12 @@ impl Checkpoint {
                 let _infallible = writeln!(text, "{CLEANED}{} {horizon} {dir}", cleaned.end);
             }
         }
+        let Round { began_ms, next } = &self.round;
+        let _infallible = match next {
+            Some((dir, offset)) => writeln!(text, "{SCRUB}{began_ms} {offset} {}", dir.display()),
+            None if *began_ms != 0 => writeln!(text, "{SCRUB}{began_ms} -"),
+            None => Ok(()),
+        };
         let crc = crc32c::crc32c(text.as_bytes());
         let _infallible = writeln!(text, "crc32c {crc:08x}");
         text
@@ -102,16 +113,18 @@ impl Checkpoint {
             " running" => false,
             _ => return None,
         };
-        let mut points = HashMap::new();
+        let (mut points, mut round) = (HashMap::new(), Round::default());
         for line in lines {
             if let Some(line) = line.strip_prefix(CLEANED) {
                 let (dir, cleaned) = parse_cleaned(line)?;
                 points.get_mut(&dir).map(|point: &mut RecoveryPoint| point.cleaned = cleaned)?;
+            } else if let Some(line) = line.strip_prefix(SCRUB) {
+                round = parse_round(line)?;
             } else {
                 points.extend([parse_point(line)?]);
             }
         }
-        Some(Self { clean, points })
+        Some(Self { clean, points, round })
     }
 }
 
@@ -123,6 +136,15 @@ fn parse_cleaned(line: &str) -> Option<(PathBuf, Cleaned)> {
         horizon => Some(horizon.parse().ok()?),
     };
     Some((fields.next()?.into(), Cleaned { end, horizon }))
+}
+
+fn parse_round(line: &str) -> Option<Round> {
+    let (began, next) = line.split_once(' ')?;
+    let next = match next.split_once(' ') {
+        Some((offset, dir)) => Some((dir.into(), offset.parse().ok()?)),
+        None => (next == "-").then_some(None)?,
+    };
+    Some(Round { began_ms: began.parse().ok()?, next })
 }
 
 fn parse_point(line: &str) -> Option<(PathBuf, RecoveryPoint)> {
@@ -263,9 +285,16 @@ mod tests {
         let never = RecoveryPoint { cleaned: Cleaned::default(), ..point.clone() };
         let points = [("accounts/a b/t-0", point), ("accounts/a b/t-1", never)];
         let points = points.map(|(dir, point)| (PathBuf::from(dir), point)).into();
-        let checkpoint = Checkpoint { clean: true, points };
+        let next = Some((PathBuf::from("accounts/a b/t-1"), 17));
+        let round = Round { began_ms: 1_700_000_000_001, next };
+        let checkpoint = Checkpoint { clean: true, points, round };
         let text = checkpoint.format();
-        assert_eq!(Checkpoint::parse(&text), Some(checkpoint));
+        assert_eq!(Checkpoint::parse(&text), Some(checkpoint.clone()));
+        for began_ms in [0, 5] {
+            let round = Round { began_ms, next: None };
+            let complete = Checkpoint { round, ..checkpoint.clone() };
+            assert_eq!(Checkpoint::parse(&complete.format()), Some(complete));
+        }
         for n in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[n] ^= 1;

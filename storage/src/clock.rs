@@ -1,4 +1,5 @@
-//! The only place that reads a clock: when to sync and to write a checkpoint next.
+//! The only place that reads a clock: when to sync and to write a checkpoint next, and how long a
+//! commit took.
 //!
 //! Nothing that is stored depends on it.
 

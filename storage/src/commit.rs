@@ -4,7 +4,8 @@
 //! partitions for the next. A round
 //! 1. takes the queued partitions and how far each is written,
 //! 2. seals the segments that were closed, and syncs the files that are written to: few in
-//!    parallel, many by one `syncfs`,
+//!    parallel, many by one `syncfs`, for which the disk has begun to write them when they were
+//!    queued: the system would write them one after the other,
 //! 3. advances each high watermark **to what was written before the sync began**.
 //!
 //! **A failed sync is final.** The kernel may have dropped the bytes and report success next time,
@@ -21,7 +22,9 @@ use std::time::{Duration, Instant};
 
 use crate::clock::now;
 use crate::error::{Context, Error, Result};
+use crate::fs::File;
 use crate::partition::{Inner, Pending};
+use crate::segment::Segment;
 use crate::volume::Shared;
 
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
@@ -125,9 +128,17 @@ impl Due {
 impl Shared {
     /// Has the next round sync the partition.
     pub(crate) fn enqueue(&self, inner: &Arc<Inner>) {
-        if !inner.queued.swap(true, Ordering::SeqCst) {
-            self.queue.lock().dirty.push(inner.clone());
-            self.wake.notify_one();
+        if inner.queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let before = {
+            let mut queue = self.queue.lock();
+            queue.dirty.push(inner.clone());
+            queue.dirty.len() - 1
+        };
+        self.wake.notify_one();
+        if before >= SINGLE_SYNCS_MAX {
+            inner.begin_sync();
         }
     }
 
@@ -146,7 +157,10 @@ impl Shared {
     pub(crate) fn commit_all(&self) -> Result<()> {
         let mut dirty = std::mem::take(&mut self.queue.lock().dirty);
         // Those that the commit thread has on its list too wait here for it.
-        dirty.extend(self.open_partitions().into_iter().filter(|inner| inner.is_behind()));
+        let open = self.open_partitions();
+        dirty.extend(open.into_iter().filter(|inner| inner.is_behind()));
+        dirty.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
         self.commit(dirty)
     }
 
@@ -164,10 +178,17 @@ impl Shared {
             let all = pending.iter();
             all.flat_map(|(inner, pending)| pending.sealing.iter().zip(repeat(*inner)))
         };
+        let began = now();
         self.sync(|| {
             sealing().try_for_each(|(closed, inner)| inner.seal(closed))?;
             self.sync_files(&pending)
         })?;
+        if !pending.is_empty() {
+            let micros = u64::try_from(now().duration_since(began).as_micros()).unwrap_or(u64::MAX);
+            self.counters.commit_micros.observe(micros);
+            self.counters.commit_partitions.observe(pending.len() as u64);
+            self.counters.committed_records.add(pending.iter().map(|(_, it)| it.records).sum());
+        }
         for (closed, inner) in sealing().filter(|(closed, _)| closed.producers.is_some()) {
             // An old snapshot that cannot be removed is in nobody's way.
             let _ = inner.log.lock().note_snapshot(inner, closed.end.offset);
@@ -218,13 +239,16 @@ impl Shared {
         if files.len() > SINGLE_SYNCS_MAX && self.sync_filesystem()? {
             return Ok(());
         }
-        if let [(file, path)] = files[..] {
-            return file.sync_data().context("sync", path);
+        // A path is put together only for an error to name.
+        let sync_share = |files: &[&(Arc<dyn File>, Arc<Segment>)]| {
+            files.iter().try_for_each(|(file, segment)| {
+                file.sync_data().or_else(|error| Err(error).context("sync", &segment.path()))
+            })
+        };
+        if files.len() == 1 {
+            return sync_share(&files);
         }
         let share = files.len().div_ceil(PARALLEL_SYNCS).max(1);
-        let sync_share = |files: &[&(Arc<dyn crate::fs::File>, std::path::PathBuf)]| {
-            files.iter().try_for_each(|(file, path)| file.sync_data().context("sync", path))
-        };
         thread::scope(|scope| {
             let syncs: Vec<_> =
                 files.chunks(share).map(|files| scope.spawn(move || sync_share(files))).collect();

@@ -83,6 +83,16 @@ impl Files {
         self.maps.get(key.of(kind), |_| true, open)
     }
 
+    /// Lets go of the map of the log file; slices that readers hold stay valid.
+    pub(crate) fn forget_map(&self, key: Key) {
+        self.maps.remove(key.of(Kind::Log));
+    }
+
+    /// How many log files are open, and how many files are mapped.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        (self.open.len(), self.maps.len())
+    }
+
     /// Lets go of the maps of the index files, which are to be replaced.
     pub(crate) fn forget_indexes(&self, key: Key) {
         self.maps.remove(key.of(Kind::OffsetIndex));

@@ -57,12 +57,16 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves space and extends the file with zeros up to `end`.
     fn allocate(&self, from: u64, end: u64) -> io::Result<()>;
+    /// Has the disk begin to write the cached bytes of a range, without waiting: a later sync then
+    /// has less to do, and makes them durable. Nothing relies on it.
+    fn begin_sync(&self, from: u64, end: u64);
     /// Makes the file's bytes and length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes all files of this file's file system durable.
     fn sync_filesystem(&self) -> io::Result<()>;
-    /// Lets go of cached bytes that the disk may not have, so that reads ask the disk.
-    fn drop_cache(&self) -> io::Result<()>;
+    /// Lets go of the cached bytes of a range, so that reads ask the disk: of those that were
+    /// synced and that no map holds.
+    fn drop_cache(&self, from: u64, end: u64) -> io::Result<()>;
     /// A map of at least the first `published` bytes.
     fn map(&self, published: u64) -> io::Result<Map>;
 }
@@ -165,9 +169,7 @@ pub(crate) fn remove_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
 
 /// Creates a directory and its parents as far as they are absent, durably.
 pub(crate) fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    let Err(error) = fs.create_dir(dir) else {
-        return dir.parent().map_or(Ok(()), |parent| fs.sync_dir(parent));
-    };
+    let Err(error) = fs.create_dir(dir) else { return sync_parent(fs, dir) };
     match (error.kind(), dir.parent()) {
         (io::ErrorKind::AlreadyExists, _) => Ok(()),
         (io::ErrorKind::NotFound, Some(parent)) => {
@@ -176,6 +178,15 @@ pub(crate) fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
             fs.sync_dir(parent)
         }
         _ => Err(error),
+    }
+}
+
+/// Makes the entry of `path` durable.
+pub(crate) fn sync_parent(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => fs.sync_dir(Path::new(".")),
+        Some(parent) => fs.sync_dir(parent),
+        None => Ok(()),
     }
 }
 
@@ -239,6 +250,16 @@ impl Fs for Disk {
 
 struct DiskFile(fs::File);
 
+/// What the page cache keeps or drops as one is at most this large, and begins at a multiple of it.
+#[cfg(target_os = "linux")]
+const FOLIO_BYTES: u64 = 2 << 20;
+
+#[cfg(target_os = "linux")]
+fn dont_need(file: &fs::File, from: u64, end: u64) -> io::Result<()> {
+    let Some(len) = std::num::NonZeroU64::new(end.saturating_sub(from)) else { return Ok(()) };
+    Ok(rustix::fs::fadvise(file, from, Some(len), rustix::fs::Advice::DontNeed)?)
+}
+
 impl File for DiskFile {
     fn write_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.0, parts, position)?)
@@ -261,6 +282,14 @@ impl File for DiskFile {
     fn allocate(&self, _from: u64, _end: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    #[cfg(target_os = "linux")]
+    fn begin_sync(&self, from: u64, end: u64) {
+        // The system writes the pages of the range back before it lets go of those that are clean,
+        // which these are not; a partial page, as at the end of a log, stays in any case.
+        let _hint = dont_need(&self.0, from, end);
+    }
+    #[cfg(not(target_os = "linux"))]
+    fn begin_sync(&self, _from: u64, _end: u64) {}
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -273,11 +302,12 @@ impl File for DiskFile {
         Err(io::ErrorKind::Unsupported.into())
     }
     #[cfg(target_os = "linux")]
-    fn drop_cache(&self) -> io::Result<()> {
-        Ok(rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?)
+    fn drop_cache(&self, from: u64, end: u64) -> io::Result<()> {
+        let from = from - from % FOLIO_BYTES;
+        dont_need(&self.0, from, end.next_multiple_of(FOLIO_BYTES))
     }
     #[cfg(not(target_os = "linux"))]
-    fn drop_cache(&self) -> io::Result<()> {
+    fn drop_cache(&self, _from: u64, _end: u64) -> io::Result<()> {
         Ok(())
     }
     fn map(&self, _published: u64) -> io::Result<Map> {

@@ -113,11 +113,11 @@ impl Log {
 
     /// What the next sync has to cover: from now on it counts as covered.
     pub(crate) fn pending(&mut self) -> Pending {
-        let path = self.active.path();
-        self.unsynced_records = 0;
+        let segment = self.active.clone();
         Pending {
+            records: std::mem::take(&mut self.unsynced_records),
             sealing: std::mem::take(&mut self.sealing),
-            file: self.unsynced.take().map(|file| (file, path)),
+            file: self.unsynced.take().map(|file| (file, segment)),
             end: self.end,
         }
     }

@@ -210,7 +210,8 @@ impl Opening<'_> {
         let trusted = known.map_or(0, |end| end.position);
         let offset = point.map_or(base_offset, |end| end.offset);
         let interval = self.options.index_interval_bytes;
-        let tail = Tail { path: &path, base_offset, interval, trusted: (trusted, offset) };
+        let (trusted_end, swept) = ((trusted, offset), self.shared.swept);
+        let tail = Tail { path: &path, base_offset, interval, trusted: trusted_end, swept };
         let outcome = tail.recover(files, &files.fs.open(&path).context("open", &path)?)?;
         let end =
             End { segment: base_offset, position: outcome.position, offset: outcome.next_offset };

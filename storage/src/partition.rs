@@ -140,9 +140,7 @@ impl Partition {
                 return Err(Error::Closed);
             }
             let offsets = log.append(inner, batch, stamp).inspect_err(|error| {
-                if error.is_disk_full() {
-                    inner.shared.note_full();
-                }
+                inner.note_failure(error);
             })?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
             let policy = Policy::new(inner.shared.flush, &log.options);
@@ -288,8 +286,10 @@ impl Partition {
 pub(crate) struct Pending {
     pub sealing: Vec<Closed>,
     /// `None` when all bytes are synced already, and only the high watermark has to follow.
-    pub file: Option<(Arc<dyn File>, PathBuf)>,
+    pub file: Option<(Arc<dyn File>, Arc<Segment>)>,
     pub end: End,
+    /// Records that no sync covered before.
+    pub records: u64,
 }
 
 impl Inner {
@@ -309,6 +309,27 @@ impl Inner {
         self.queued.store(false, Ordering::SeqCst);
         let mut log = self.log.lock();
         (!log.closed).then(|| log.pending())
+    }
+
+    fn note_failure(&self, error: &Error) {
+        let Error::Io { .. } = error else { return };
+        if error.is_disk_full() {
+            self.shared.counters.refused_for_room.add(1);
+            self.shared.note_full();
+        } else {
+            self.shared.counters.failed_appends.add(1);
+        }
+    }
+
+    /// Has the disk begin to write what no sync covers, for one that has many files to wait for.
+    pub(crate) fn begin_sync(&self) {
+        let (file, from, end) = {
+            let log = self.log.lock();
+            let Some(file) = log.unsynced.clone() else { return };
+            let same = log.durable.segment == log.end.segment;
+            (file, if same { log.durable.position } else { 0 }, log.end.position)
+        };
+        file.begin_sync(from, end);
     }
 
     /// Whether something was appended that no sync covers yet.

@@ -100,6 +100,8 @@ pub(crate) struct Tail<'a> {
     pub interval: u32,
     /// Below this position all was durable, and the offset that follows there.
     pub trusted: (u64, i64),
+    /// Whether all that the file holds was synced since the process ended that wrote it.
+    pub swept: bool,
 }
 
 /// The segment as it is after recovery.
@@ -111,10 +113,15 @@ pub(crate) struct Outcome {
 }
 
 impl Tail<'_> {
-    /// Walks the segment, repairs it and makes it durable.
+    /// Walks the segment as the disk has it, and repairs it: what it then holds is durable, but for
+    /// the cut of zeros, which may come back and will be cut again.
     pub(crate) fn recover(&self, files: &Files, file: &Arc<dyn File>) -> Result<Outcome> {
-        file.drop_cache().context("read", self.path)?;
+        if !self.swept {
+            file.sync_data().context("sync", self.path)?;
+        }
+        // Only what is on disk already can be dropped.
         let len = file.size().context("read", self.path)?;
+        file.drop_cache(0, len).context("read", self.path)?;
         let mut window = Window::new(file.clone(), len);
         let mut outcome = Outcome {
             index: Index::new(self.base_offset, self.interval),
@@ -125,8 +132,10 @@ impl Tail<'_> {
         while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
         if outcome.position < len {
             file.set_len(outcome.position).context("cut", self.path)?;
+            if !outcome.recovered.repairs.is_empty() {
+                file.sync_data().context("sync", self.path)?;
+            }
         }
-        file.sync_data().context("sync", self.path)?;
         Ok(outcome)
     }
 

@@ -200,3 +200,36 @@ pub(crate) fn follows(header: &Header, next_offset: i64, after: &[u8]) -> Result
         _ => Ok(()),
     }
 }
+
+/// The batches of a segment up to the first damage.
+pub(crate) struct Walk<'a> {
+    pub bytes: &'a [u8],
+    pub position: u64,
+    pub next_offset: i64,
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Header;
+
+    fn next(&mut self) -> Option<Header> {
+        let bytes = self.bytes.get(usize::try_from(self.position).ok()?..)?;
+        let header = whole_batch(bytes, self.next_offset, true).ok()?;
+        self.position += header.total_bytes() as u64;
+        self.next_offset = header.last_offset() + 1;
+        Some(header)
+    }
+}
+
+/// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
+pub(crate) fn whole_batch(bytes: &[u8], next_offset: i64, checked: bool) -> Checked {
+    let header = Header::parse(bytes).map_err(|error| error.to_string())?;
+    let Some(after) = bytes.get(header.total_bytes()..) else {
+        let (needed, left) = (header.total_bytes(), bytes.len());
+        return Err(format!("batch of {needed} bytes, but {left} are left"));
+    };
+    follows(&header, next_offset, after)?;
+    if !checked {
+        header.verify(bytes).map_err(|error| error.to_string())?;
+    }
+    Ok(header)
+}

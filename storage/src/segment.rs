@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
 use crate::fs::{Durability, File, read_all, remove_if_there, replace_with};
 use crate::index::{self, Index, TimeEntry};
-use crate::scan::{Checked, Window, follows};
+use crate::scan::{Walk, Window, whole_batch};
 use crate::seal::{NEXT, Name};
 
 pub(crate) struct Segment {
@@ -29,7 +29,7 @@ pub(crate) struct Segment {
     key: Key,
     published: AtomicU64,
     /// Batches from here on are known to be good.
-    checked_from: u64,
+    checked_from: AtomicU64,
     /// `None` while the index files hold all there is to know.
     index: RwLock<Option<Index>>,
     interval: u32,
@@ -61,7 +61,7 @@ impl Segment {
             dir: dir.clone(),
             key: files.new_key(),
             published: AtomicU64::new(setup.published),
-            checked_from: setup.checked_from,
+            checked_from: AtomicU64::new(setup.checked_from),
             index: RwLock::new(setup.index),
             interval: setup.interval,
             index_checked: AtomicBool::new(false),
@@ -111,22 +111,20 @@ impl Segment {
         until: i64,
     ) -> Result<Option<Bytes>> {
         let bytes = self.bytes(files)?;
-        let start = self.with_index(files, |offsets, _| {
-            index::floor_of_offset(offsets, self.base_offset, from)
-        })?;
-        let start = start.map_or(0, |entry| entry.position);
+        let start = self.floor(files, from)?;
         let Some(first) = self.find(files, &bytes, start, (from, |_| true))? else {
             return Ok(None);
         };
         let start = usize_of(first.position);
         let mut next_offset = first.header.base_offset;
         let mut end = start;
-        if first.position >= self.checked_from {
+        let checked_from = self.checked_from.load(Ordering::Acquire);
+        if first.position >= checked_from {
             let limit = first.position.saturating_add(max_bytes as u64);
             end = self.skip_to(files, limit, until)?.map_or(start, usize_of).max(start);
         }
         while end < bytes.len() {
-            let checked = end as u64 >= self.checked_from;
+            let checked = end as u64 >= checked_from;
             let header = match whole_batch(&bytes[end..], next_offset, checked) {
                 Ok(header) => header,
                 Err(reason) if end == start => return Err(self.corrupt(end as u64, reason)),
@@ -140,6 +138,33 @@ impl Segment {
             next_offset = header.last_offset() + 1;
         }
         Ok(Some(bytes.slice(start..end)))
+    }
+
+    /// Has every batch checked again each time it is read.
+    pub(crate) fn suspect(&self) {
+        self.checked_from.store(u64::MAX, Ordering::Release);
+    }
+
+    /// The position of a batch at or before the one that holds `from`.
+    pub(crate) fn floor(&self, files: &Files, from: i64) -> Result<u64> {
+        let entry = self.with_index(files, |offsets, _| {
+            index::floor_of_offset(offsets, self.base_offset, from)
+        })?;
+        Ok(entry.map_or(0, |entry| entry.position))
+    }
+
+    /// The file, of which some bytes will come from the disk.
+    pub(crate) fn file_past_cache(
+        &self,
+        files: &Files,
+        from: u64,
+        bytes: u64,
+    ) -> Result<Arc<dyn File>> {
+        let file = self.file(files)?;
+        // What is mapped stays in the cache.
+        files.forget_map(self.key);
+        file.drop_cache(from, from.saturating_add(bytes)).context("read", &self.path())?;
+        Ok(file)
     }
 
     /// Whether [`Segment::read`] finds index, map and bytes in memory.
@@ -214,10 +239,7 @@ impl Segment {
         from: i64,
         mut visit: impl FnMut(&Header),
     ) -> Result<()> {
-        let start = self.with_index(files, |offsets, _| {
-            index::floor_of_offset(offsets, self.base_offset, from)
-        })?;
-        let start = start.map_or(0, |entry| entry.position);
+        let start = self.floor(files, from)?;
         let visit_and_go_on = |header: &Header| {
             if header.last_offset() >= from {
                 visit(header);
@@ -444,39 +466,6 @@ impl Segment {
     fn corrupt(&self, position: u64, reason: String) -> Error {
         Error::Corrupt { path: self.path(), position, reason }
     }
-}
-
-/// The batches of a segment up to the first damage.
-struct Walk<'a> {
-    bytes: &'a [u8],
-    position: u64,
-    next_offset: i64,
-}
-
-impl Iterator for Walk<'_> {
-    type Item = Header;
-
-    fn next(&mut self) -> Option<Header> {
-        let bytes = self.bytes.get(usize_of(self.position)..)?;
-        let header = whole_batch(bytes, self.next_offset, true).ok()?;
-        self.position += header.total_bytes() as u64;
-        self.next_offset = header.last_offset() + 1;
-        Some(header)
-    }
-}
-
-/// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
-fn whole_batch(bytes: &[u8], next_offset: i64, checked: bool) -> Checked {
-    let header = Header::parse(bytes).map_err(|error| error.to_string())?;
-    let Some(after) = bytes.get(header.total_bytes()..) else {
-        let (needed, left) = (header.total_bytes(), bytes.len());
-        return Err(format!("batch of {needed} bytes, but {left} are left"));
-    };
-    follows(&header, next_offset, after)?;
-    if !checked {
-        header.verify(bytes).map_err(|error| error.to_string())?;
-    }
-    Ok(header)
 }
 
 /// Kafka's names: the base offset in 20 digits, so that names sort as offsets do.

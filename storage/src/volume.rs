@@ -1,7 +1,7 @@
 //! One data directory: its lock, its partitions, its checkpoint, its commit thread.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,14 +11,16 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
+use crate::counters::{Counters, Statistics};
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
 use crate::flush::Flush;
-use crate::fs::{Durability, File, Fs, create_dirs};
+use crate::fs::{Durability, File, Fs, create_dirs, sync_parent};
 use crate::open::Opening;
 use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
 use crate::room::OnEvent;
+use crate::scrub::Round;
 
 /// How a volume is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +48,8 @@ pub(crate) struct Shared {
     pub root: PathBuf,
     pub root_dir: Arc<dyn File>,
     pub flush: Flush,
+    /// Whether all that an ended process wrote was made durable when the volume was opened.
+    pub swept: bool,
     pub on_failure: OnFailure,
     pub poisoned: AtomicBool,
     /// Whether records were refused for want of room, and no room was found since.
@@ -59,6 +63,12 @@ pub(crate) struct Shared {
     /// Whether the checkpoint on disk is behind.
     pub changed: AtomicBool,
     checkpointing: Mutex<()>,
+    /// Held for a step of the scrubber; `round` for a moment.
+    pub scrubbing: Mutex<()>,
+    pub round: Mutex<Round>,
+    /// Where damage ends that the scrubber told of.
+    pub known_damage: Mutex<HashSet<(PathBuf, u64)>>,
+    pub counters: Counters,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -86,20 +96,17 @@ impl Volume {
         let lock = take_lock(&*fs, root)?;
         let root_dir = fs.open_read(root).context("open", root)?;
         let found = Checkpoint::read(&*fs, root);
-        if !found.clean {
-            // What an ended process wrote may not be on disk yet, though it reads well.
-            match root_dir.sync_filesystem() {
-                Err(error) if error.kind() == std::io::ErrorKind::Unsupported => {}
-                result => result.context("sync", root)?,
-            }
+        let swept = !found.clean && sweep(&*fs, root, &*root_dir)?;
+        if found.clean {
+            Checkpoint { clean: false, ..found.clone() }.write(&*fs, root)?;
         }
-        Checkpoint { clean: false, ..found.clone() }.write(&*fs, root)?;
         remove_deleted(&*fs, root)?;
         let shared = Arc::new(Shared {
             files: Files::new(fs),
             root: root.to_path_buf(),
             root_dir,
             flush: options.flush,
+            swept,
             on_failure,
             poisoned: AtomicBool::new(false),
             full: AtomicBool::new(false),
@@ -110,6 +117,10 @@ impl Volume {
             wake: Condvar::new(),
             changed: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
+            scrubbing: Mutex::new(()),
+            round: Mutex::new(found.round.clone()),
+            known_damage: Mutex::default(),
+            counters: Counters::default(),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions: AtomicU64::new(0),
         });
@@ -145,6 +156,7 @@ impl Volume {
         };
         let opening = Opening { shared, name: dir, topic_id, options, point, clean };
         let (inner, recovered) = opening.open(on_advance)?;
+        shared.counters.opened(&recovered);
         let mut partitions = shared.partitions.lock();
         if partitions.open.contains_key(dir) {
             return Err(Error::AlreadyOpen { path: dir.to_path_buf() });
@@ -158,6 +170,23 @@ impl Volume {
     /// Has `on_event` called with what happens to the volume; only the first call has an effect.
     pub fn on_event(&self, on_event: OnEvent) {
         let _first = self.0.shared.on_event.set(on_event);
+    }
+
+    /// What the volume has done since it was opened, and what it holds.
+    pub fn statistics(&self) -> Statistics {
+        let shared = &self.0.shared;
+        let (open_files, maps) = shared.files.held();
+        Statistics {
+            partitions: shared.partitions.lock().open.len() as u64,
+            open_files: open_files as u64,
+            maps: maps as u64,
+            is_full: shared.full.load(Ordering::Acquire),
+            ..shared.counters.get()
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.0.shared
     }
 
     /// Makes all that was appended before the call durable.
@@ -221,7 +250,8 @@ impl Shared {
             points.extend(open.map(|(dir, inner)| (dir.clone(), inner.recovery_point())));
             points
         };
-        let written = Checkpoint { clean, points }.write(&*self.files.fs, &self.root);
+        let round = self.round.lock().clone();
+        let written = Checkpoint { clean, points, round }.write(&*self.files.fs, &self.root);
         match written {
             // The old checkpoint stays good, and the next one may find room.
             Err(error) if error.is_disk_full() => {
@@ -285,7 +315,7 @@ impl Shared {
     }
 }
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const DELETED_DIR: &str = "deleted";
 
 pub(crate) fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
@@ -295,6 +325,21 @@ pub(crate) fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send +
         let holder = pid.map(|pid| format!(" (process {})", pid.trim())).unwrap_or_default();
         Error::Locked { path: root.to_path_buf(), holder }
     })
+}
+
+/// Makes durable what an ended process wrote, which may not be on disk yet though it reads well;
+/// false where the system cannot do it at once, and each file has to be synced by itself.
+fn sweep(fs: &dyn Fs, root: &Path, root_dir: &dyn File) -> Result<bool> {
+    let holds_logs = fs.list(root).context("list", root)?.iter().any(|entry| entry.is_dir);
+    if !holds_logs {
+        // A new volume: all it has is a name, and the file system is not kept waiting for it.
+        sync_parent(fs, root).context("sync", root)?;
+        return Ok(false);
+    }
+    match root_dir.sync_filesystem() {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+        swept => swept.context("sync", root).map(|()| true),
+    }
 }
 
 /// Finishes deletions that a crash interrupted.

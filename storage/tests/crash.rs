@@ -312,6 +312,48 @@ fn a_power_cut_while_many_logs_are_closed_loses_nothing() {
 }
 
 #[test]
+fn a_start_after_a_kill_syncs_the_volume_once_and_no_log_by_itself() {
+    let dir = |n: u64| PathBuf::from(format!("accounts/dev/topic-{n}"));
+    let fs = Faulty::new(1);
+    let open_all = |volume: &Volume| -> Vec<Partition> {
+        let open = |n| volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+        (0..30)
+            .map(|n| open(n).unwrap())
+            .map(|(it, found)| {
+                assert_eq!(found.repairs, []);
+                it
+            })
+            .collect()
+    };
+    let volume = open(&fs, Arc::default()).unwrap();
+    for partition in open_all(&volume) {
+        partition.append(&batch(1, 0, b"kept"), 0).unwrap();
+    }
+    drop(volume);
+    let (syncs, calls) = (fs.syncs(), fs.calls());
+    let volume = open(&fs, Arc::default()).unwrap();
+    assert_eq!((fs.syncs() - syncs, fs.calls() - calls), (0, 1), "one sync of the file system");
+    open_all(&volume);
+    assert_eq!(fs.syncs(), syncs);
+    // What was read is on the disk, whatever may still be lost.
+    for seed in 0..20 {
+        let image = fs.crash(seed);
+        let volume = open(&image, Arc::default()).unwrap();
+        for partition in open_all(&volume) {
+            assert_eq!(payloads(&read_all(&partition, 0)), ["kept"], "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_new_volume_does_not_wait_for_what_else_the_disk_has_to_write() {
+    let fs = Faulty::new(1);
+    open(&fs, Arc::default()).unwrap();
+    // Its directory is made, and that is synced, once more in case an ended process had made it.
+    assert_eq!((fs.calls(), fs.syncs()), (3, 2));
+}
+
+#[test]
 fn a_partition_is_durable_when_it_is_open() {
     let fs = Faulty::new(1);
     let volume = open(&fs, Arc::default()).unwrap();

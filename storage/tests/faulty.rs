@@ -25,6 +25,8 @@ struct State {
     /// Calls that change something, so far.
     calls: u64,
     syncs: u64,
+    reads: u64,
+    unreadable: Option<usize>,
     fault: Option<(u64, Fault)>,
     random: Random,
     /// Where the last write was cut short.
@@ -80,6 +82,8 @@ impl Faulty {
             nodes: vec![root],
             calls: 0,
             syncs: 0,
+            reads: 0,
+            unreadable: None,
             fault: None,
             random,
             short: None,
@@ -104,6 +108,17 @@ impl Faulty {
     /// Syncs of files and directories so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// Reads so far, but for maps.
+    pub(crate) fn reads(&self) -> u64 {
+        self.state().reads
+    }
+
+    /// Has every read of a file fail.
+    pub(crate) fn unreadable(&self, path: &Path) {
+        let mut state = self.state();
+        state.unreadable = Some(state.find(path).unwrap());
     }
 
     /// Has the next sync of a file fail.
@@ -144,6 +159,8 @@ impl Faulty {
             nodes,
             calls: 0,
             syncs: 0,
+            reads: 0,
+            unreadable: None,
             fault: None,
             random,
             short: None,
@@ -451,6 +468,10 @@ impl File for Opened {
     }
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.fs.state();
+        state.reads += 1;
+        if state.unreadable == Some(self.node) {
+            return Err(io::Error::other("a bad sector"));
+        }
         let (live, ..) = state.file(self.node);
         let from = live.len().min(position as usize);
         let len = buf.len().min(live.len() - from);
@@ -473,6 +494,9 @@ impl File for Opened {
             state.change(self.node, Change::SetLen(end as usize));
         }
         Ok(())
+    }
+    fn begin_sync(&self, _from: u64, _end: u64) {
+        // A crash may keep what waits anyway.
     }
     fn sync_data(&self) -> io::Result<()> {
         let during_sync = self.fs.state().during_sync.take();
@@ -506,7 +530,7 @@ impl File for Opened {
         }
         failed
     }
-    fn drop_cache(&self) -> io::Result<()> {
+    fn drop_cache(&self, _from: u64, _end: u64) -> io::Result<()> {
         let mut state = self.fs.state();
         let (live, durable, pending) = state.file(self.node);
         *live = durable.clone();

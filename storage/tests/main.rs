@@ -17,5 +17,6 @@ mod producers;
 mod repair;
 mod retention;
 mod roll;
+mod scrub;
 mod support;
 mod times;
