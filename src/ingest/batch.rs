@@ -14,7 +14,7 @@ use super::Ingest;
 use super::answers::{Answer, Ticket, Under, fingerprint};
 use super::atomic;
 use super::items::{Broken, Full, Part, Splitter};
-use super::json::Object;
+use super::json::{self, Columns, Object};
 use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
@@ -53,18 +53,46 @@ pub(super) struct Options {
     atomic: bool,
 }
 
+/// An item, its record read as a `D`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Item<'a> {
+#[serde(deny_unknown_fields, bound(deserialize = "'de: 'a, D: Deserialize<'de>"))]
+struct Item<'a, D> {
     op: Operation,
     #[serde(borrow)]
     id: Cow<'a, str>,
-    #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    #[serde(default = "none")]
+    data: Option<D>,
     #[serde(borrow, default)]
     collection: Option<Cow<'a, str>>,
     #[serde(default)]
     version: Option<Version>,
+}
+
+fn none<D>() -> Option<D> {
+    None
+}
+
+/// Reads an item with its record in one go; nothing if there is anything to be said of it.
+fn read_at_once(text: &[u8]) -> Option<Item<'_, Object<'_>>> {
+    let text = std::str::from_utf8(text).ok().filter(|text| !json::may_be_deep(text))?;
+    let item: Item<'_, Columns<'_>> = serde_json::from_str(text).ok()?;
+    let Item { op, id, data, collection, version } = item;
+    // What comes along with a deletion need not be a record.
+    (op != Operation::Delete).then_some(())?;
+    Some(Item { op, id, data: data.map(Columns::into_object), collection, version })
+}
+
+/// Reads an item, and says what is wrong with it.
+fn read(text: &[u8]) -> Result<Item<'_, Object<'_>>, ApiError> {
+    let invalid =
+        |what: &str, error: String| ApiError::bad_request(format!("invalid item: {what}{error}"));
+    let item: Item<'_, &RawValue> =
+        serde_json::from_slice(text).map_err(|error| invalid("", error.to_string()))?;
+    let Item { op, id, data, collection, version } = item;
+    let data = data.filter(|_| op != Operation::Delete);
+    let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
+    let data = data.map_err(|error| invalid("data: ", error.to_string()))?;
+    Ok(Item { op, id, data, collection, version })
 }
 
 /// `POST .../collections/{collection}/records`
@@ -276,8 +304,7 @@ impl Batch {
     }
 
     fn parse<'a>(&'a self, text: &'a [u8]) -> Result<Parsed<'a>, ApiError> {
-        let item: Item<'_> = serde_json::from_slice(text)
-            .map_err(|error| ApiError::bad_request(format!("invalid item: {error}")))?;
+        let item = read_at_once(text).map_or_else(|| read(text), Ok)?;
         let collection = match (item.collection, self.collection.as_deref()) {
             (None, Some(of_path)) => Cow::Borrowed(of_path),
             (Some(its), None) => its,
@@ -297,11 +324,8 @@ impl Batch {
         };
         let id = RecordId::parse(&item.id)
             .map_err(|error| ApiError::bad_request(format!("invalid item: id: {error}")))?;
-        let data = item.data.filter(|_| item.op != Operation::Delete);
-        let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
-        let data =
-            data.map_err(|error| ApiError::bad_request(format!("invalid item: data: {error}")))?;
-        Ok((collection, Mutation { version: item.version, ..Mutation::new(id, item.op, data) }))
+        let mutation = Mutation::new(id, item.op, item.data);
+        Ok((collection, Mutation { version: item.version, ..mutation }))
     }
 }
 

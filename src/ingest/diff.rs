@@ -41,18 +41,18 @@ pub fn diff<'a>(prior: Option<&'a Object<'_>>, next: Option<&'a Object<'_>>) -> 
 
 /// The prior value of every column whose value changed; see [`Change::Updated`].
 pub fn changes<'a>(prior: &'a Object<'_>, next: &'a Object<'_>) -> Vec<(&'a str, &'a RawValue)> {
-    let before = |name: &str| prior.get(name).unwrap_or(RawValue::NULL);
-    let changed = next
-        .columns()
-        .iter()
-        .map(|(name, now)| (&**name, before(name), *now))
+    // A record mostly has the columns it had, in their order.
+    let before = |at: usize, name: &str| prior.get_near(at, name).unwrap_or(RawValue::NULL);
+    let changed = (0..)
+        .zip(next.columns())
+        .map(|(at, (name, now))| (&**name, before(at, name), *now))
         .filter(|(_, before, now)| !value::equal(before, now))
         .map(|(name, before, _)| (name, before));
-    let removed = prior
-        .columns()
-        .iter()
-        .filter(|(name, before)| next.get(name).is_none() && before.get() != "null")
-        .map(|(name, before)| (&**name, *before));
+    let is_gone = |at: usize, name: &str| next.get_near(at, name).is_none();
+    let removed = (0..)
+        .zip(prior.columns())
+        .filter(|(at, (name, before))| is_gone(*at, name) && before.get() != "null")
+        .map(|(_, (name, before))| (&**name, *before));
     changed.chain(removed).collect()
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::diff::Change;
-use super::json::{Object, write_members, write_string};
+use super::json::{write_members, write_string};
 use super::name::{Collection, RecordId, SyncId};
 
 /// What an event says happened.
@@ -47,8 +47,9 @@ pub struct NewEvent<'a> {
     /// When the event is put into the stream.
     pub created_at: Timestamp,
     pub change: &'a Change<'a>,
-    /// The record as it is now, or as it last was if it is deleted, under its database names.
-    pub data: &'a Object<'a>,
+    /// The record as it is now, or as it last was if it is deleted, under its database names: a
+    /// JSON object.
+    pub data: &'a str,
     pub id: &'a RecordId,
     /// The destination table.
     pub table: &'a str,
@@ -88,10 +89,20 @@ impl Change<'_> {
     }
 }
 
+/// Bytes of a value beside its data, changes and names, or a little more.
+const VALUE_BYTES: usize = 192;
+
 impl NewEvent<'_> {
     /// The record's value.
     pub fn value(&self) -> Bytes {
-        let mut out = String::new();
+        let changes = match self.change {
+            Change::Updated { changes } => &changes[..],
+            _ => &[],
+        };
+        let lengths = changes.iter().map(|(name, value)| name.len() + value.get().len() + 4);
+        let names = self.id.as_str().len() + 2 * self.table.len() + self.collection.as_str().len();
+        let room = VALUE_BYTES + self.data.len() + names + lengths.sum::<usize>();
+        let mut out = String::with_capacity(room);
         let mut string = |name: &str, value: &str| {
             out.push_str(name);
             write_string(value, &mut out);
@@ -99,7 +110,7 @@ impl NewEvent<'_> {
         string("{\"collection\":", self.collection.as_str());
         string(",\"created_at\":", &format_timestamp(self.created_at));
         out.push_str(",\"data\":");
-        self.data.write(&mut out);
+        out.push_str(self.data);
         let mut string = |name: &str, value: &str| {
             out.push_str(name);
             write_string(value, &mut out);
@@ -108,7 +119,7 @@ impl NewEvent<'_> {
         string(",\"id\":", self.id.as_str());
         string(",\"task\":", self.table);
         string(",\"table_db_name\":", self.table);
-        if let Change::Updated { changes } = self.change {
+        if let Change::Updated { .. } = self.change {
             out.push_str(",\"changes\":");
             write_members(changes.iter().map(|(name, value)| (*name, value.get())), &mut out);
         }
@@ -149,6 +160,7 @@ pub fn format_timestamp(timestamp: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::diff::diff;
+    use super::super::json::Object;
     use super::*;
 
     fn event(prior: Option<&str>, next: Option<&str>) -> String {
@@ -159,7 +171,7 @@ mod tests {
             collection: &Collection::parse("contact").unwrap(),
             created_at: "2024-11-10T18:39:00.070453Z".parse().unwrap(),
             change: &change,
-            data: next.as_ref().or(prior.as_ref()).unwrap(),
+            data: &next.as_ref().or(prior.as_ref()).unwrap().text(),
             id: &RecordId::parse("0\"é").unwrap(),
             table: "contacts",
         }
@@ -205,7 +217,7 @@ mod tests {
             collection: &Collection::parse("contact").unwrap(),
             created_at: Timestamp::UNIX_EPOCH,
             change: &Change::Deleted,
-            data: &Object::default(),
+            data: "{}",
             id: &RecordId::parse("1").unwrap(),
             table: "contacts",
         };

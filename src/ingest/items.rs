@@ -156,7 +156,7 @@ impl Splitter {
     }
 
     fn lines(&mut self) {
-        match self.buffer[self.at..].iter().position(|byte| *byte == b'\n') {
+        match memchr::memchr(b'\n', &self.buffer[self.at..]) {
             Some(length) => {
                 let end = self.at + length;
                 self.close(end);
@@ -249,10 +249,10 @@ fn trimmed(buffer: &[u8], range: Range<usize>) -> Range<usize> {
 
 /// Where one is after these bytes.
 fn place(bytes: &[u8], (line, column): (usize, usize)) -> (usize, usize) {
-    match bytes.iter().rposition(|byte| *byte == b'\n') {
+    match memchr::memrchr(b'\n', bytes) {
         None => (line, column + bytes.len()),
         Some(last) => {
-            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            let lines = memchr::memchr_iter(b'\n', bytes).count();
             (line + lines, bytes.len() - last - 1)
         }
     }

@@ -50,21 +50,22 @@ impl<'a> Object<'a> {
     /// Reads an object whose nesting has been checked as part of a larger one.
     pub(super) fn parse_checked(text: &'a str) -> Result<Object<'a>, Error> {
         let columns: Columns<'a> = serde_json::from_str(text).map_err(Error::from_serde)?;
-        Ok(Object::from_columns(columns.0))
+        Ok(columns.into_object())
     }
 
     /// An object of these columns. Of a repeated name the last value counts, at its first place.
     pub fn from_columns(mut columns: Vec<Column<'a>>) -> Object<'a> {
         let mut by_name = sorted(&columns);
-        let mut repeated = vec![false; columns.len()];
-        // Backwards, so that the last value of a name travels to its first place.
-        for pair in by_name.windows(2).rev() {
-            if columns[pair[0]].0 == columns[pair[1]].0 {
-                columns[pair[0]].1 = columns[pair[1]].1;
-                repeated[pair[1]] = true;
+        let same = |pair: &[usize]| columns[pair[0]].0 == columns[pair[1]].0;
+        if by_name.windows(2).any(same) {
+            let mut repeated = vec![false; columns.len()];
+            // Backwards, so that the last value of a name travels to its first place.
+            for pair in by_name.windows(2).rev() {
+                if columns[pair[0]].0 == columns[pair[1]].0 {
+                    columns[pair[0]].1 = columns[pair[1]].1;
+                    repeated[pair[1]] = true;
+                }
             }
-        }
-        if repeated.contains(&true) {
             let mut at = 0;
             columns.retain(|_| {
                 at += 1;
@@ -91,17 +92,26 @@ impl<'a> Object<'a> {
         Some(self.columns[self.by_name[found]].1)
     }
 
-    /// Writes the object as JSON: names escaped anew, values as they came.
-    pub fn write(&self, out: &mut String) {
-        write_members(self.columns.iter().map(|(name, value)| (&**name, value.get())), out);
+    /// The same as [`Object::get`], fast if the column is where it is in an object of that shape.
+    pub fn get_near(&self, at: usize, name: &str) -> Option<&'a RawValue> {
+        match self.columns.get(at) {
+            Some((there, value)) if there == name => Some(value),
+            _ => self.get(name),
+        }
+    }
+
+    /// The object as JSON: names escaped anew, values as they came.
+    pub fn text(&self) -> String {
+        let lengths = self.columns.iter().map(|(name, value)| name.len() + value.get().len() + 4);
+        let mut text = String::with_capacity(lengths.sum::<usize>() + 2);
+        write_members(self.columns.iter().map(|(name, value)| (&**name, value.get())), &mut text);
+        text
     }
 }
 
 impl fmt::Display for Object<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        self.write(&mut text);
-        f.write_str(&text)
+        f.write_str(&self.text())
     }
 }
 
@@ -141,13 +151,19 @@ pub(super) fn write_members<'m>(
 
 /// Writes `text` as a JSON string.
 pub(super) fn write_string(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).expect("a string is always valid JSON"));
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::to_string(text).expect("a string is always valid JSON"));
+    }
 }
 
 /// The indices of `columns` by name, and by place where names are the same.
 fn sorted(columns: &[Column<'_>]) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..columns.len()).collect();
-    indices.sort_by(|&a, &b| columns[a].0.cmp(&columns[b].0));
+    indices.sort_unstable_by(|&a, &b| columns[a].0.cmp(&columns[b].0).then(a.cmp(&b)));
     indices
 }
 
@@ -167,8 +183,17 @@ fn check_is_object(text: &str) -> Result<(), Error> {
     Err(Error::at(text.as_bytes(), start, reason))
 }
 
+/// Whether a text opens enough objects and arrays to be nested deeper than [`DEPTH_MAX`]. To count
+/// them is far cheaper than to follow them.
+pub(super) fn may_be_deep(text: &str) -> bool {
+    text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() > DEPTH_MAX
+}
+
 /// Refuses text nested deeper than [`DEPTH_MAX`]. The text need not be valid JSON.
 fn check_depth(text: &str) -> Result<(), Error> {
+    if !may_be_deep(text) {
+        return Ok(());
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (position, byte) in text.bytes().enumerate() {
         match byte {
@@ -187,8 +212,18 @@ fn check_depth(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Room for columns before their number is known: most records have no more.
+const COLUMNS_USUAL: usize = 64;
+
 /// Every member as it came, repeated names included.
-struct Columns<'a>(Vec<Column<'a>>);
+pub(super) struct Columns<'a>(Vec<Column<'a>>);
+
+impl<'a> Columns<'a> {
+    /// The object they are.
+    pub(super) fn into_object(self) -> Object<'a> {
+        Object::from_columns(self.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for Columns<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Columns<'de>, D::Error> {
@@ -205,7 +240,7 @@ impl<'de> Deserialize<'de> for Columns<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns<'de>, A::Error> {
-                let mut columns = Vec::new();
+                let mut columns = Vec::with_capacity(COLUMNS_USUAL);
                 while let Some((Name(name), value)) = map.next_entry()? {
                     columns.push((name, value));
                 }

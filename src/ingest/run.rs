@@ -9,7 +9,7 @@ use super::diff::{Change, changes, diff};
 use super::event::{self, Kind, NewEvent};
 use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
-use super::mutation::{Condition, Done, Error, Mutation, Operation, Published, Raised};
+use super::mutation::{Condition, Done, Error, Key, Mutation, Operation, Published, Raised};
 use super::name::RecordId;
 use super::patch;
 use super::snapshot::{Snapshots, Touched};
@@ -102,17 +102,28 @@ impl<'a> Run<'a> {
         let Some(version) = newest(&known.row, mutation.version)? else {
             return Ok(Done { stale: true, ..self.unchanged(&known) });
         };
-        let data = known.row.data.clone();
-        let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
         let incoming = match mutation.operation {
             Operation::Delete => None,
             _ => Some(mutation.data.ok_or(Error::NoData)?),
         };
+        let data = known.row.data.clone();
+        // Columns of a record under an earlier mapping are known by what the API calls them.
+        let named = (known.row.mapping != defined.version()).then(|| incoming.clone()).flatten();
+        let incoming = incoming.map(|data| defined.mapping.apply(data)).transpose()?;
+        let whole = incoming.as_ref().filter(|_| mutation.operation == Operation::Upsert);
+        let whole = whole.map(Object::text);
+        // What is the same letter by letter need not be read again.
+        if named.is_none()
+            && whole.is_some()
+            && whole.as_deref().map(str::as_bytes) == data.as_deref()
+        {
+            return Ok(self.raise(mutation.id, known, version));
+        }
+        let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
         let prior = match prior {
-            Some(prior) => Some(self.carry_over(prior, &known.row, incoming.as_ref())?),
+            Some(prior) => Some(self.carry_over(prior, &known.row, named.as_ref())?),
             None => None,
         };
-        let incoming = incoming.map(|data| defined.mapping.apply(data)).transpose()?;
         let merged;
         let next = match incoming {
             Some(patch) if mutation.operation == Operation::Patch => {
@@ -130,26 +141,33 @@ impl<'a> Run<'a> {
         let (Some(change), Some(record)) = (change, next.as_ref().or(prior.as_ref())) else {
             return Ok(self.raise(mutation.id, known, version));
         };
-        let created_at = clock::timestamp();
-        let event = NewEvent {
-            collection: &defined.collection,
-            created_at,
-            change: &change,
-            data: record,
-            id: &mutation.id,
-            table: &defined.table,
-        };
-        let key = mutation.key.as_ref().map(|key| key.text.as_str());
-        let offset = self.publish(&event, Marks { key, version, backfill: None })?;
+        let text = whole.unwrap_or_else(|| record.text());
+        self.change(&mutation.id, &change, &text, (version, mutation.key))
+    }
+
+    /// Plans the event of a change; `data` is the record, or what it last was.
+    fn change(
+        &mut self,
+        id: &RecordId,
+        change: &Change<'_>,
+        data: &str,
+        (version, key): (Option<Version>, Option<Key>),
+    ) -> Result<Done, Error> {
+        let defined = self.destination.defined;
+        let (collection, table, created_at) =
+            (&defined.collection, &defined.table, clock::timestamp());
+        let event = NewEvent { collection, created_at, change, data, id, table };
+        let text = key.as_ref().map(|key| key.text.as_str());
+        let offset = self.publish(&event, Marks { key: text, version, backfill: None })?;
+        let exists = change.kind() != Kind::Deleted;
         let row = Row {
             offset,
             version,
             mapping: defined.version(),
-            data: next.as_ref().map(|record| record.to_string().into_bytes().into()),
+            data: exists.then(|| data.as_bytes().into()),
             deleted_ms: created_at.as_millisecond(),
         };
-        let hold = mutation.key.map(|key| key.hold.watch());
-        let known = self.published(&mutation.id, row, hold);
+        let known = self.published(id, row, key.map(|key| key.hold.watch()));
         let published = Some(Published { kind: change.kind(), offset });
         Ok(Done { published, ..self.unchanged(&known) })
     }
@@ -174,17 +192,18 @@ impl<'a> Run<'a> {
         let prior = Object::parse(&data).map_err(Error::Unreadable)?;
         let record = self.carry_over(prior.clone(), &row, None)?;
         let change = Change::Updated { changes: changes(&prior, &record) };
+        let text = record.text();
         let event = NewEvent {
             collection: &defined.collection,
             created_at: clock::timestamp(),
             change: &change,
-            data: &record,
+            data: &text,
             id,
             table: &defined.table,
         };
         let marks = Marks { key: None, version: row.version, backfill: Some(backfill) };
         let offset = self.publish(&event, marks)?;
-        let data = Some(record.to_string().into_bytes().into());
+        let data = Some(text.as_bytes().into());
         self.published(id, Row { offset, mapping: defined.version(), data, ..row }, None);
         Ok(Some(offset))
     }
