@@ -31,6 +31,7 @@ pub mod mapping;
 mod mutation;
 pub mod name;
 mod number;
+mod order;
 mod outcomes;
 mod page;
 pub mod patch;

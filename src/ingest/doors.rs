@@ -36,6 +36,8 @@ struct Change {
     operation: Operation,
     /// The record, or the columns that change: a JSON object.
     data: Option<String>,
+    /// What the source says some columns were before: a JSON object.
+    follows: Option<String>,
     /// Where it belongs among the record's changes.
     version: Option<Version>,
     /// What the sender calls this event.
@@ -82,7 +84,12 @@ fn items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
 
 /// A value that must be an object, which the error calls `what`.
 fn object<'a>(what: &str, value: &'a RawValue) -> Result<Object<'a>, ApiError> {
-    Object::parse(value.get().as_bytes())
+    object_in(what, value.get())
+}
+
+/// The same of a text.
+fn object_in<'a>(what: &str, text: &'a str) -> Result<Object<'a>, ApiError> {
+    Object::parse(text.as_bytes())
         .map_err(|error| ApiError::bad_request(format!("{what}: {error}")))
 }
 

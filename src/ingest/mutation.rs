@@ -31,6 +31,9 @@ pub(super) struct Mutation<'a> {
     pub data: Option<Object<'a>>,
     /// Where it belongs among the record's mutations, if the source says so.
     pub version: Option<Version>,
+    /// What the source says that some columns were before; of mutations with one version it tells
+    /// which came first.
+    pub follows: Option<Object<'a>>,
     /// What the record must be for the mutation to be carried out.
     pub condition: Condition,
     /// The name its sender gave it.
@@ -40,7 +43,8 @@ pub(super) struct Mutation<'a> {
 impl<'a> Mutation<'a> {
     /// A mutation without version, condition or key.
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
-        Self { id, operation, data, version: None, condition: Condition::Any, key: None }
+        let (version, follows, condition, key) = (None, None, Condition::Any, None);
+        Self { id, operation, data, version, follows, condition, key }
     }
 }
 

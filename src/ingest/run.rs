@@ -11,6 +11,7 @@ use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
 use super::mutation::{Condition, Done, Error, Key, Mutation, Operation, Published, Raised};
 use super::name::RecordId;
+use super::order::{self, Compared};
 use super::patch;
 use super::snapshot::{Snapshots, Touched};
 use super::state::{Row, Rows};
@@ -124,6 +125,18 @@ impl<'a> Run<'a> {
             Some(prior) => Some(self.carry_over(prior, &known.row, named.as_ref())?),
             None => None,
         };
+        if version.is_some() && version == known.row.version && named.is_none() {
+            let follows = mutation.follows.map(|columns| defined.mapping.apply(columns));
+            if let (Some(record), Some(next), Some(Ok(follows))) = (&prior, &incoming, &follows)
+                && order::is_earlier(
+                    self.partition,
+                    &known.row,
+                    &Compared { record, next, follows },
+                )
+            {
+                return Ok(Done { stale: true, ..self.unchanged(&known) });
+            }
+        }
         let merged;
         let next = match incoming {
             Some(patch) if mutation.operation == Operation::Patch => {

@@ -23,6 +23,21 @@ pub fn equal(a: &RawValue, b: &RawValue) -> bool {
     a == b || matches!((read(a), read(b)), (Some(a), Some(b)) if a == b)
 }
 
+/// Whether `whole` has what `part` says: like [`equal`], but members of objects that `part` does
+/// not mention may be anything, and one that `whole` does not have is null.
+pub fn covers(whole: &RawValue, part: &RawValue) -> bool {
+    let (whole, part) = (read(whole.get()), read(part.get()));
+    matches!((whole, part), (Some(whole), Some(part)) if has(&whole, &part))
+}
+
+fn has(whole: &Node<'_>, part: &Node<'_>) -> bool {
+    let (Node::Object(whole), Node::Object(part)) = (whole, part) else { return whole == part };
+    part.iter().all(|(name, part)| {
+        let found = whole.binary_search_by(|(it, _)| it.cmp(name));
+        has(found.map_or(&Node::Null, |at| &whole[at].1), part)
+    })
+}
+
 /// A value ready to compare.
 #[derive(PartialEq)]
 enum Node<'a> {
@@ -193,6 +208,22 @@ mod tests {
 
     fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_object_covers_what_is_said_of_some_of_its_members() {
+        let whole = r#"{"a":1.0,"b":{"c":[{"d":1}],"e":null},"f":"x"}"#;
+        for part in [
+            "{}",
+            r#"{"a":1}"#,
+            r#"{"b":{"e":null,"g":null},"h":null}"#,
+            r#"{"b":{"c":[{"d":1}]},"f":"\u0078"}"#,
+        ] {
+            assert!(covers(raw(whole), raw(part)), "{part}");
+        }
+        for part in [r#"{"a":2}"#, r#"{"b":{"c":[{}]}}"#, r#"{"b":null}"#, r#"{"h":{}}"#, "1"] {
+            assert!(!covers(raw(whole), raw(part)), "{part}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! A column whose value Debezium had no access to (an unchanged TOAST column) keeps the value the
 //! record has.
 
-use super::{Change, NoChange, Read, object, record_id};
+use super::{Change, NoChange, Read, object, object_in, record_id};
 use crate::http::ApiError;
 use crate::ingest::json::{Object, write_members};
 use crate::ingest::mutation::Operation;
@@ -75,7 +75,12 @@ pub(super) fn read(item: &RawValue, key: &[&str]) -> Read {
         Operation::Delete => ("before", envelope.before),
         _ => ("after", envelope.after),
     };
-    let row = row.map(|row| object(field, row)).transpose()?;
+    // MongoDB's documents are text inside a string.
+    let text: Option<String> = row.and_then(|row| serde_json::from_str(row.get()).ok());
+    let row = match (&text, row) {
+        (Some(text), _) => Some(object_in(field, text)?),
+        (None, row) => row.map(|row| object(field, row)).transpose()?,
+    };
     let id = match (record_key, &row) {
         (Some(record_key), _) => id_of_key(record_key)?,
         (None, Some(row)) => id_of_row(field, row, key)?,
@@ -91,6 +96,7 @@ pub(super) fn read(item: &RawValue, key: &[&str]) -> Read {
         id,
         operation,
         data: None,
+        follows: None,
         version: lsn.or(envelope.source.ts_ms).map(Version::Number),
         key: None,
     };
@@ -190,7 +196,7 @@ mod tests {
     fn read(item: &str, key: &[&str]) -> String {
         let item: Box<RawValue> = serde_json::from_str(item).unwrap();
         match super::read(&item, key) {
-            Ok(Change { collection, id, operation, data, version, key: None }) => {
+            Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
                 format!("{operation:?} {collection} {} {data} @{version}", id.as_str())
@@ -245,6 +251,12 @@ mod tests {
             (
                 format!(r#"{{"key":"k","value":{{"after":{{}},{pg},"op":"c"}}}}"#),
                 r#"Upsert orders k {} @33"#,
+            ),
+            (
+                format!(
+                    r#"{{"after":"{{\"_id\":7,\"id\":{{\"$oid\":\"5f\"}}}}",{mongo},"op":"u"}}"#
+                ),
+                r#"Upsert orders {"$oid":"5f"} {"_id":7,"id":{"$oid":"5f"}} @5"#,
             ),
             (
                 format!(

@@ -142,8 +142,12 @@ async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<
 fn mutation(change: &Change) -> Result<Mutation<'_>, ApiError> {
     let data = change.data.as_deref().map(|data| Object::parse(data.as_bytes())).transpose();
     let data = data.map_err(|error| ApiError::bad_request(format!("the record: {error}")))?;
+    let follows = change.follows.as_deref().map(|columns| Object::parse(columns.as_bytes()));
+    let follows = follows.transpose();
+    let follows =
+        follows.map_err(|error| ApiError::bad_request(format!("previous_attributes: {error}")))?;
     let named = |text: &String| Key { text: text.clone(), hold: Hold::default() };
     let key = change.key.as_ref().map(named);
     let mutation = Mutation::new(change.id.clone(), change.operation, data);
-    Ok(Mutation { version: change.version, key, ..mutation })
+    Ok(Mutation { version: change.version, follows, key, ..mutation })
 }

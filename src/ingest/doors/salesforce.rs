@@ -91,6 +91,7 @@ fn read_event(item: &RawValue) -> Result<Vec<Read>, NoChange> {
             id: record_id("recordIds", id)?,
             operation,
             data: data.clone(),
+            follows: None,
             version,
             key: None,
         })
@@ -187,7 +188,7 @@ mod tests {
     fn read(item: &str) -> Vec<String> {
         let item: Box<RawValue> = serde_json::from_str(item).unwrap();
         let text = |read: Read| match read {
-            Ok(Change { collection, id, operation, data, version, key: None }) => {
+            Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
                 format!("{operation:?} {collection} {} {data} @{version}", id.as_str())

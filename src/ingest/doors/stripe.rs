@@ -3,9 +3,9 @@
 //!
 //! An event's `created` is the change's version. It counts seconds, and a subscription is often
 //! created and updated within one. So **within a second a creation comes first and a deletion
-//! last**, which nanoseconds of the version say; of two updates the one that arrives last stands.
-//! `previous_attributes` are not needed, since the record's last state is known, also when an event
-//! was lost in between.
+//! last**, which nanoseconds of the version say; which of two updates came first, their
+//! `previous_attributes` do ([`order`](crate::ingest::order)). An event that was lost in between is
+//! no harm: each has the whole object, and is compared with the record's last state.
 
 use super::{Change, NoChange, Read, record_id};
 use crate::http::ApiError;
@@ -33,6 +33,8 @@ struct Event<'a> {
 struct Data<'a> {
     #[serde(borrow)]
     object: &'a RawValue,
+    #[serde(borrow, default)]
+    previous_attributes: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -67,6 +69,7 @@ pub(super) fn read(body: &[u8]) -> Read {
         id: record_id("data.object.id", &id)?,
         operation: if is_deletion { Operation::Delete } else { Operation::Upsert },
         data: (!is_deletion).then(|| text.to_owned()),
+        follows: event.data.previous_attributes.map(|before| before.get().to_owned()),
         version: Some(version(event.created, &event.kind)?),
         key: Some(event.id.into_owned()),
     })

@@ -89,3 +89,41 @@ async fn a_condition_that_is_not_met_says_what_the_record_is() {
     let sandbox = sandbox.restart(State::Lost, |_| ()).await;
     assert_eq!(outcome(&sandbox, on(Condition::At(vec![1]), r#"{"a":2}"#)).await, "nothing 3");
 }
+
+/// What Stripe says of an object that changed twice in one second: `{"k":"o"}` became `{"k":"b"}`
+/// and then got an `l`, and its prior values with each.
+const CREATED: (&str, &str) = (r#"{"k":"o","n":{"x":1}}"#, "{}");
+const FIRST: (&str, &str) = (r#"{"k":"b","n":{"x":1}}"#, r#"{"k":"o"}"#);
+const SECOND: (&str, &str) = (r#"{"k":"b","n":{"x":1},"l":2}"#, r#"{"l":null}"#);
+const BACK: (&str, &str) = (r#"{"k":"b","n":{"x":1}}"#, r#"{"l":2}"#);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn within_one_version_prior_values_tell_which_of_two_updates_came_first() {
+    let sandbox = Sandbox::new().await;
+    let deliver = async |id: &str, (data, before): (&str, &str), version: i64| {
+        let follows = Some(Object::parse(before.as_bytes()).unwrap());
+        let version = Some(Version::Number(version));
+        let done = sandbox.mutate("deal", Mutation { version, follows, ..upsert(id, data) }).await;
+        let done = done.unwrap();
+        (done.published.map(|it| it.kind.as_str()), done.stale)
+    };
+    let (updated, stale) = ((Some("updated"), false), (None, true));
+    let orders: [&[_]; 5] = [
+        &[(FIRST, updated), (SECOND, updated)],
+        // Late, and each of them again.
+        &[(SECOND, updated), (FIRST, stale)],
+        &[(FIRST, updated), (SECOND, updated), (FIRST, stale), (SECOND, (None, false))],
+        &[(FIRST, updated), (SECOND, updated), (BACK, updated)],
+        &[(SECOND, updated), (FIRST, stale), (BACK, updated), (FIRST, (None, false))],
+    ];
+    for (at, order) in orders.into_iter().enumerate() {
+        let id = at.to_string();
+        assert_eq!(deliver(&id, CREATED, 1).await, (Some("inserted"), false));
+        for (delivery, want) in order {
+            assert_eq!(deliver(&id, *delivery, 2).await, *want, "{at}: {delivery:?}");
+        }
+    }
+    // One that was lost in between keeps nothing that came later away.
+    let lost = (r#"{"k":"z"}"#, r#"{"k":"y"}"#);
+    assert_eq!(deliver("1", lost, 2).await, updated);
+}
