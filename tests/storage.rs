@@ -80,6 +80,19 @@ fn find(dir: &Path, name: &str) -> std::path::PathBuf {
 }
 
 #[test]
+fn many_partitions_are_made_side_by_side_where_there_was_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tidelog = Tidelog::dev(dir.path());
+    create(&Http::dev(&tidelog.ready), "wide", 200);
+    produce(&Http::dev(&tidelog.ready), "wide", 200);
+    tidelog.kill();
+    let tidelog = Tidelog::dev(dir.path());
+    for partition in [0, 17, 150, 199] {
+        assert_eq!(fetch(&Http::dev(&tidelog.ready), "wide", partition), 1, "{partition}");
+    }
+}
+
+#[test]
 fn a_partition_that_cannot_be_opened_costs_no_other_its_records() {
     let dir = tempfile::tempdir().unwrap();
     let mut tidelog = Tidelog::dev(dir.path());

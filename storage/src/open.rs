@@ -146,6 +146,11 @@ impl Opening<'_> {
     /// base offsets and sizes, in order.
     fn prepare(&self, dir: &Path) -> Result<Vec<(i64, u64)>> {
         let fs = &*self.shared.files.fs;
+        {
+            // Logs are opened side by side: what several lie in is there for good before any is.
+            let _alone = self.shared.creating.lock();
+            dir.parent().map_or(Ok(()), |parent| create_dirs(fs, parent)).context("create", dir)?;
+        }
         create_dirs(fs, dir).context("create", dir)?;
         let expected = format_topic_id(&self.topic_id);
         let mut created = false;

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     /// Whether the checkpoint on disk is behind.
     pub changed: AtomicBool,
     checkpointing: Mutex<()>,
+    /// Held while directories of partitions are made.
+    pub creating: Mutex<()>,
     /// Held for a step of the scrubber; `round` for a moment.
     pub scrubbing: Mutex<()>,
     pub round: Mutex<Round>,
@@ -117,6 +119,7 @@ impl Volume {
             wake: Condvar::new(),
             changed: AtomicBool::new(false),
             checkpointing: Mutex::new(()),
+            creating: Mutex::new(()),
             scrubbing: Mutex::new(()),
             round: Mutex::new(found.round.clone()),
             known_damage: Mutex::default(),
