@@ -104,6 +104,22 @@ mod tests {
             ),
             (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, r#"updated {"a":[1,2]}"#),
             (r#"{"a":"1"}"#, r#"{"a":1}"#, r#"updated {"a":"1"}"#),
+            // Any other type is another value, an empty one too.
+            (r#"{"a":{}}"#, r#"{"a":[]}"#, r#"updated {"a":{}}"#),
+            (r#"{"a":""}"#, r#"{"a":null}"#, r#"updated {"a":""}"#),
+            (r#"{"a":true}"#, r#"{"a":"true"}"#, r#"updated {"a":true}"#),
+            (r#"{"a":0}"#, r#"{"a":false}"#, r#"updated {"a":0}"#),
+            // However it is written, and however long it is.
+            (r#"{"\u00e9":"\u00e9\/"}"#, r#"{"é":"é/"}"#, "nothing"),
+            (r#"{"a":1e400}"#, r#"{"a":10e399}"#, "nothing"),
+            (r#"{"a":0.1}"#, r#"{"a":0.10000000000000000001}"#, r#"updated {"a":0.1}"#),
+            (
+                r#"{"a":123456789012345678901234567890}"#,
+                r#"{"a":123456789012345678901234567891}"#,
+                r#"updated {"a":123456789012345678901234567890}"#,
+            ),
+            // Of a repeated name the last value counts.
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#, "nothing"),
             // Absent is NULL.
             ("{}", r#"{"a":1}"#, r#"updated {"a":null}"#),
             (r#"{"a":null}"#, r#"{"a":1}"#, r#"updated {"a":null}"#),
@@ -123,6 +139,48 @@ mod tests {
         ];
         for (prior, next, want) in table {
             assert_eq!(summary(Some(prior), Some(next)), want, "{prior} to {next}");
+        }
+    }
+
+    /// Some columns in any order, some of them twice.
+    fn random(random: &mut fastrand::Rng) -> Vec<(String, serde_json::Value)> {
+        let values = ["null", "1", "true", "\"x\"", "[1]", r#"{"b":1,"c":[null]}"#];
+        let column = |random: &mut fastrand::Rng| {
+            let value = serde_json::from_str(random.choice(values).unwrap()).unwrap();
+            (format!("c{}", random.u8(..8)), value)
+        };
+        (0..random.u8(..10)).map(|_| column(random)).collect()
+    }
+
+    #[test]
+    fn a_diff_is_what_a_naive_model_makes_of_random_records() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for round in 0..20_000 {
+            let [prior, next] = [random(&mut rng), random(&mut rng)];
+            let text = |columns: &[(String, serde_json::Value)]| {
+                let members: Vec<_> =
+                    columns.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                format!("{{{}}}", members.join(" , "))
+            };
+            let model = |columns: &[(String, serde_json::Value)]| {
+                columns.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()
+            };
+            let (before, after) = (model(&prior), model(&next));
+            let value = |model: &std::collections::BTreeMap<String, _>, name: &str| {
+                model.get(name).cloned().unwrap_or(serde_json::Value::Null)
+            };
+            let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+            let changed =
+                names.into_iter().filter(|name| value(&before, name) != value(&after, name));
+            let want: Vec<_> = changed.map(|name| (name.clone(), value(&before, name))).collect();
+            let [prior, next] = [prior, next].map(|columns| text(&columns));
+            let [was, is] = [&prior, &next].map(|text| Object::parse(text.as_bytes()).unwrap());
+            let mut found: Vec<_> = changes(&was, &is)
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), serde_json::from_str(value.get()).unwrap()))
+                .collect();
+            found.sort_by(|(a, _), (b, _)| a.cmp(b));
+            assert_eq!(found, want, "{round}: {prior} to {next}");
         }
     }
 

@@ -16,7 +16,9 @@
 //!   it deletes) is held all the same: in the state store, synced before it is answered. It is the
 //!   one thing that the topic does not know, so a state built anew from the topic has the last
 //!   version that was published.
-//! - A deleted record's version is held for [`TOMBSTONE_RETENTION`](super::state).
+//! - A deleted record's version is held for [`TOMBSTONE_RETENTION`](super::state). There are as
+//!   many as were deleted with a version in that time: on disk, some hundred bytes each, and not
+//!   in memory.
 
 use jiff::Timestamp;
 use std::cmp::Ordering;
