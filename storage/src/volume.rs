@@ -158,7 +158,12 @@ impl Volume {
             (point, partitions.found.clean)
         };
         let opening = Opening { shared, name: dir, topic_id, options, point, clean };
-        let (inner, recovered) = opening.open(on_advance)?;
+        let opened = opening.open(on_advance).inspect_err(|error| {
+            if error.is_disk_full() {
+                shared.note_full();
+            }
+        });
+        let (inner, recovered) = opened?;
         shared.counters.opened(&recovered);
         let mut partitions = shared.partitions.lock();
         if partitions.open.contains_key(dir) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tidelog_storage::{
-    Action, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
+    Action, Error, Event, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
 };
 
 use crate::faulty::{Bug, Fault, Faulty};
@@ -173,6 +173,7 @@ fn every_mistake_an_engine_may_make_is_found() {
         Mistake::Files(Bug::FileNotSynced),
         Mistake::Files(Bug::DirectoryNotSynced),
         Mistake::Files(Bug::FailureIgnored),
+        Mistake::Files(Bug::NamedTooEarly),
         Mistake::PublishesBeforeSync,
         Mistake::DropsTheLastBatch,
         Mistake::AppendsARetry,
@@ -278,6 +279,23 @@ fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
     assert_eq!(partition.append(&batch(1, 0, b"second"), 0).unwrap().base_offset, 1);
     volume.sync().unwrap();
     assert_eq!(payloads(&read_all(&partition, 0)), ["first", "second"]);
+}
+
+#[test]
+fn a_full_disk_is_told_of_when_it_has_no_room_for_a_new_log() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs, Arc::default()).unwrap();
+    let (told, events) = std::sync::mpsc::channel();
+    volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
+    let create = || volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+    fs.fault_after(5, Fault::Fails(ErrorKind::StorageFull));
+    let refused = create().err().expect("there is no room");
+    assert!(refused.is_disk_full(), "{refused}");
+    assert!(matches!(events.try_recv(), Ok(Event::Full(_))));
+    let (partition, _) = create().unwrap();
+    partition.append(&batch(1, 0, b"first"), 0).unwrap();
+    assert!(matches!(events.try_recv(), Ok(Event::Room(_))));
+    assert!(events.try_recv().is_err(), "each is told once");
 }
 
 #[test]

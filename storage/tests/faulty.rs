@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tidelog_storage::Map;
@@ -56,6 +56,8 @@ pub(crate) enum Bug {
     DirectoryNotSynced,
     /// A failed sync passes for one that worked.
     FailureIgnored,
+    /// A segment has its name from the start, before the one before it is durable.
+    NamedTooEarly,
 }
 
 enum Node {
@@ -196,6 +198,13 @@ impl Faulty {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Where a file is that the program has at `path`.
+    fn place(&self, path: &Path) -> PathBuf {
+        let early = self.state().bug == Some(Bug::NamedTooEarly);
+        let next = path.extension().is_some_and(|extension| extension == "next");
+        if early && next { path.with_extension("") } else { path.to_owned() }
     }
 
     fn open(&self, node: usize) -> Arc<dyn File> {
@@ -349,6 +358,7 @@ impl State {
 
 impl Fs for Faulty {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let path = &self.place(path);
         let mut state = self.state();
         state.call()?;
         let node = match state.find(path) {
@@ -361,6 +371,7 @@ impl Fs for Faulty {
         Ok(self.open(node))
     }
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let path = &self.place(path);
         let node = self.state().find(path)?;
         Ok(self.open(node))
     }
@@ -378,8 +389,12 @@ impl Fs for Faulty {
         state.add(path, Node::Dir { live, durable }).map(|_| ())
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let from = &self.place(from);
         let mut state = self.state();
         state.call()?;
+        if from == to {
+            return Ok(());
+        }
         let node = state.find(from)?;
         // Moving a directory to another is one step of the journal.
         let journaled = matches!(state.nodes[node], Node::Dir { .. });

@@ -93,6 +93,24 @@ fn a_data_directory_of_version_1_is_written_and_opened_alike() {
     assert_eq!(retry.base_offset, 50);
 }
 
+#[test]
+fn a_segment_of_version_1_that_had_no_name_yet_is_taken_up() {
+    let copied = tempfile::tempdir().unwrap();
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1"), copied.path());
+    let file = |extension| copied.path().join(DIR).join(format!("{:020}.{extension}", 48));
+    std::fs::rename(file("log"), file("log.next")).unwrap();
+    for extension in ["index", "timeindex", "snapshot"] {
+        std::fs::remove_file(file(extension)).unwrap();
+    }
+    std::fs::remove_file(copied.path().join("recovery-checkpoint")).unwrap();
+    for _ in 0..2 {
+        let (_volume, partition, recovered) = on_disk(copied.path(), SMALL);
+        assert_eq!((recovered.repairs, partition.log_end_offset()), (vec![], 60));
+        assert_eq!(read_all(&partition, 0).len(), 30);
+        assert!(file("log").exists() && !file("log.next").exists());
+    }
+}
+
 /// The files below `root` but for the lock, which has the process id.
 fn names(root: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
