@@ -12,6 +12,7 @@ mod configs;
 mod consumer_groups;
 mod fetch;
 mod group_admin;
+mod group_configs;
 mod groups;
 mod list_offsets;
 mod logs;

@@ -108,6 +108,12 @@ impl Broker {
                 }
             }
         }
+        for row in control.group_configs().await? {
+            if let Some(cluster) = self.cluster(&row.account) {
+                let set = serde_json::from_str(&row.configs).context("configs of groups")?;
+                cluster.groups.configure(&row.name, set);
+            }
+        }
         for cluster in self.clusters() {
             cluster.groups.load().context("groups")?;
         }

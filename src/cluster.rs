@@ -3,8 +3,8 @@
 //! prefixes to keep accounts apart.
 
 use crate::account::Account;
-use crate::control::Control;
-use crate::group::{self, Groups};
+use crate::control::{self, Control, GroupConfigRow};
+use crate::group::{self, ConfigSet, Groups};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::to_the_end;
@@ -42,6 +42,8 @@ pub struct Cluster {
     pub topics: Arc<Catalog>,
     /// Its consumer groups.
     pub groups: Groups,
+    /// One change of what is set on groups at a time.
+    configuring: tokio::sync::Mutex<()>,
     /// Partitions that more fetch sessions may have.
     pub fetch_session_room: Arc<Semaphore>,
     /// What all clusters share.
@@ -90,7 +92,8 @@ impl Cluster {
         let topics = Arc::new(topics);
         let groups = Groups::new(&account.id, options, state, deadlines, shapes(topics.clone()));
         let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
-        Self { account, topics, groups, fetch_session_room, shared }
+        let configuring = tokio::sync::Mutex::default();
+        Self { account, topics, groups, configuring, fetch_session_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.
@@ -105,6 +108,42 @@ impl Cluster {
         let config = Config::default();
         let new = NewTopic { name: name.to_owned(), partitions, config, sync: None };
         self.topics.get_or_create(new).await
+    }
+
+    /// Changes what is set on a group, unless the change is refused: stored and in force when this
+    /// returns.
+    pub async fn configure_group<E: Send + 'static>(
+        self: &Arc<Self>,
+        name: &str,
+        change: impl FnOnce(&ConfigSet) -> Result<ConfigSet, E> + Send + 'static,
+    ) -> control::Result<Result<(), E>> {
+        let (cluster, name) = (self.clone(), name.to_owned());
+        to_the_end(async move { cluster.do_configure_group(name, change).await }).await
+    }
+
+    async fn do_configure_group<E>(
+        &self,
+        name: String,
+        change: impl FnOnce(&ConfigSet) -> Result<ConfigSet, E>,
+    ) -> control::Result<Result<(), E>> {
+        let _configuring = self.configuring.lock().await;
+        let before = self.groups.config(&name);
+        let set = match change(&before) {
+            Ok(set) if set == before => return Ok(Ok(())),
+            Ok(set) => set,
+            Err(error) => return Ok(Err(error)),
+        };
+        let (control, account) = (&self.shared.control, self.account.id.clone());
+        if set.is_empty() {
+            control.remove_group_config(&account, &name).await?;
+        } else {
+            let configs = serde_json::json!(set).to_string();
+            control
+                .set_group_config(&GroupConfigRow { account, name: name.clone(), configs })
+                .await?;
+        }
+        self.groups.configure(&name, set);
+        Ok(Ok(()))
     }
 
     /// Deletes a topic, and what groups remember of it.

@@ -1,10 +1,11 @@
-//! The control plane: accounts, credentials, topics, syncs and webhooks, in SQLite.
+//! The control plane: accounts, credentials, topics, configs, syncs and webhooks, in SQLite.
 //!
 //! **A method that returns has its change on disk** (`synchronous = FULL`). Everything here is
 //! small and read once, at start; the broker keeps what it needs in memory and writes through.
 
 mod accounts;
 mod doors;
+mod groups;
 mod schema;
 mod syncs;
 mod topics;
@@ -12,6 +13,7 @@ mod webhooks;
 
 pub use accounts::{AccountRow, CredentialRow};
 pub use doors::DoorRow;
+pub use groups::GroupConfigRow;
 pub use syncs::SyncRow;
 pub use topics::TopicRow;
 pub use webhooks::WebhookRow;

@@ -24,6 +24,7 @@
 //! and not only when it is assigned. A generation number therefore never comes back with other
 //! members after a crash.
 
+mod configs;
 mod consumer;
 mod deadlines;
 mod describe;
@@ -43,6 +44,7 @@ mod topics;
 #[cfg(test)]
 mod tests;
 
+pub use configs::{ConfigSet, HEARTBEAT_INTERVAL, SESSION_TIMEOUT};
 pub use consumer::{
     Assignor, Beaten, Classic, ConsumerDescription, ConsumerHeartbeat, ConsumerMemberDescription,
     ConsumerRecord, ConsumerState, Current, Member, MemberState as ConsumerMemberState, Partitions,

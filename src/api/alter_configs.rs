@@ -1,8 +1,8 @@
-//! AlterConfigs and IncrementalAlterConfigs: setting configs of topics. A topic's change is stored
-//! and in force when it is answered.
+//! AlterConfigs and IncrementalAlterConfigs: setting configs of topics and groups. A change is
+//! stored and in force when it is answered.
 
 use super::configs::{Refusal, check_broker, find_topic, resource};
-use super::{refusal, repeated};
+use super::{group_configs, refusal, repeated};
 use crate::cluster::Cluster;
 use crate::topic::{Change, Config};
 use std::collections::HashSet;
@@ -60,7 +60,7 @@ struct Alter {
 impl Alter {
     async fn all(
         &self,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         asked: Vec<(Resource, Vec<IncrementalAlterableConfig>)>,
     ) -> Vec<AlterConfigsResourceResponse> {
         let twice = repeated(asked.iter().map(|(resource, _)| resource));
@@ -80,7 +80,7 @@ impl Alter {
 
     async fn one(
         &self,
-        cluster: &Cluster,
+        cluster: &Arc<Cluster>,
         (kind, name): &Resource,
         configs: Vec<IncrementalAlterableConfig>,
     ) -> Result<(), Refusal> {
@@ -115,7 +115,10 @@ impl Alter {
             resource::GROUP if name.is_empty() => {
                 refuse("Default group resources are not allowed.".to_owned())
             }
-            resource::CLIENT_METRICS | resource::GROUP => {
+            resource::GROUP => {
+                group_configs::change(cluster, name, changes, self.replace, self.dry_run).await
+            }
+            resource::CLIENT_METRICS => {
                 refuse(format!("resource type {kind} has no configs that can be set"))
             }
             kind => refuse(format!("Unknown resource type {kind}")),

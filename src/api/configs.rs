@@ -1,8 +1,8 @@
-//! DescribeConfigs and ListConfigResources: what is set on topics, and what the operator set on
-//! the broker, each with where it comes from.
+//! DescribeConfigs and ListConfigResources: what is set on topics and groups, and what the operator
+//! set on the broker, each with where it comes from.
 
 use super::broker_configs::{self, BrokerConfig};
-use super::{invalid_name, once};
+use super::{group_configs, invalid_name, once};
 use crate::cluster::{Cluster, NODE_ID};
 use crate::topic::{ConfigDefinition, Topic, is_valid_name};
 use std::borrow::Cow;
@@ -33,7 +33,7 @@ const ALL_RESOURCES_SINCE: i16 = 1;
 
 pub(super) type Refusal = (ErrorCode, String);
 
-/// Describes topics and the broker; everything else has no configs here.
+/// Describes topics, groups and the broker; everything else has no configs here.
 pub(super) fn describe(
     cluster: &Cluster,
     request: DescribeConfigsRequest,
@@ -91,7 +91,8 @@ fn entries(
             refuse("Client metrics subscription name must not be empty")
         }
         resource::GROUP if name.is_empty() => refuse("Group name must not be empty"),
-        resource::CLIENT_METRICS | resource::GROUP => Ok(Vec::new()),
+        resource::GROUP => Ok(group_configs::entries(cluster, name)),
+        resource::CLIENT_METRICS => Ok(Vec::new()),
         other => refuse(&format!("configs of resource type {other}: none")),
     }
 }
@@ -185,6 +186,7 @@ pub(super) fn list_resources(
             cluster.topics.all().iter().map(|topic| topic.name.as_str().into()).collect()
         }
         resource::BROKER | resource::BROKER_LOGGER => vec![Str::from(NODE_ID.to_string())],
+        resource::GROUP => group_configs::configured(cluster),
         _ => Vec::new(),
     };
     let listed = KNOWN.iter().filter(|it| empty || wanted.contains(it)).flat_map(|kind| {

@@ -6,6 +6,7 @@ mod api_versions;
 mod configs;
 mod consumer_groups;
 mod fetch;
+mod group_configs;
 mod groups;
 mod partitions;
 mod produce;

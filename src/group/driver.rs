@@ -7,9 +7,9 @@
 
 use super::deadlines::Entry;
 use super::{
-    Commit, Committed, ConsumerDescription, ConsumerHeartbeat, Deadlines, Description, Effect,
-    Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Record, Reply, Sync,
-    TEXT_BYTES_MAX, TopicPartition, Topics,
+    Commit, Committed, ConfigSet, ConsumerDescription, ConsumerHeartbeat, Deadlines, Description,
+    Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Record, Reply,
+    Sync, TEXT_BYTES_MAX, TopicPartition, Topics,
 };
 use crate::clock;
 use crate::state::State;
@@ -31,6 +31,7 @@ pub struct Groups {
     state: State,
     deadlines: Deadlines,
     options: Options,
+    configs: Mutex<BTreeMap<Str, ConfigSet>>,
     topics: TopicsNow,
     slots: Arc<Slots>,
 }
@@ -74,7 +75,8 @@ impl Groups {
         topics: TopicsNow,
     ) -> Self {
         let account = account.to_owned();
-        Self { account, state, deadlines, options, topics, slots: Arc::default() }
+        let (configs, slots) = (Mutex::default(), Arc::default());
+        Self { account, state, deadlines, options, configs, topics, slots }
     }
 
     /// Rebuilds the groups from their records; called at start.
@@ -90,7 +92,7 @@ impl Groups {
             records.entry(group).or_default().push(record);
         }
         for (name, records) in records {
-            let group = Group::load(self.options, now(&topics), &records);
+            let group = Group::load(self.options_of(&name), now(&topics), &records);
             let slot = self.slot(name.clone(), group);
             slot.schedule(&mut slot.live.lock());
             self.slots.lock().insert(name, slot);
@@ -162,6 +164,35 @@ impl Groups {
         wait(self.submit(group, |machine, now, ticket, out| {
             machine.delete_offsets(now, &partitions, ticket, out);
         }))
+    }
+
+    /// Every group on which something is set, and what.
+    pub fn configs(&self) -> BTreeMap<Str, ConfigSet> {
+        self.configs.lock().clone()
+    }
+
+    /// What is set on a group.
+    pub fn config(&self, group: &str) -> ConfigSet {
+        self.configs.lock().get(group).cloned().unwrap_or_default()
+    }
+
+    /// Sets this on a group, in place of what was set; the caller has stored it.
+    pub fn configure(&self, group: &str, set: ConfigSet) {
+        let mut configs = self.configs.lock();
+        let options = self.options.with(&set);
+        match set.is_empty() {
+            true => drop(configs.remove(group)),
+            false => drop(configs.insert(Str::from(group.to_owned()), set)),
+        }
+        drop(configs);
+        if let Some(slot) = self.slots.lock().get(group).cloned() {
+            slot.live.lock().group.configure(options);
+        }
+    }
+
+    fn options_of(&self, group: &str) -> Options {
+        let configs = self.configs.lock();
+        configs.get(group).map_or(self.options, |set| self.options.with(set))
     }
 
     /// Whether there is such a group.
@@ -262,7 +293,7 @@ impl Groups {
         }
         // A copy: the name may be a slice of a frame, which the map must not keep alive.
         let name = Str::from(name.to_owned());
-        let slot = self.slot(name.clone(), Group::new(self.options));
+        let slot = self.slot(name.clone(), Group::new(self.options_of(&name)));
         slots.insert(name, slot.clone());
         Ok(slot)
     }

@@ -31,7 +31,10 @@ impl Kind {
     }
 
     /// Checks a value; the error is what Kafka would have said.
-    pub(super) fn check(self, value: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// When it is not of this kind.
+    pub fn check(self, value: &str) -> Result<(), String> {
         let value = value.trim();
         match self {
             Self::Boolean => match value.to_ascii_lowercase().as_str() {
@@ -65,7 +68,7 @@ impl Kind {
     }
 
     /// Whether two values that passed the check mean the same.
-    pub(super) fn same(self, a: &str, b: &str) -> bool {
+    pub fn same(self, a: &str, b: &str) -> bool {
         let (a, b) = (a.trim(), b.trim());
         match self {
             Self::Boolean => a.eq_ignore_ascii_case(b),

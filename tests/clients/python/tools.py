@@ -226,6 +226,9 @@ def groups():
     await_owned(reader, 1)
     said = kafka("consumer-groups", "--describe", "--group", "groups", "--state")
     expect_said(said, r"groups .*Stable +1")
+    group = ["--entity-type", "groups", "--entity-name", "groups"]
+    kafka("configs", "--alter", "--add-config", "consumer.session.timeout.ms=50000", *group)
+    expect_said(kafka("configs", "--describe", *group), "consumer.session.timeout.ms=50000 ")
     reader.terminate()
     reader.wait(WAIT_S)
     expect("listed", "groups" in kafka("consumer-groups", "--list").split(), True)

@@ -18,6 +18,37 @@ pub(super) fn ask(peer: &mut Peer) {
     describe(peer);
     change(peer);
     replace(peer);
+    of_a_group(peer);
+}
+
+fn of_a_group(peer: &mut Peer) {
+    let (session, interval) = ("consumer.session.timeout.ms", "consumer.heartbeat.interval.ms");
+    let group = |ops: &[(&str, i8, Option<&str>)]| changes(GROUP, "configs", ops);
+    for (what, request) in [
+        ("of a group", group(&[(session, SET, Some("50000"))])),
+        ("of a group, too short", group(&[(session, SET, Some("44999"))])),
+        ("of a group, too long", group(&[(interval, SET, Some("15001"))])),
+        ("of a group, what it is not", group(&[(interval, SET, Some("soon"))])),
+        ("of a group, nothing", group(&[(interval, SET, Some("0"))])),
+        ("of a group, the unknown", group(&[("no.such", SET, Some("1"))])),
+        ("of a group, null", group(&[(session, SET, None)])),
+        ("of a group, no list", group(&[(session, APPEND, Some("1"))])),
+        ("of a group, delete", group(&[(session, DELETE, None)])),
+        ("of a group, delete the unknown", group(&[("no.such", DELETE, None)])),
+    ] {
+        peer.newly(what, request);
+    }
+    let both = group(&[(session, SET, Some("50000")), (interval, SET, Some("7000"))]);
+    peer.newly("both of a group", IncrementalAlterConfigsRequest { validate_only: false, ..both });
+    peer.until(resource(GROUP, "configs", None), |answer| match answer {
+        Response::DescribeConfigs(it) => {
+            it.results[0].configs.iter().any(|it| it.value.as_deref() == Some("7000"))
+        }
+        _ => false,
+    });
+    peer.newly("a group with two", resource(GROUP, "configs", None));
+    let groups = ListConfigResourcesRequest { resource_types: vec![GROUP] };
+    peer.newly("groups with configs", groups);
 }
 
 fn resource(kind: i8, name: &str, keys: Option<&[&str]>) -> DescribeConfigsRequest {
@@ -58,6 +89,7 @@ fn describe(peer: &mut Peer) {
         ("loggers without a broker", BROKER_LOGGER, ""),
         ("client metrics", CLIENT_METRICS, "metrics"),
         ("client metrics without a name", CLIENT_METRICS, ""),
+        ("a group", GROUP, "configs"),
         ("no group", GROUP, ""),
         ("an unknown kind", 99, "what"),
         ("a kind of nothing", 0, "what"),
