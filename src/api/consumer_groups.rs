@@ -5,7 +5,6 @@ use super::{Session, once, operations};
 use crate::cluster::Cluster;
 use crate::group::{
     Beaten, ConsumerDescription, ConsumerHeartbeat, ConsumerMemberDescription, Partitions, Reply,
-    StateName,
 };
 use crate::{clock, id};
 use tidelog_protocol::header::RequestHeader;
@@ -29,7 +28,9 @@ pub(super) fn heartbeat(
     header: &RequestHeader,
     request: ConsumerGroupHeartbeatRequest,
 ) -> impl Future<Output = ConsumerGroupHeartbeatResponse> + use<> {
-    let group = request.group_id.clone();
+    let (group, member_id) = (request.group_id.clone(), request.member_id.clone());
+    let is_dynamic = request.instance_id.is_none();
+    let stays = request.member_epoch > 0;
     let exists = cluster.groups.exists(&group);
     let reply = (!group.is_empty()).then(|| {
         let beat = beat(session, header, request);
@@ -47,7 +48,15 @@ pub(super) fn heartbeat(
         match reply.await {
             Reply::Beaten(beaten) => beaten.into(),
             Reply::Refused(crate::group::Error::GroupIdNotFound, _) => {
-                failed(ErrorCode::GROUP_ID_NOT_FOUND, not_one(&group, exists))
+                let why = match stays && !exists {
+                    true => format!("Consumer group {group} not found."),
+                    false => not_one(&group, exists),
+                };
+                failed(ErrorCode::GROUP_ID_NOT_FOUND, why)
+            }
+            Reply::Refused(error @ crate::group::Error::UnknownMemberId, _) if is_dynamic => {
+                let why = format!("Member {member_id} is not a member of group {group}.");
+                failed(error.into(), why)
             }
             Reply::Refused(error, why) => failed(error.into(), why),
             Reply::Failed(error) => failed(error.into(), error.to_string()),
@@ -83,7 +92,9 @@ fn beat(
 
 impl From<Beaten> for ConsumerGroupHeartbeatResponse {
     fn from(beaten: Beaten) -> Self {
-        let interval = beaten.heartbeat_interval.as_millis();
+        // Who leaves has no next one.
+        let leaves = beaten.member_epoch < 0;
+        let interval = if leaves { 0 } else { beaten.heartbeat_interval.as_millis() };
         let assignment =
             |it: Partitions| ConsumerGroupAssignment { topic_partitions: it.to_wire() };
         Self {
@@ -124,9 +135,11 @@ fn not_one(group: &str, exists: bool) -> String {
 fn missing(cluster: &Cluster, group_id: Str) -> ConsumerGroupDescribedGroup {
     let exists = cluster.groups.exists(&group_id);
     ConsumerGroupDescribedGroup {
-        error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+        error_code: match group_id.is_empty() {
+            true => ErrorCode::INVALID_GROUP_ID,
+            false => ErrorCode::GROUP_ID_NOT_FOUND,
+        },
         error_message: Some(not_one(&group_id, exists).into()),
-        group_state: Str::from_static(StateName::Dead.as_str()),
         group_id,
         ..Default::default()
     }
@@ -145,7 +158,8 @@ fn described(
         client_id: it.member.client_id,
         client_host: it.member.client_host,
         subscribed_topic_names: it.member.topics,
-        subscribed_topic_regex: it.member.regex,
+        // Of members that have none, it is empty, as Kafka keeps it.
+        subscribed_topic_regex: Some(it.member.regex.unwrap_or_default()),
         assignment: named(cluster, &it.current.assigned),
         target_assignment: named(cluster, &it.target),
         member_type: match it.member.classic {

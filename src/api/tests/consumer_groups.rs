@@ -77,7 +77,7 @@ async fn the_first_version_has_ids_made_up_for_it_and_the_next_ones_are_refused_
     let other = ConsumerGroupHeartbeatRequest { group_id: text("none"), ..staying("a", 1) };
     let other = ask!(client, 1, ConsumerGroupHeartbeat, other);
     assert_eq!(other.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
-    assert_eq!(other.error_message.as_deref(), Some("Group none not found."));
+    assert_eq!(other.error_message.as_deref(), Some("Consumer group none not found."));
     assert!(!client.cluster.groups.exists("none"), "asking does not make a group");
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod cluster;
 mod commits;
 mod configs;
+mod consumer_groups;
 mod fetch;
 mod groups;
 mod listing;
@@ -37,6 +38,7 @@ const PARTS: &[(&str, Part)] = &[
     ("admin", admin::ask),
     ("groups", groups::ask),
     ("commits", commits::ask),
+    ("consumer_groups", consumer_groups::ask),
 ];
 
 /// Runs the parts with these names, or all.
