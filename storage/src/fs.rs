@@ -244,7 +244,18 @@ impl Fs for Disk {
         }
         file.set_len(0)?;
         file.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
-        Ok(Some(Box::new(file)))
+        Ok(Some(Box::new(Locked(file))))
+    }
+}
+
+/// Gives the lock back when dropped: closing alone would leave it to a child that was just forked,
+/// until it runs its program.
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // The end of the process does it too.
+        let _ = self.0.unlock();
     }
 }
 
