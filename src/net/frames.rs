@@ -1,7 +1,7 @@
 //! Frames off a socket: a length of four bytes, and as many bytes.
 //!
-//! **Memory is taken as bytes arrive, never because a length was announced**, and a large frame
-//! waits for its share of the process's budget first.
+//! **Memory is taken as bytes arrive, never because a length was announced**, or as much as a frame
+//! of the same connection has taken before; and a large frame waits for its share of the process's budget first.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
@@ -18,6 +18,8 @@ pub(super) const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Frames up to this size go without a permit: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
+/// Room for the start of a frame: small ones come in one read.
+const READ_BYTES: usize = 4 << 10;
 
 /// One frame, and its share of the budget until it is answered.
 pub(super) struct Frame {
@@ -57,6 +59,8 @@ pub(super) enum FrameError {
 /// What has been read and not been taken yet.
 pub(super) struct Frames {
     buffer: BytesMut,
+    /// The longest frame that came whole: the next one may take as much at once.
+    earned: usize,
     /// When the frame of which part is here has to be complete.
     complete_by: Option<tokio::time::Instant>,
     budget: Arc<Semaphore>,
@@ -66,7 +70,7 @@ pub(super) struct Frames {
 impl Frames {
     /// Nothing read yet.
     pub(super) fn new(budget: Arc<Semaphore>) -> Self {
-        Self { buffer: BytesMut::new(), complete_by: None, budget, permit: None }
+        Self { buffer: BytesMut::new(), earned: 0, complete_by: None, budget, permit: None }
     }
 
     /// Gives the next frame its time anew: it was our turn.
@@ -91,19 +95,22 @@ impl Frames {
                     self.buffer.advance(PREFIX_BYTES);
                     let bytes = self.buffer.split_to(len).freeze();
                     self.complete_by = None;
+                    self.earned = self.earned.max(len);
                     return Ok(Frame { bytes, permit: self.permit.take() });
                 }
                 Some(len) => {
                     self.admit(len).await;
                     PREFIX_BYTES + len - self.buffer.len()
                 }
-                None => PREFIX_BYTES,
+                // What follows the length comes with it.
+                None => READ_BYTES,
             };
             if self.has_begun() {
                 self.complete_by.get_or_insert_with(|| tokio::time::Instant::now() + FRAME_TIMEOUT);
             }
-            // At most doubles what is here, so a client pays for what it makes us hold.
-            self.buffer.reserve(missing.min(self.buffer.len().max(FREE_BYTES)));
+            // Doubles what is here, or takes what the client has paid for before: growing copies.
+            let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
+            self.buffer.reserve(missing.min(paid));
             let read = input.read_buf(&mut self.buffer);
             let read = match self.complete_by {
                 Some(deadline) => timeout_at(deadline, read).await.map_err(|_| FrameError::Slow)?,
