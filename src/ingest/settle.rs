@@ -24,8 +24,11 @@ impl Ingest {
             self.drop_deleted();
             let streams: Vec<_> = self.streams.lock().values().cloned().collect();
             let forget = round % FORGET_EVERY == 0;
-            // Looking takes the partitions' locks, which are held while mutations are written.
-            blocking(move || streams.iter().for_each(|stream| settle(stream, forget))).await;
+            // Where nothing is ingested, no thread is woken.
+            if !streams.is_empty() {
+                // Looking takes the partitions' locks, which are held while mutations are written.
+                blocking(move || streams.iter().for_each(|stream| settle(stream, forget))).await;
+            }
             if forget {
                 self.forget_answers().await;
             }
