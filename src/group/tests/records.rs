@@ -45,6 +45,49 @@ fn a_group_is_laid_out_as_in_kafka() {
 }
 
 #[test]
+fn groups_of_the_consumer_protocol_are_laid_out_as_in_kafka() {
+    let id = "\x07".repeat(16);
+    let owned = format!("\x02{id}\x03\0\0\0\0\0\0\0\x01\0");
+    let lost = format!("\x02{id}\x02\0\0\0\x02\0");
+    let (group, member) = ("\0\x01g", "\0\x01g\0\x01m");
+    // A tagged struct that may be null has a byte of its own for that.
+    let classic = "\x01\0\x0c\x01\0\0\0\x03\x02\x02p\x02s\0\0";
+    let layouts = [
+        (format!("\0\x03{group}"), "\0\0\0\0\0\x05\x01\0\x08\0\0\0\0\0\0\0\x09".to_owned()),
+        (
+            format!("\0\x05{member}"),
+            format!("\0\0\x02i\0\x02c\x02h\x02\x02t\0\0\0\0\x02\x02u{classic}"),
+        ),
+        (format!("\0\x06{group}"), "\0\0\0\0\0\x05\0".to_owned()),
+        (format!("\0\x07{member}"), format!("\0\0{owned}\0")),
+        (format!("\0\x08{member}"), format!("\0\0\0\0\0\x05\0\0\0\x04\x02{owned}{lost}\0")),
+    ];
+    let mut state = ConsumerState::default();
+    for (key, value) in &layouts {
+        let (key, value) = (blob(key), blob(value));
+        let (name, record) = Record::decode(key.clone(), Some(value.clone())).unwrap();
+        assert_eq!((&*name, record.encode(&name)), ("g", (key.clone(), Some(value))));
+        let Record::Consumer(read) = record else { panic!("{record:?}") };
+        state.apply(&read);
+        let (_, gone) = Record::decode(key.clone(), None).unwrap();
+        assert_eq!(gone.encode(&name), (key, None));
+    }
+    assert_eq!((state.epoch, state.metadata_hash, state.assignment_epoch), (5, 9, 5));
+    let (member, current) = (&state.members["m"], state.current("m"));
+    assert_eq!((member.instance_id.as_deref(), member.rack_id.as_deref()), (Some("i"), None));
+    assert_eq!((&*member.client_id, &*member.client_host), ("c", "h"));
+    assert_eq!((&member.topics[..], member.regex.as_deref()), (&[text("t")][..], None));
+    assert_eq!((member.rebalance_timeout_ms, member.assignor.as_deref()), (2, Some("u")));
+    let classic = member.classic.as_ref().unwrap();
+    assert_eq!((classic.session_timeout_ms, &*classic.protocols[0].name), (3, "p"));
+    assert_eq!((current.epoch, current.previous_epoch), (5, 4));
+    assert_eq!(current.state, ConsumerMemberState::UnrevokedPartitions);
+    let all = Partitions::from_iter([([7; 16], 0), ([7; 16], 1)]);
+    assert_eq!((state.target("m"), &current.assigned), (&all, &all));
+    assert_eq!(current.revoking, Partitions::from_iter([([7; 16], 2)]));
+}
+
+#[test]
 fn older_and_newer_values_are_read() {
     let group = blob("\0\x02\0\x01g");
     let oldest = b"\0\0\0\x01t\0\0\0\x01\0\x01p\0\x01m\0\0\0\x01\
