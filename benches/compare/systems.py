@@ -140,6 +140,13 @@ class BlackHole(System):
 ALL = [Tidelog, Kafka, KafkaDurable, Tansu, BlackHole]
 
 
+def stripped_bytes():
+    """How long the release binary is without symbols and debug information."""
+    stripped = WORK / "tidelog.stripped"
+    subprocess.run(["strip", "-o", stripped, TIDELOG], check=True)
+    return stripped.stat().st_size
+
+
 def build():
     """The release binary, and the parts that a comparison needs beside it."""
     command = ["cargo", "build", "--release", "--locked", "--bin", "tidelog"]
