@@ -7,7 +7,7 @@ use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::task::to_the_end;
+use crate::task::{blocking, to_the_end};
 use crate::txn::ProducerIds;
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
@@ -55,14 +55,16 @@ impl Broker {
             storage::Volume::open(Arc::new(storage::fs::Disk), &dir, options, on_failure)?
         };
         volume.on_event(Box::new(tell));
-        let control = Control::open(&dir.join("control.db")).await.context("control.db")?;
-        let state = State::open(
-            &dir.join("state"),
-            Arc::new(move |error: &fjall::Error| {
-                failed.send_replace(Some(format!("the state store cannot be synced: {error}")));
-            }),
-        )
-        .context("state")?;
+        let state_dir = dir.join("state");
+        let on_failure = Arc::new(move |error: &fjall::Error| {
+            failed.send_replace(Some(format!("the state store cannot be synced: {error}")));
+        });
+        // The volume's lock is held: nobody else has them. Each waits for the disk, side by side.
+        let (control, state) = tokio::join!(
+            async { Control::open(&dir.join("control.db")).await.context("control.db") },
+            blocking(move || State::open(&state_dir, on_failure).context("state")),
+        );
+        let (control, state) = (control?, state?);
         let admin_token = admin_token(&settings)?;
         let deadlines = Deadlines::default();
         let producer_ids = Arc::new(ProducerIds::new(control.clone()));

@@ -12,7 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/004.sql"),
 ];
 
-/// Applies what is missing, each step in a transaction of its own.
+/// Applies what is missing, all or nothing: one sync.
 pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await?;
     let known = MIGRATIONS.len();
@@ -23,12 +23,14 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
         );
         return Err(sqlx::Error::Configuration(text.into()));
     }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(applied) {
-        let mut transaction = pool.begin().await?;
-        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
-        let bump = format!("PRAGMA user_version = {}", index + 1);
-        sqlx::raw_sql(sqlx::AssertSqlSafe(bump)).execute(&mut *transaction).await?;
-        transaction.commit().await?;
+    if applied == known {
+        return Ok(());
     }
-    Ok(())
+    let mut transaction = pool.begin().await?;
+    for migration in &MIGRATIONS[applied..] {
+        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+    }
+    let bump = format!("PRAGMA user_version = {known}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(bump)).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
