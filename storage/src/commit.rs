@@ -17,20 +17,15 @@ use std::collections::BTreeMap;
 use std::iter::repeat;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::now;
 use crate::error::{Context, Error, Result};
-use crate::fs::File;
 use crate::partition::{Inner, Pending};
-use crate::segment::Segment;
 use crate::volume::Shared;
 
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
 pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
-/// Syncs at a time.
-const PARALLEL_SYNCS: usize = 4;
 /// How old the recovery checkpoint may get: what recovery has to check, and the time in which
 /// damage may pass for a torn tail.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -235,27 +230,10 @@ impl Shared {
 
     fn sync_files(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<()> {
         let files: Vec<_> =
-            pending.iter().filter_map(|(_, pending)| pending.file.as_ref()).collect();
+            pending.iter().filter_map(|(_, pending)| pending.file.clone()).collect();
         if files.len() > SINGLE_SYNCS_MAX && self.sync_filesystem()? {
             return Ok(());
         }
-        // A path is put together only for an error to name.
-        let sync_share = |files: &[&(Arc<dyn File>, Arc<Segment>)]| {
-            files.iter().try_for_each(|(file, segment)| {
-                file.sync_data().or_else(|error| Err(error).context("sync", &segment.path()))
-            })
-        };
-        if files.len() == 1 {
-            return sync_share(&files);
-        }
-        let share = files.len().div_ceil(PARALLEL_SYNCS).max(1);
-        thread::scope(|scope| {
-            let syncs: Vec<_> =
-                files.chunks(share).map(|files| scope.spawn(move || sync_share(files))).collect();
-            syncs
-                .into_iter()
-                .map(|sync| sync.join().expect("a sync does not panic"))
-                .fold(Ok(()), Result::and)
-        })
+        self.syncers.sync(files)
     }
 }

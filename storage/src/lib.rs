@@ -55,6 +55,7 @@ mod seal;
 mod segment;
 mod snapshot;
 mod space;
+mod syncers;
 mod times;
 mod volume;
 

@@ -21,6 +21,7 @@ use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
 use crate::recovery::Recovered;
 use crate::room::OnEvent;
 use crate::scrub::Round;
+use crate::syncers::Syncers;
 
 /// How a volume is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     /// Where damage ends that the scrubber told of.
     pub known_damage: Mutex<HashSet<(PathBuf, u64)>>,
     pub counters: Counters,
+    pub syncers: Syncers,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -124,6 +126,7 @@ impl Volume {
             round: Mutex::new(found.round.clone()),
             known_damage: Mutex::default(),
             counters: Counters::default(),
+            syncers: Syncers::default(),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions: AtomicU64::new(0),
         });

@@ -1,0 +1,83 @@
+//! Threads that sync files side by side: each waits for the disk, which takes many at once.
+//!
+//! They are started when a round first has more than one file, and kept: a round is shorter than
+//! starting a thread for each of its files.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use crate::error::{Context, Result};
+use crate::fs::File;
+use crate::segment::Segment;
+
+/// Syncs at a time, that of the calling thread included.
+const PARALLEL_SYNCS: usize = 4;
+
+/// A file, and the segment to name when it cannot be synced.
+pub(crate) type Written = (Arc<dyn File>, Arc<Segment>);
+
+/// They end when this is dropped.
+#[derive(Default)]
+pub(crate) struct Syncers(OnceLock<Vec<Sender<Job>>>);
+
+type Job = (Arc<Round>, Sender<Result<()>>);
+
+/// Files to sync, each by whoever comes to it first.
+struct Round {
+    files: Vec<Written>,
+    next: AtomicUsize,
+}
+
+impl Syncers {
+    /// Syncs the data of all files; when it returns, no sync is under way.
+    ///
+    /// # Errors
+    /// That of one file that failed; others may not have been synced either.
+    pub(crate) fn sync(&self, files: Vec<Written>) -> Result<()> {
+        if let [one] = &files[..] {
+            return sync(one);
+        }
+        let others = files.len().min(PARALLEL_SYNCS).saturating_sub(1);
+        let round = Arc::new(Round { files, next: AtomicUsize::new(0) });
+        let (done, results) = channel();
+        let threads = self.0.get_or_init(start).iter().take(others);
+        let ask = |thread: &&Sender<Job>| thread.send((round.clone(), done.clone())).is_ok();
+        let asked = threads.filter(ask).count();
+        let own = round.run();
+        let answer = || results.recv().expect("a sync does not panic");
+        (0..asked).map(|_| answer()).fold(own, Result::and)
+    }
+}
+
+impl Round {
+    fn run(&self) -> Result<()> {
+        while let Some(file) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            sync(file)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path is put together only for an error to name.
+fn sync((file, segment): &Written) -> Result<()> {
+    file.sync_data().or_else(|error| Err(error).context("sync", &segment.path()))
+}
+
+/// As many as the system gives; what they do not do, the calling thread does.
+fn start() -> Vec<Sender<Job>> {
+    let thread = |_| {
+        let (jobs, asked) = channel();
+        let thread = thread::Builder::new().name("log-sync".into());
+        thread.spawn(move || serve(&asked)).is_ok().then_some(jobs)
+    };
+    (1..PARALLEL_SYNCS).map_while(thread).collect()
+}
+
+fn serve(jobs: &Receiver<Job>) {
+    for (round, done) in jobs {
+        // Whoever asked waits for this.
+        let _ = done.send(round.run());
+    }
+}
