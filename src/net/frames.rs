@@ -1,7 +1,8 @@
 //! Frames off a socket: a length of four bytes, and as many bytes.
 //!
 //! **Memory is taken as bytes arrive, never because a length was announced**, or as much as a frame
-//! of the same connection has taken before; and a large frame waits for its share of the process's budget first.
+//! of the same connection has taken before; and a large frame waits for its share of the process's
+//! budget first.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
