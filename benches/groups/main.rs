@@ -3,9 +3,12 @@
 //!
 //! The members of the rebalance are in this process and look in every 10 ms, so what is measured is
 //! the coordinator with its store and not the heartbeat interval of clients. The first record is
-//! one of librdkafka's, over TCP.
+//! read over TCP: by the bare requests that it takes, and by librdkafka, which between the answers
+//! to them waits for timers of its own, of 50 ms each.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a failed benchmark panics")]
+
+mod requests;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -63,9 +66,23 @@ async fn measure(broker: &Arc<Broker>, kafka: &str) {
     let record = FutureRecord::<(), _>::to("first").payload("a record");
     producer.send(record, Duration::from_secs(10)).await.unwrap();
     println!("a new group's consumer subscribes, until its first record (median of {ROUNDS}):");
+    println!("  requests   {:?}", first_record_by_requests(kafka).await);
     for protocol in ["classic", "consumer"] {
         println!("  {protocol:<10} {:?}", first_record(kafka, protocol).await);
     }
+}
+
+async fn first_record_by_requests(kafka: &str) -> Duration {
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let (kafka, group) = (kafka.to_owned(), format!("requests-{round}"));
+        let began = tokio::time::Instant::now();
+        let read = move || requests::first_record(&kafka, &group, "first");
+        tokio::task::spawn_blocking(read).await.unwrap();
+        times.push(began.elapsed());
+    }
+    times.sort();
+    times[ROUNDS / 2]
 }
 
 async fn create(cluster: &Cluster, name: &str, partitions: i32) {
