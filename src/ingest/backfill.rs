@@ -122,10 +122,10 @@ pub(super) fn resume(ingest: &Arc<Ingest>) -> Result<(), state::Error> {
         for topic in cluster.topics.all() {
             let Some(sync) = topic.sync.clone() else { continue };
             let rows = Rows::new(ingest.broker.shared.state.clone(), topic.id);
-            let running = stored(&rows)?.is_some_and(|it| it.phase == Phase::Running);
+            let running = stored(&rows)?.filter(|it| it.phase == Phase::Running);
             let collection = topic.name.strip_prefix(&format!("sequin.{sync}."));
-            if let Some(collection) = collection.filter(|_| running) {
-                let of = Of { sync, collection: collection.to_owned() };
+            if let Some((collection, running)) = collection.zip(running) {
+                let of = Of { sync, collection: collection.to_owned(), id: running.id };
                 tokio::spawn(run(ingest.clone(), cluster.clone(), of));
             }
         }
@@ -133,26 +133,27 @@ pub(super) fn resume(ingest: &Arc<Ingest>) -> Result<(), state::Error> {
     Ok(())
 }
 
-/// Which collection a backfill is of.
+/// A backfill, and which collection it is of.
 pub(super) struct Of {
     pub sync: String,
     pub collection: String,
+    pub id: String,
 }
 
-/// Carries out a collection's backfill, to its end.
+/// Carries out a backfill, to its end: not the next one, which has a task of its own.
 pub(super) async fn run(ingest: Arc<Ingest>, cluster: Arc<Cluster>, of: Of) {
     loop {
         // Anew for each step, for the mapping that is in force then.
         let Ok(target) = Target::known(&ingest, &cluster, &of.sync, &of.collection) else { return };
-        let work = target.clone();
-        let (step, next) = match blocking(move || step(&work, STEP_RECORDS)).await {
+        let (work, id) = (target.clone(), of.id.clone());
+        let (step, next) = match blocking(move || step(&work, &id, STEP_RECORDS)).await {
             Ok(Some(step)) => step,
             Ok(None) => return,
             Err(error) => {
                 let name = &target.stream.topic().name;
                 tracing::error!("the backfill of {name} failed: {error}");
                 let problem = ApiError::from(error).message;
-                return note(&target, move |it| {
+                return note(&target, &of.id, move |it| {
                     (it.phase, it.problem) = (Phase::Failed, Some(problem))
                 })
                 .await;
@@ -170,7 +171,7 @@ pub(super) async fn run(ingest: Arc<Ingest>, cluster: Arc<Cluster>, of: Of) {
                 None => it.phase = Phase::Done,
             }
         };
-        note(&target, noted).await;
+        note(&target, &of.id, noted).await;
         if is_done {
             return;
         }
@@ -178,11 +179,11 @@ pub(super) async fn run(ingest: Arc<Ingest>, cluster: Arc<Cluster>, of: Of) {
 }
 
 /// Changes a running backfill, in memory and in the store.
-async fn note(target: &Target, change: impl FnOnce(&mut Backfill) + Send + 'static) {
-    let stream = target.stream.clone();
+async fn note(target: &Target, id: &str, change: impl FnOnce(&mut Backfill) + Send + 'static) {
+    let (stream, id) = (target.stream.clone(), id.to_owned());
     let written = blocking(move || {
         let mut current = stream.backfill.lock();
-        match current.as_mut().filter(|it| it.phase == Phase::Running) {
+        match current.as_mut().filter(|it| it.is_running(&id)) {
             Some(backfill) => {
                 change(backfill);
                 stream.rows().write_backfill(&backfill.row())
@@ -206,11 +207,16 @@ pub(super) struct Step {
 }
 
 /// Publishes the records after the last one it came to, and gives where to go on, if anywhere;
-/// nothing if no backfill is running. Reads the store and writes the log: not for an async worker.
-pub(super) fn step(target: &Target, limit: usize) -> Result<Option<(Step, Option<String>)>, Error> {
+/// nothing if this backfill is not running. Reads the store and writes the log: not for an async
+/// worker.
+pub(super) fn step(
+    target: &Target,
+    id: &str,
+    limit: usize,
+) -> Result<Option<(Step, Option<String>)>, Error> {
     let stream = &target.stream;
     let current = stream.backfill.lock().clone();
-    let Some(backfill) = current.filter(|it| it.phase == Phase::Running) else { return Ok(None) };
+    let Some(backfill) = current.filter(|it| it.is_running(id)) else { return Ok(None) };
     let (known, is_all) = stream.known_after(&backfill.after, limit)?;
     let last = known.keys().next_back().cloned();
     let mut by_partition: BTreeMap<i32, Vec<RecordId>> = BTreeMap::new();
@@ -238,6 +244,10 @@ pub(super) fn step(target: &Target, limit: usize) -> Result<Option<(Step, Option
 }
 
 impl Backfill {
+    fn is_running(&self, id: &str) -> bool {
+        self.id == id && self.phase == Phase::Running
+    }
+
     fn row(&self) -> Vec<u8> {
         serde_json::json!(self).to_string().into_bytes()
     }

@@ -50,7 +50,8 @@ pub(in crate::ingest) async fn post(
     let begun = to_the_end(async move {
         let backfill = blocking(move || begin(&target.stream, clock::unix_ms())).await?;
         state.committed(&state.records, Vec::new()).await;
-        tokio::spawn(run(ingest, cluster, Of { sync, collection }));
+        let of = Of { sync, collection, id: backfill.id.clone() };
+        tokio::spawn(run(ingest, cluster, of));
         Ok::<_, Refused>(backfill)
     });
     Ok((StatusCode::ACCEPTED, Json(begun.await?.into())))

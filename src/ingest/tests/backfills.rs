@@ -33,9 +33,11 @@ async fn events(sandbox: &Sandbox, collection: &str) -> Events {
 }
 
 async fn to_its_end(sandbox: &Sandbox) -> backfill::Backfill {
-    let of = Of { sync: "sync_a".to_owned(), collection: "deal".to_owned() };
+    let stream = sandbox.target("deal").await.stream;
+    let id = stream.backfill.lock().as_ref().unwrap().id.clone();
+    let of = Of { sync: "sync_a".to_owned(), collection: "deal".to_owned(), id };
     backfill::run(sandbox.ingest.clone(), sandbox.cluster(), of).await;
-    sandbox.target("deal").await.stream.backfill.lock().clone().unwrap()
+    stream.backfill.lock().clone().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,7 +62,8 @@ async fn a_backfill_says_once_what_each_record_is_under_the_mapping_of_now() {
     sandbox.mutate("deal", upsert("new", r#"{"LastName":"D"}"#)).await.unwrap();
 
     let target = sandbox.target("deal").await;
-    let step = crate::task::blocking(move || backfill::step(&target, 3).unwrap().unwrap());
+    let id = begun.id.clone();
+    let step = crate::task::blocking(move || backfill::step(&target, &id, 3).unwrap().unwrap());
     let (_, next) = step.await;
     assert!(next.is_some(), "three of eleven");
     drop(stream);
@@ -80,7 +83,13 @@ async fn a_backfill_says_once_what_each_record_is_under_the_mapping_of_now() {
     assert!(events.values().flatten().all(|(.., by)| by.is_none()), "{events:?}");
 
     // The same again: nothing is otherwise than it was said last.
-    backfill::begin(&sandbox.target("deal").await.stream, 1).unwrap();
+    let target = sandbox.target("deal").await;
+    backfill::begin(&target.stream, 1).unwrap();
+    let of_the_first = move || backfill::step(&target, &begun.id, 3).unwrap();
+    assert!(
+        crate::task::blocking(of_the_first).await.is_none(),
+        "a backfill takes the next one up"
+    );
     let again = to_its_end(&sandbox).await;
     assert_eq!((again.records, again.published), (9, 9));
     let events = self::events(&sandbox, "deal").await;
