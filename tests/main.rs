@@ -21,3 +21,4 @@ mod storage;
 mod support;
 mod syncs;
 mod tidy;
+mod topics;

@@ -2,13 +2,8 @@
 
 use crate::support::http::Http;
 use crate::support::process::Tidelog;
-use crate::support::raw::Raw;
-use bytes::Bytes;
-use tidelog_protocol::messages::{
-    FetchPartition, FetchRequest, FetchTopic, MetadataRequest, PartitionProduceData,
-    ProduceRequest, TopicProduceData,
-};
-use tidelog_protocol::records::{BatchBuilder, Compression};
+use crate::support::raw::{self, Raw};
+use tidelog_protocol::messages::{FetchPartition, FetchRequest, FetchTopic, MetadataRequest};
 use tidelog_protocol::{Request, Response};
 
 /// More than a broker takes up at once.
@@ -22,7 +17,7 @@ fn answers_leave_in_the_order_of_requests_though_the_first_wait_for_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let tidelog = Tidelog::dev(dir.path());
     Http::dev(&tidelog.ready).post("/v1/topics", r#"{"name":"red"}"#).json();
-    let round = |at: i64| [(fetch(at), 12), (produce(), 9), (metadata(), 9)];
+    let round = |at: i64| [(fetch(at), 12), (raw::produce(TOPIC), 9), (metadata(), 9)];
     let requests: Vec<_> = (0..ROUNDS).flat_map(round).collect();
     let answers = Raw::connect(&tidelog.ready.kafka).pipeline(&requests);
     for (at, answers) in (0..ROUNDS).zip(answers.chunks(3)) {
@@ -46,17 +41,6 @@ fn fetch(offset: i64) -> Request {
     let patient =
         FetchRequest { max_wait_ms: 20_000, min_bytes: 1, max_bytes: 1, ..Default::default() };
     FetchRequest { topics: vec![topic], ..patient }.into()
-}
-
-fn produce() -> Request {
-    let mut batch = BatchBuilder::new(Compression::None, 1 << 16);
-    batch.append(0, None, Some(b"v"), &[]).unwrap();
-    let records: Option<Bytes> = Some(batch.finish().unwrap().bytes().clone());
-    let data = PartitionProduceData { index: 0, records };
-    let topic =
-        TopicProduceData { name: TOPIC.into(), partition_data: vec![data], ..Default::default() };
-    ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
-        .into()
 }
 
 fn metadata() -> Request {

@@ -5,7 +5,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, read_response_header};
-use tidelog_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use tidelog_protocol::messages::{
+    PartitionProduceData, ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    TopicProduceData,
+};
+use tidelog_protocol::records::{BatchBuilder, Compression};
 use tidelog_protocol::{ApiKey, ErrorCode, Reader, Request, Response, Str, Writer};
 
 /// One connection.
@@ -122,6 +126,18 @@ impl Raw {
             Err(error) => panic!("neither an answer nor a hangup: {error}"),
         }
     }
+}
+
+/// One record for a topic's first partition, acks=all.
+pub(crate) fn produce(topic: &str) -> Request {
+    let mut batch = BatchBuilder::new(Compression::None, 1 << 16);
+    batch.append(0, None, Some(b"v"), &[]).unwrap();
+    let records = Some(batch.finish().unwrap().bytes().clone());
+    let data = PartitionProduceData { index: 0, records };
+    let topic =
+        TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
+    ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
+        .into()
 }
 
 /// Reads an answer, which must have nothing after it.
