@@ -136,7 +136,8 @@ impl Inner {
             rest = &rest[segments..];
         }
         pass.io.settle()?;
-        *self.cleaned.lock() = Cleaned { end: pass.keys.end, horizon: pass.horizon };
+        let end = if pass.undone { cleaned.end } else { pass.keys.end };
+        *self.cleaned.lock() = Cleaned { end, horizon: pass.horizon };
         self.shared.changed.store(true, Ordering::Release);
         Ok(compacted)
     }

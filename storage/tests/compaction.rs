@@ -125,7 +125,8 @@ const IN_TRANSACTION: &[u8] = b"in a transaction";
 
 #[test]
 fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
-    for seed in 0..iterations(20) {
+    // In 256 records go from a segment whose new file would not be worth it for its size.
+    for seed in (0..iterations(20)).chain([256]) {
         let mut random = Random::new(seed);
         let fs = Faulty::new(seed);
         let (mut volume, mut partition) = start(&fs);

@@ -31,14 +31,19 @@ pub(super) struct Pass<'a> {
     left: bool,
     /// Whether a batch of the group got its delete horizon.
     marked: bool,
+    /// Whether a record of the group goes.
+    dropped: bool,
+    /// Whether records that were to go had to stay. The next pass has to know their keys again, or
+    /// it would take the tombstones after them for the last of their keys.
+    pub undone: bool,
 }
 
 /// What became of a new segment.
 enum Written {
     /// It holds this many of the old ones.
     Whole(usize),
-    /// It is not worth having.
-    Same,
+    /// It is not worth having, or cannot be; it would hold this many of the old ones.
+    Same(usize),
     /// The old one at this place is damaged.
     Damaged(usize),
 }
@@ -52,7 +57,17 @@ enum Kept {
 
 impl<'a> Pass<'a> {
     pub(super) fn new(io: Io<'a>, keys: Keys, now_ms: i64, compaction: Compaction) -> Self {
-        Self { io, keys, now_ms, compaction, horizon: None, left: false, marked: false }
+        Self {
+            io,
+            keys,
+            horizon: None,
+            now_ms,
+            compaction,
+            left: false,
+            marked: false,
+            dropped: false,
+            undone: false,
+        }
     }
 
     /// Writes the first of `sealed` anew, and with it its neighbours as far as they fit one
@@ -62,7 +77,17 @@ impl<'a> Pass<'a> {
         let mut new = NewSegment::of(self.io.inner, &sealed[0]);
         match self.write(sealed, &mut new) {
             Ok(Written::Whole(several)) => Ok((several, self.replace(&sealed[..several], new)?)),
-            Ok(Written::Same) => new.discard().map(|()| (1, None)),
+            Ok(Written::Same(several)) => {
+                new.discard()?;
+                match (self.dropped, several) {
+                    (false, _) => Ok((1, None)),
+                    (true, 2..) => self.rewrite(&sealed[..1]),
+                    (true, _) => {
+                        (self.left, self.undone) = (true, true);
+                        Ok((1, None))
+                    }
+                }
+            }
             // It keeps those before it from nothing but its company.
             Ok(Written::Damaged(0)) => new.discard().map(|()| (1, None)),
             Ok(Written::Damaged(sound)) => {
@@ -78,7 +103,7 @@ impl<'a> Pass<'a> {
     }
 
     fn write(&mut self, sealed: &[Sealed], new: &mut NewSegment<'_>) -> Result<Written> {
-        self.marked = false;
+        (self.marked, self.dropped) = (false, false);
         let limit = self.io.inner.log.lock().options.segment_bytes.min(SEGMENT_BYTES_MAX);
         for (n, Sealed { segment, end }) in sealed.iter().enumerate() {
             let offsets = end.saturating_sub(new.old.base_offset);
@@ -125,16 +150,17 @@ impl<'a> Pass<'a> {
         if let Some(last) = new.placeholder.take() {
             new.append(&mut self.io, &last)?;
         }
-        // A file that grew is worth it for a new horizon only, which a batch gets once; without
-        // it, its tombstones would stay for ever.
-        let grew = new.position > bytes_of(group) && !self.marked;
+        // A file that grew is worth it for what happens once: records that go, or else the next
+        // pass, which does not know that they were to, would keep them and drop the tombstones
+        // after them; and a new horizon, without which tombstones would stay for ever.
+        let grew = new.position > bytes_of(group) && !self.marked && !self.dropped;
         // Of several, a crash could not tell the first from a new one of its length.
         let worth_it = match group {
             [_] => !grew,
             several => new.position != several[0].segment.published(),
         };
         if new.file.is_none() || !worth_it || new.position > SEGMENT_BYTES_MAX {
-            return Ok(Written::Same);
+            return Ok(Written::Same(group.len()));
         }
         new.complete(&mut self.io)?;
         Ok(Written::Whole(group.len()))
@@ -169,6 +195,7 @@ impl<'a> Pass<'a> {
         let known = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
         let expired = !self.left && known.is_some_and(|horizon| horizon <= self.now_ms);
         records.retain(|record| !(self.keys.replaced(record) || expired && record.value.is_none()));
+        self.dropped |= records.len() < before;
         let has_tombstones = records.iter().any(|record| record.value.is_none());
         let fresh = self.now_ms.saturating_add(self.compaction.delete_retention_ms);
         let horizon = has_tombstones.then(|| known.unwrap_or(fresh));
