@@ -177,6 +177,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn as_much_as_a_frame_has_taken_the_next_one_may_take_at_once_and_no_more() {
+        let long = 4 * FREE_BYTES;
+        let length = |bytes: usize| u32::try_from(bytes).unwrap().to_be_bytes();
+        let mut sent = length(long).to_vec();
+        sent.resize(PREFIX_BYTES + long, 7);
+        sent.extend(length(100 * long));
+        let (mut input, mut frames) = (&sent[..], frames());
+        let first = frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap();
+        assert_eq!(first.bytes.len(), long);
+        let second = frames.next(&mut input, FRAME_BYTES_MAX).await;
+        assert!(matches!(second, Err(FrameError::Io(_))));
+        let room = frames.buffer.capacity();
+        assert!((long..=2 * long).contains(&room), "{room}");
+    }
+
+    #[tokio::test]
     async fn a_frame_that_trickles_in_is_given_up() {
         let (mut client, mut input) = tokio::io::duplex(64);
         client.write_all(&[0, 0]).await.unwrap();
