@@ -62,18 +62,20 @@ fn unreleased(
         let Some(found) = cluster.topics.get(&topic.name) else { continue };
         for asked in &topic.partitions {
             let Some(partition) = found.partition(asked.partition_index) else { continue };
-            let offset = asked_offset(partition, asked.offset);
-            if partition.released() < offset.min(partition.high_watermark()) {
+            let end = end_of_deletion(partition, asked.offset);
+            if partition.released() < end {
                 let partition = partition.clone();
-                waits.push(async move { partition.released_past(offset).await });
+                waits.push(async move { partition.released_past(end).await });
             }
         }
     }
     waits
 }
 
-fn asked_offset(partition: &Partition, offset: i64) -> i64 {
-    if offset == ALL { partition.high_watermark() } else { offset }
+/// Where what is asked to go ends, as far as it is there: nothing beyond is ever released.
+fn end_of_deletion(partition: &Partition, offset: i64) -> i64 {
+    let all = partition.high_watermark();
+    if offset == ALL { all } else { offset.min(all) }
 }
 
 fn delete(
@@ -88,8 +90,7 @@ fn delete(
     if asked.offset < ALL {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
-    let offset = asked_offset(partition, asked.offset);
-    if partition.released() < offset.min(partition.high_watermark()) {
+    if partition.released() < end_of_deletion(partition, asked.offset) {
         return Err(ErrorCode::REQUEST_TIMED_OUT);
     }
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
@@ -99,6 +100,7 @@ fn delete(
         tracing::error!("deleting records of {} failed: {error}", topic.name);
         return Err(ErrorCode::KAFKA_STORAGE_ERROR);
     }
+    let offset = if asked.offset == ALL { partition.high_watermark() } else { asked.offset };
     let deleted = partition.log().delete_records(offset);
     deleted.map_err(|error| log_error(&topic.name, asked.partition_index, &error))
 }
