@@ -3,7 +3,7 @@
 import confluent from "@confluentinc/kafka-javascript";
 import {
   BOOTSTRAP, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_MS,
-  absent, expect, expectSamples, range, run, sleep, startMember, until,
+  absent, expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "../js/matrix.mjs";
 
 const { AdminClient, Producer, KafkaJS: { ErrorCodes, Kafka, PartitionAssigners, logLevel } } = confluent;
@@ -101,31 +101,6 @@ async function offsets() {
   await latest.consumer.seek({ topic: "offsets", partition: 0, offset });
   await until("from a time", () => latest.records.map((it) => it.offset), range(5, 11));
   await latest.close();
-}
-
-async function group() {
-  await createTopic("group", 3);
-  await fill("group", 3, 0, 5);
-  const got = (await read("group", 15)).map((it) => `${it.partition} ${it.offset} ${it.value}`);
-  expect("records", got.sort(), range(0, 15).map((i) => `${Math.floor(i / 5)} ${i % 5} ${i % 5}`));
-}
-
-async function rebalance() {
-  await createTopic("rebalance", 4);
-  const [stays, leaves] = [await member("rebalance"), await member("rebalance")];
-  await until("shared", () => [stays.count(), leaves.count()], [2, 2]);
-  await leaves.close();
-  await until("taken over", stays.count, 4);
-  await stays.close();
-}
-
-async function crash() {
-  await createTopic("crash", 4);
-  const [stays, crashes] = [await member("crash"), startMember()];
-  await until("shared", stays.count, 2);
-  crashes.kill("SIGKILL");
-  await until("taken over", stays.count, 4);
-  await stays.close();
 }
 
 async function statics() {
@@ -263,7 +238,7 @@ await admin.connect();
 run({
   create,
   ...Object.fromEntries(CODECS.map((compression) => [compression, () => samples(compression, { compression })])),
-  offsets, group, rebalance, crash, resume, topics,
+  offsets, ...groupScenarios({ createTopic, fill, read, member }), resume, topics,
   configs: absent("no call about configs"),
   partitions, groups,
   delete: remove,

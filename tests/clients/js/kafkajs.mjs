@@ -6,7 +6,7 @@ import lz4 from "lz4-napi";
 import snappy from "snappy";
 import {
   BOOTSTRAP, CODECS, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
-  expect, expectSamples, range, run, sleep, startMember, until,
+  expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "./matrix.mjs";
 
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = kafkajs;
@@ -53,9 +53,10 @@ async function member(groupId, { fromBeginning = true, eachMessage = () => {} } 
     groupId, sessionTimeout: SESSION_TIMEOUT_MS, heartbeatInterval: 500,
     rebalanceTimeout: 5000, maxWaitTimeInMs: 100,
   });
-  const state = { consumer, records: [], owned: 0 };
+  let owned = 0;
+  const state = { consumer, records: [], count: () => owned, close: () => consumer.disconnect() };
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
-    state.owned = payload.memberAssignment[groupId]?.length ?? 0;
+    owned = payload.memberAssignment[groupId]?.length ?? 0;
   });
   await consumer.connect();
   await consumer.subscribe({ topic: groupId, fromBeginning });
@@ -74,7 +75,7 @@ async function member(groupId, { fromBeginning = true, eachMessage = () => {} } 
 async function read(topic, count, options) {
   const state = await member(topic, options);
   await until("how many records", () => state.records.length, count);
-  await state.consumer.disconnect();
+  await state.close();
   return state.records;
 }
 
@@ -100,7 +101,7 @@ async function offsets() {
   const [{ offset }] = await admin.fetchTopicOffsetsByTimestamp("offsets", middle);
   expect("offset at a time", offset, "5");
   const latest = await member("offsets", { fromBeginning: false });
-  await until("joined", () => latest.owned, 1);
+  await until("joined", latest.count, 1);
   await sleep(500);
   expect("read before a write", latest.records, []);
   await fill("offsets", 1, 10, 11);
@@ -108,32 +109,7 @@ async function offsets() {
   latest.records.length = 0;
   latest.consumer.seek({ topic: "offsets", partition: 0, offset });
   await until("from a time", () => latest.records.map((it) => it.offset), range(5, 11));
-  await latest.consumer.disconnect();
-}
-
-async function group() {
-  await createTopic("group", 3);
-  await fill("group", 3, 0, 5);
-  const got = (await read("group", 15)).map((it) => `${it.partition} ${it.offset} ${it.value}`);
-  expect("records", got.sort(), range(0, 15).map((i) => `${Math.floor(i / 5)} ${i % 5} ${i % 5}`));
-}
-
-async function rebalance() {
-  await createTopic("rebalance", 4);
-  const [stays, leaves] = [await member("rebalance"), await member("rebalance")];
-  await until("shared", () => [stays.owned, leaves.owned], [2, 2]);
-  await leaves.consumer.disconnect();
-  await until("taken over", () => stays.owned, 4);
-  await stays.consumer.disconnect();
-}
-
-async function crash() {
-  await createTopic("crash", 4);
-  const [stays, crashes] = [await member("crash"), startMember()];
-  await until("shared", () => stays.owned, 2);
-  crashes.kill("SIGKILL");
-  await until("taken over", () => stays.owned, 4);
-  await stays.consumer.disconnect();
+  await latest.close();
 }
 
 async function resume() {
@@ -219,7 +195,7 @@ async function tooLarge() {
 run({
   create,
   ...Object.fromEntries(CODECS.map((name) => [name, () => samples(name, {}, COMPRESSION[name])])),
-  offsets, group, rebalance, crash, resume, topics, configs, partitions, groups,
+  offsets, ...groupScenarios({ createTopic, fill, read, member }), resume, topics, configs, partitions, groups,
   delete: remove,
   password,
   "too-large": tooLarge,

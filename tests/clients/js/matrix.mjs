@@ -61,7 +61,36 @@ export async function until(what, state, wanted) {
 }
 
 // This program again, as the member of the group `crash` that is to be killed.
-export const startMember = () => fork(process.argv[1], ["member"], { stdio: "ignore" });
+const startMember = () => fork(process.argv[1], ["member"], { stdio: "ignore" });
+
+// The scenarios of groups that are the same with each client. A member has `records`, the `count` of
+// its partitions, and `close`.
+export const groupScenarios = ({ createTopic, fill, read, member }) => ({
+  async group() {
+    await createTopic("group", 3);
+    await fill("group", 3, 0, 5);
+    const got = (await read("group", 15)).map((it) => `${it.partition} ${it.offset} ${it.value}`);
+    expect("records", got.sort(), range(0, 15).map((i) => `${Math.floor(i / 5)} ${i % 5} ${i % 5}`));
+  },
+
+  async rebalance() {
+    await createTopic("rebalance", 4);
+    const [stays, leaves] = [await member("rebalance"), await member("rebalance")];
+    await until("shared", () => [stays.count(), leaves.count()], [2, 2]);
+    await leaves.close();
+    await until("taken over", stays.count, 4);
+    await stays.close();
+  },
+
+  async crash() {
+    await createTopic("crash", 4);
+    const [stays, crashes] = [await member("crash"), startMember()];
+    await until("shared", stays.count, 2);
+    crashes.kill("SIGKILL");
+    await until("taken over", stays.count, 4);
+    await stays.close();
+  },
+});
 
 // Runs the scenarios named on the command line, or all, and prints a line for each.
 export async function run(scenarios, member) {

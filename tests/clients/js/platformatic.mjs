@@ -3,7 +3,7 @@
 import { Admin, ConfigResourceTypes, Consumer, ListOffsetTimestamps, Producer } from "@platformatic/kafka";
 import {
   BOOTSTRAP, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
-  absent, expect, expectSamples, range, run, sleep, startMember, until,
+  absent, expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "./matrix.mjs";
 
 const connect = (password) => ({
@@ -48,7 +48,7 @@ async function member(groupId, mode = "earliest", more = {}) {
   });
   return {
     ...state,
-    owned: () => (consumer.assignments ?? []).reduce((sum, it) => sum + it.partitions.length, 0),
+    count: () => (consumer.assignments ?? []).reduce((sum, it) => sum + it.partitions.length, 0),
     close: () => consumer.close(true),
   };
 }
@@ -101,7 +101,7 @@ async function offsets() {
   await until("from a time", () => got, range(5, 10));
   await consumer.close(true);
   const latest = await member("offsets", "latest");
-  await until("joined", latest.owned, 1);
+  await until("joined", latest.count, 1);
   await sleep(500);
   expect("read before a write", latest.records, []);
   await fill("offsets", 1, 10, 11);
@@ -109,40 +109,15 @@ async function offsets() {
   await latest.close();
 }
 
-async function group() {
-  await createTopic("group", 3);
-  await fill("group", 3, 0, 5);
-  const got = (await read("group", 15)).map((it) => `${it.partition} ${it.offset} ${it.value}`);
-  expect("records", got.sort(), range(0, 15).map((i) => `${Math.floor(i / 5)} ${i % 5} ${i % 5}`));
-}
-
-async function rebalance() {
-  await createTopic("rebalance", 4);
-  const [stays, leaves] = [await member("rebalance"), await member("rebalance")];
-  await until("shared", () => [stays.owned(), leaves.owned()], [2, 2]);
-  await leaves.close();
-  await until("taken over", stays.owned, 4);
-  await stays.close();
-}
-
-async function crash() {
-  await createTopic("crash", 4);
-  const [stays, crashes] = [await member("crash"), startMember()];
-  await until("shared", stays.owned, 2);
-  crashes.kill("SIGKILL");
-  await until("taken over", stays.owned, 4);
-  await stays.close();
-}
-
 async function statics() {
   await createTopic("static", 4);
   const join = (groupInstanceId) => member("static", "earliest", { groupInstanceId });
   const [stays, restarts] = [await join("stays"), await join("restarts")];
-  await until("shared", () => [stays.owned(), restarts.owned()], [2, 2]);
+  await until("shared", () => [stays.count(), restarts.count()], [2, 2]);
   const had = restarts.consumer.assignments;
   await restarts.close();
   const again = await join("restarts");
-  await until("shared again", () => [stays.owned(), again.owned()], [2, 2]);
+  await until("shared again", () => [stays.count(), again.count()], [2, 2]);
   expect("partitions after the restart", again.consumer.assignments, had);
   await stays.close();
   await again.close();
@@ -190,7 +165,7 @@ async function partitions() {
 async function groups() {
   await createTopic("groups");
   const reader = await member("groups");
-  await until("joined", reader.owned, 1);
+  await until("joined", reader.count, 1);
   await reader.consumer.commit({ offsets: [{ topic: "groups", partition: 0, offset: 1n, leaderEpoch: 0 }] });
   const listed = async () => (await admin.listGroups({ types: [PROTOCOL] })).get("groups");
   expect("listed", (await listed()).state, "Stable");
@@ -236,7 +211,7 @@ async function tooLarge() {
 run({
   create,
   ...Object.fromEntries(CODECS.map((compression) => [compression, () => samples(compression, { compression })])),
-  offsets, group, rebalance, crash, resume, topics, configs, partitions, groups,
+  offsets, ...groupScenarios({ createTopic, fill, read, member }), resume, topics, configs, partitions, groups,
   delete: remove,
   password,
   "too-large": tooLarge,
