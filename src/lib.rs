@@ -27,6 +27,7 @@ pub mod settings;
 pub mod state;
 pub mod storage_error;
 pub mod task;
+pub mod tls;
 pub mod topic;
 pub mod txn;
 pub mod webhook;

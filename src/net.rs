@@ -6,6 +6,7 @@ mod parts;
 
 use crate::api::Session;
 use crate::broker::Broker;
+use crate::tls::Tls;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -17,7 +18,7 @@ const CONNECTIONS_MAX: usize = 10_000;
 const IN_FLIGHT_KIB_MAX: usize = 512 << 10;
 
 /// Serves connections until the listener's task is dropped, which closes them.
-pub async fn serve(listener: TcpListener, broker: Arc<Broker>, http_url: String) {
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, broker: Arc<Broker>, http_url: String) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX));
     let http_url: Arc<str> = http_url.into();
@@ -35,9 +36,9 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, http_url: String)
         };
         while tasks.try_join_next().is_some() {}
         let Ok(session) = Session::new(&broker, &stream, peer) else { continue };
-        let (in_flight, http_url) = (in_flight.clone(), http_url.clone());
+        let (tls, in_flight, http_url) = (tls.clone(), in_flight.clone(), http_url.clone());
         tasks.spawn(async move {
-            connection::serve(stream, session, in_flight, &http_url).await;
+            connection::serve(stream, tls.as_ref(), session, in_flight, &http_url).await;
             drop(permit);
         });
     }

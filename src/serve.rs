@@ -5,6 +5,7 @@ use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
 use crate::rest::Rest;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::webhook::Webhooks;
 use crate::{console, ingest, manage, metrics, net, rest, settings, webhook};
 use anyhow::{Result, bail};
@@ -41,6 +42,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     if let Some(risk) = settings::flush_risk(settings.flush) {
         tracing::warn!("{risk}");
     }
+    let tls = settings.tls.clone().map(Tls::load).transpose()?;
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
     let dev = settings.dev;
@@ -50,7 +52,9 @@ pub async fn run<F: Future<Output = Result<()>>>(
         broker.dev_account().await?;
     }
     let kafka_address = reachable(kafka.local_addr()?);
-    let url = format!("http://{}", reachable(http.local_addr()?));
+    let https = broker.shared.settings.tls.as_ref().is_some_and(|tls| tls.required);
+    let scheme = if https { "https" } else { "http" };
+    let url = format!("{scheme}://{}", reachable(http.local_addr()?));
     let context = Context {
         broker: broker.clone(),
         url: url.as_str().into(),
@@ -67,8 +71,11 @@ pub async fn run<F: Future<Output = Result<()>>>(
     tasks.spawn(crate::retention::compact(broker.clone()));
     tasks.spawn(crate::scrub::scrub(broker.clone()));
     tasks.spawn(ingest.clone().settle());
-    tasks.spawn(net::serve(kafka, broker.clone(), url.clone()));
-    tasks.spawn(http::serve(http, router));
+    if let Some(tls) = &tls {
+        tasks.spawn(tls.clone().renew());
+    }
+    tasks.spawn(net::serve(kafka, tls.clone(), broker.clone(), url.clone()));
+    tasks.spawn(http::serve(http, tls, router));
     ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token }).await?;
     tokio::select! {
         () = shutdown => tracing::info!("shutting down"),

@@ -6,6 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidelog_storage::Flush;
 
+/// The files TLS needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM: the certificate, and what leads to its authority.
+    pub certificate: PathBuf,
+    /// PEM: the certificate's private key.
+    pub key: PathBuf,
+    /// Whether plaintext is refused.
+    pub required: bool,
+}
+
 /// Everything the broker was told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -17,6 +28,8 @@ pub struct Settings {
     pub kafka_advertise: Option<(String, u16)>,
     /// Where HTTP clients connect; port 0 picks a free one.
     pub http_listen: SocketAddr,
+    /// What both listeners need to take TLS beside plaintext, or in its place.
+    pub tls: Option<TlsFiles>,
     /// Whether a topic is created when a client asks about one that does not exist.
     pub auto_create_topics: bool,
     /// Partitions of a topic when nobody says how many.
@@ -51,6 +64,15 @@ pub struct Layer {
     /// Address for REST, ingest, webhooks and the console; port 0 picks a free one
     #[arg(long, env = "TIDELOG_HTTP_LISTEN", value_name = "ADDR:PORT")]
     pub http_listen: Option<SocketAddr>,
+    /// Certificate for TLS on both ports, in PEM; read again when it changes
+    #[arg(long, env = "TIDELOG_TLS_CERTIFICATE", value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, env = "TIDELOG_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse clients that do not use TLS [default: false]
+    #[arg(long, env = "TIDELOG_TLS_REQUIRED", value_name = "BOOL")]
+    pub tls_required: Option<bool>,
     /// Create topics that clients ask about
     #[arg(long, env = "TIDELOG_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     pub auto_create_topics: Option<bool>,
@@ -81,6 +103,9 @@ const KEYS: &[&str] = &[
     "kafka_listen",
     "kafka_advertise",
     "http_listen",
+    "tls_certificate",
+    "tls_key",
+    "tls_required",
     "auto_create_topics",
     "default_partitions",
     "group_initial_rebalance_delay_ms",
@@ -162,6 +187,9 @@ impl Layer {
             kafka_listen: self.kafka_listen.or(below.kafka_listen),
             kafka_advertise: self.kafka_advertise.or(below.kafka_advertise),
             http_listen: self.http_listen.or(below.http_listen),
+            tls_certificate: self.tls_certificate.or(below.tls_certificate),
+            tls_key: self.tls_key.or(below.tls_key),
+            tls_required: self.tls_required.or(below.tls_required),
             auto_create_topics: self.auto_create_topics.or(below.auto_create_topics),
             default_partitions: self.default_partitions.or(below.default_partitions),
             group_initial_rebalance_delay_ms: self
@@ -199,6 +227,7 @@ impl Layer {
             kafka_listen: self.kafka_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9092))),
             kafka_advertise: self.kafka_advertise.as_deref().map(host_and_port).transpose()?,
             http_listen: self.http_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            tls: tls_files(self.tls_certificate, self.tls_key, self.tls_required)?,
             auto_create_topics: self.auto_create_topics.unwrap_or(dev),
             default_partitions,
             group_initial_rebalance_delay: Duration::from_millis(
@@ -230,6 +259,26 @@ fn consumer_timeouts(
         return Err(Error::Invalid { name: "group_consumer_heartbeat_interval_ms", reason });
     }
     Ok((Duration::from_millis(session_ms), Duration::from_millis(heartbeat_ms)))
+}
+
+fn tls_files(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    required: Option<bool>,
+) -> Result<Option<TlsFiles>, Error> {
+    let missing = |name, reason: &str| Err(Error::Invalid { name, reason: reason.to_owned() });
+    let required = required.unwrap_or(false);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key, required })),
+        (Some(_), None) => missing("tls_key", "tls_certificate is set, and its key is needed too"),
+        (None, Some(_)) => {
+            missing("tls_certificate", "tls_key is set, and its certificate is needed too")
+        }
+        (None, None) if required => {
+            missing("tls_required", "TLS needs tls_certificate and tls_key")
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Clients would dial a wildcard address on their own machine, so it is refused here.
@@ -325,6 +374,23 @@ mod tests {
         assert_eq!(flush_risk(Flush::Commit), None);
         let risk = flush_risk(interval).unwrap();
         assert!(risk.starts_with("flush is every 1s 500ms: records are acknowledged"), "{risk}");
+    }
+
+    #[test]
+    fn tls_wants_a_certificate_and_its_key() {
+        let read = |text: &str| parse(text).unwrap().settings(false);
+        let both = "tls_certificate = \"c\"\ntls_key = \"k\"";
+        let files = read(both).unwrap().tls.unwrap();
+        assert_eq!((files.certificate.as_path(), files.required), (Path::new("c"), false));
+        assert!(read(&format!("{both}\ntls_required = true")).unwrap().tls.unwrap().required);
+        for (wrong, missing) in [
+            ("tls_certificate = \"c\"", "tls_key: "),
+            ("tls_key = \"k\"", "tls_certificate: "),
+            ("tls_required = true", "tls_certificate and tls_key"),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
+        }
     }
 
     #[test]

@@ -21,4 +21,5 @@ mod storage;
 mod support;
 mod syncs;
 mod tidy;
+mod tls;
 mod topics;

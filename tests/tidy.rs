@@ -203,6 +203,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("task", &[]),
     ("id", &["clock"]),
     ("settings", &["topic"]),
+    ("tls", &["settings", "task"]),
     // What is stored.
     ("control", &[]),
     ("state", &["task"]),
@@ -238,9 +239,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "topic",
         ],
     ),
-    ("net", &["api", "broker"]),
+    ("net", &["api", "broker", "tls"]),
     // The front ends, and what they stand on.
-    ("http", &["broker", "topic"]),
+    ("http", &["broker", "tls", "topic"]),
     ("manage", &["account", "api", "http", "id", "topic"]),
     ("metrics", &["http"]),
     (

@@ -25,6 +25,7 @@ impl Dev {
         super::start_logging("tidelog=warn,warn");
         let settings = self.layer.over(Layer::from_file(self.config.as_deref())?).settings(true)?;
         let data_dir = settings.data_dir.clone();
+        let tls = settings.tls.clone();
         let ready = async |ready: Ready| {
             let (principal, password) = ready.broker.dev_account().await?;
             let Ready { kafka, http, admin_token, .. } = ready;
@@ -38,7 +39,9 @@ impl Dev {
                     })
                 ),
                 Output::Table => {
+                    let only_tls = tls.is_some_and(|tls| tls.required);
                     let text = include_str!("dev.txt")
+                        .replace("{protocol}", if only_tls { "SASL_SSL" } else { "SASL_PLAINTEXT" })
                         .replace("{kafka}", &kafka)
                         .replace("{http}", &http)
                         .replace("{account}", account)

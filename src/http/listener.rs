@@ -1,11 +1,14 @@
-//! The HTTP listener: HTTP/1.1 and HTTP/2 on one port, with deadlines that `axum::serve` lacks.
+//! The HTTP listener: HTTP/1.1 and HTTP/2 on one port, with TLS and deadlines, which `axum::serve`
+//! lacks.
 
+use crate::tls::{self, Opened, Tls};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -17,7 +20,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves requests until the task is dropped, which closes the connections.
-pub async fn serve(listener: TcpListener, router: Router) {
+pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut tasks = JoinSet::new();
     loop {
@@ -32,17 +35,33 @@ pub async fn serve(listener: TcpListener, router: Router) {
             }
         };
         while tasks.try_join_next().is_some() {}
-        let service = TowerToHyperService::new(router.clone());
+        let (tls, router) = (tls.clone(), router.clone());
         tasks.spawn(async move {
             // Without it answers may wait for the client's acknowledgement; a socket that refuses
             // it still works.
             let _ = stream.set_nodelay(true);
-            let mut server = auto::Builder::new(TokioExecutor::new());
-            server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!("an HTTP connection ended: {error}");
+            match tls::open(tls.as_ref(), stream).await {
+                Ok(Opened::Plain(stream)) => converse(stream, router).await,
+                Ok(Opened::Tls(stream)) => Box::pin(converse(stream, router)).await,
+                Ok(Opened::Refused(mut stream)) => {
+                    // Courtesy to someone who left out an 's'; what becomes of it does not matter.
+                    let _ = stream.write_all(TLS_REQUIRED.as_bytes()).await;
+                }
+                Err(error) => tracing::debug!("no TLS came about with an HTTP client: {error}"),
             }
             drop(permit);
         });
     }
 }
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let service = TowerToHyperService::new(router);
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!("an HTTP connection ended: {error}");
+    }
+}
+
+const TLS_REQUIRED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: \
+    close\r\n\r\nOnly HTTPS is served here: begin the URL with https://\n";

@@ -3,6 +3,7 @@
 use crate::account::DEV_ACCOUNT;
 use crate::http::{Account, ApiError, Context, Json};
 use axum::extract::State;
+use axum::http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 /// `GET /v1/connection`: the listeners' real addresses, and in `dev` the password, so that the
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 pub(super) async fn connection(
     Account(principal): Account,
     State(context): State<Context>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let cluster = &principal.cluster;
     let settings = &context.broker.shared.settings;
@@ -24,6 +26,7 @@ pub(super) async fn connection(
         }
         false => None,
     };
+    let tls = settings.tls.is_some();
     let topics: Vec<_> = cluster.topics.all().iter().map(|topic| topic.name.clone()).collect();
     Ok(Json(json!({
         "account": cluster.account.name,
@@ -31,14 +34,22 @@ pub(super) async fn connection(
         "password": password,
         "kafka": {
             "bootstrap": bootstrap,
-            "security_protocol": "SASL_PLAINTEXT",
+            "security_protocol": if tls { "SASL_SSL" } else { "SASL_PLAINTEXT" },
             "sasl_mechanism": "PLAIN",
-            "tls": false,
+            "tls": tls,
         },
-        "http": { "url": &*context.url },
+        "http": { "url": url(&context, &headers, tls) },
         "topics": topics,
         "version": env!("CARGO_PKG_VERSION"),
     })))
+}
+
+/// The URL at which this client may go on: a certificate names the host, not an address of ours.
+fn url(context: &Context, headers: &HeaderMap, tls: bool) -> String {
+    match headers.get(header::HOST).and_then(|it| it.to_str().ok()).filter(|_| tls) {
+        Some(host) => format!("https://{host}"),
+        None => context.url.to_string(),
+    }
 }
 
 /// `GET /healthz`, `GET /readyz`: this process listens only once it has recovered.

@@ -8,6 +8,7 @@ use super::frames::{FRAME_BYTES_MAX, Frame, FrameError, Frames, UNAUTHENTICATED_
 use super::parts::Parts;
 use crate::api::sasl::{self, Sasl};
 use crate::api::{self, Outcome, Pending, Session};
+use crate::tls::{self, Opened, Tls};
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -17,9 +18,8 @@ use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, write_response_header};
 use tidelog_protocol::messages::SaslAuthenticateRequest;
 use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Writer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::WriteHalf;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests of a connection in flight; beyond it, we stop reading from it.
@@ -74,16 +74,42 @@ type Pipeline = FuturesOrdered<BoxFuture<'static, Answer>>;
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(
-    mut stream: TcpStream,
+    stream: TcpStream,
+    tls: Option<&Tls>,
+    session: Session,
+    budget: Arc<Semaphore>,
+    http_url: &str,
+) {
+    match tls::open(tls, stream).await {
+        Ok(Opened::Plain(mut stream)) => {
+            let (input, output) = stream.split();
+            converse(input, output, session, budget, http_url).await;
+        }
+        Ok(Opened::Tls(stream)) => {
+            let (input, output) = tokio::io::split(stream);
+            // Boxed: most connections are plaintext, and would carry its room.
+            Box::pin(converse(input, output, session, budget, http_url)).await;
+        }
+        Ok(Opened::Refused(_)) => {
+            tracing::warn!("closing {session}: it does not speak TLS, which tls_required asks for");
+        }
+        Err(error) => tracing::warn!("closing {session}: no TLS came about: {error}"),
+    }
+}
+
+/// Serves a connection whose bytes are as the client meant them.
+async fn converse(
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
     mut session: Session,
     budget: Arc<Semaphore>,
     http_url: &str,
 ) {
-    let Err(hangup) = run(&mut stream, &mut session, budget).await else { return };
+    let Err(hangup) = run(&mut input, &mut output, &mut session, budget).await else { return };
     if let Hangup::Refused(_) = hangup {
         // Some clients drop an answer that arrives together with the end of the stream, and would
         // not learn that it was the password; they close as soon as they have read it.
-        let _ = tokio::time::timeout(LINGER, stream.read(&mut [0])).await;
+        let _ = tokio::time::timeout(LINGER, input.read(&mut [0])).await;
     }
     match &hangup {
         Hangup::Frame(FrameError::Closed) => {}
@@ -91,13 +117,15 @@ pub(super) async fn serve(
         Hangup::Frame(FrameError::TooLarge { prefix, .. }) if is_http(prefix) => {
             tracing::warn!("closing {session}: it speaks HTTP, which is at {http_url}");
             // Courtesy to someone who mixed up the ports; what becomes of it does not matter.
-            let _ = stream.write_all(wrong_port(http_url).as_bytes()).await;
+            let _ = output.write_all(wrong_port(http_url).as_bytes()).await;
         }
         Hangup::Frame(FrameError::TooLarge { prefix: [0x16, 3, ..], .. }) => {
-            tracing::warn!("closing {session}: it speaks TLS, this listener is plaintext");
+            tracing::warn!("closing {session}: it speaks TLS, and tls_certificate is not set");
         }
         hangup => tracing::warn!("closing {session}: {hangup}"),
     }
+    // Over TLS the end is announced too; whether the client hears it does not matter.
+    let _ = tokio::time::timeout(LINGER, output.shutdown()).await;
 }
 
 fn is_http(prefix: &[u8; 4]) -> bool {
@@ -113,11 +141,11 @@ fn wrong_port(http_url: &str) -> String {
 }
 
 async fn run(
-    stream: &mut TcpStream,
+    input: &mut (impl AsyncRead + Unpin),
+    output: &mut (impl AsyncWrite + Unpin),
     session: &mut Session,
     budget: Arc<Semaphore>,
 ) -> Result<(), Hangup> {
-    let (mut input, mut output) = stream.split();
     let mut frames = Frames::new(budget);
     let mut pipeline = Pipeline::new();
     let authenticate_by = tokio::time::Instant::now() + AUTHENTICATION_TIMEOUT;
@@ -130,7 +158,7 @@ async fn run(
             frames.be_patient();
         }
         tokio::select! {
-            frame = frames.next(&mut input, max), if pipeline.len() < PIPELINE_MAX => {
+            frame = frames.next(input, max), if pipeline.len() < PIPELINE_MAX => {
                 // Nobody is left to answer, and what is under way may take as long as it likes.
                 if let Err(error @ (FrameError::Closed | FrameError::Io(_))) = frame {
                     return Err(error.into());
@@ -142,7 +170,7 @@ async fn run(
                 }));
             }
             Some(answer) = pipeline.next() => {
-                write(&mut output, &mut pipeline, answer).await?;
+                write(output, &mut pipeline, answer).await?;
             }
             () = tokio::time::sleep_until(deadline), if pipeline.is_empty() => {
                 let patience = if authenticated { IDLE_TIMEOUT } else { AUTHENTICATION_TIMEOUT };
@@ -154,7 +182,7 @@ async fn run(
 
 /// Writes an answer and those behind it that are ready too.
 async fn write(
-    output: &mut WriteHalf<'_>,
+    output: &mut (impl AsyncWrite + Unpin),
     pipeline: &mut Pipeline,
     mut answer: Answer,
 ) -> Result<(), Hangup> {
@@ -176,6 +204,9 @@ async fn write(
         let written = tokio::time::timeout(WRITE_TIMEOUT, output.write_buf(&mut parts)).await;
         written.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
     }
+    // TLS holds back what the socket does not take at once.
+    let flushed = tokio::time::timeout(WRITE_TIMEOUT, output.flush()).await;
+    flushed.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
     answer.then.map_or(Ok(()), Err)
 }
 

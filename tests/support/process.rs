@@ -57,6 +57,13 @@ impl Tidelog {
         Self::start(command, kafka, http)
     }
 
+    /// `tidelog dev` with settings of the environment.
+    pub(crate) fn dev_with(dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = command(dir);
+        command.envs(settings.iter().copied());
+        Self::start(command, ANY, ANY)
+    }
+
     fn start(mut command: Command, kafka: &str, http: &str) -> Self {
         let listen = ["--kafka-listen", kafka, "--http-listen", http];
         let mut child = command.arg("dev").args(listen).args(["--output", "json"]).spawn().unwrap();

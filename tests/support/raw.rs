@@ -1,8 +1,10 @@
 //! A client that sends what it is told, frames that no real client would send included.
 
 use bytes::Bytes;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, read_response_header};
 use tidelog_protocol::messages::{
@@ -14,18 +16,35 @@ use tidelog_protocol::{ApiKey, ErrorCode, Reader, Request, Response, Str, Writer
 
 /// One connection.
 pub(crate) struct Raw {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
+    peer: String,
     correlation_id: i32,
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Plaintext or TLS.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 impl Raw {
     pub(crate) fn connect(address: &str) -> Self {
+        Self::over(address, |stream| Box::new(stream))
+    }
+
+    /// A connection over TLS; the certificate has to be for `localhost`.
+    pub(crate) fn connect_tls(address: &str, config: Arc<ClientConfig>) -> Self {
+        let tls = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+        Self::over(address, |stream| Box::new(StreamOwned::new(tls, stream)))
+    }
+
+    fn over(address: &str, wrap: impl FnOnce(TcpStream) -> Box<dyn Stream>) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, correlation_id: 0 }
+        let peer = stream.local_addr().unwrap().to_string();
+        Self { stream: wrap(stream), peer, correlation_id: 0 }
     }
 
     /// A connection that has said who it is.
@@ -116,7 +135,7 @@ impl Raw {
 
     /// This end's address, as the other end's log names it.
     pub(crate) fn peer(&self) -> String {
-        self.stream.local_addr().unwrap().to_string()
+        self.peer.clone()
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Option<()> {

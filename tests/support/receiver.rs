@@ -83,7 +83,7 @@ impl Drop for Receiver {
 }
 
 async fn axum_serve(listener: TcpListener, router: Router) {
-    tidelog::http::serve(listener, router).await;
+    tidelog::http::serve(listener, None, router).await;
 }
 
 async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> StatusCode {

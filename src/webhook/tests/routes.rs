@@ -23,7 +23,7 @@ impl Client {
         let context =
             Context { broker: rig.broker.clone(), url: url.as_str().into(), kafka: "".into() };
         let mut server = JoinSet::new();
-        server.spawn(http::serve(listener, router(context, rig.webhooks.clone())));
+        server.spawn(http::serve(listener, None, router(context, rig.webhooks.clone())));
         Self { url, http: crate::http_client::new().unwrap(), _server: server }
     }
 
