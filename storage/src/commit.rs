@@ -26,9 +26,6 @@ use crate::volume::Shared;
 
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
 pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
-/// How old the recovery checkpoint may get: what recovery has to check, and the time in which
-/// damage may pass for a torn tail.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Partitions with bytes to sync.
 #[derive(Default)]
@@ -64,24 +61,17 @@ impl Queue {
 
 /// The commit thread: ends when the volume is closed, dropped or poisoned.
 pub(crate) fn run(shared: &Shared) {
-    let mut due = Due { checkpoint: None };
-    while let Some(dirty) = due.wait(shared) {
-        let failed = !dirty.is_empty() && shared.commit(dirty).is_err();
-        if failed || due.write_checkpoint(shared).is_err() {
+    while let Some(dirty) = shared.wait_for_dirty() {
+        if shared.commit(dirty).is_err() {
             return;
         }
     }
 }
 
-/// When something is to be done although nothing is appended.
-struct Due {
-    checkpoint: Option<Instant>,
-}
-
-impl Due {
-    /// Waits for partitions to sync or for the checkpoint's time; `None` when stopped.
-    fn wait(&mut self, shared: &Shared) -> Option<Vec<Arc<Inner>>> {
-        let mut queue = shared.queue.lock();
+impl Shared {
+    /// Waits for partitions to sync; `None` when stopped.
+    fn wait_for_dirty(&self) -> Option<Vec<Arc<Inner>>> {
+        let mut queue = self.queue.lock();
         loop {
             if queue.stopped {
                 return None;
@@ -90,37 +80,13 @@ impl Due {
             if !queue.dirty.is_empty() {
                 return Some(std::mem::take(&mut queue.dirty));
             }
-            if shared.changed.load(Ordering::Acquire) {
-                let due = *self.checkpoint.get_or_insert_with(|| now() + CHECKPOINT_INTERVAL);
-                if now() >= due {
-                    return Some(Vec::new());
-                }
-            }
-            let sync = queue.later.first_key_value().map(|((due, _), _)| *due);
-            match [sync, self.checkpoint].into_iter().flatten().min() {
-                Some(due) => drop(shared.wake.wait_until(&mut queue, due)),
-                None => shared.wake.wait(&mut queue),
+            match queue.later.first_key_value().map(|((due, _), _)| *due) {
+                Some(due) => drop(self.wake.wait_until(&mut queue, due)),
+                None => self.wake.wait(&mut queue),
             }
         }
     }
 
-    fn write_checkpoint(&mut self, shared: &Shared) -> Result<()> {
-        let changed = shared.changed.load(Ordering::Acquire);
-        let due = changed
-            .then(|| *self.checkpoint.get_or_insert_with(|| now() + CHECKPOINT_INTERVAL))
-            .is_some_and(|due| now() >= due);
-        if !due {
-            return Ok(());
-        }
-        self.checkpoint = None;
-        match shared.write_checkpoint(false) {
-            Err(error) if error.is_disk_full() => Ok(()),
-            written => written,
-        }
-    }
-}
-
-impl Shared {
     /// Has the next round sync the partition.
     pub(crate) fn enqueue(&self, inner: &Arc<Inner>) {
         if inner.queued.swap(true, Ordering::SeqCst) {
@@ -188,10 +154,11 @@ impl Shared {
             // An old snapshot that cannot be removed is in nobody's way.
             let _ = inner.log.lock().note_snapshot(inner, closed.end.offset);
         }
+        let alone = pending.len() <= SINGLE_SYNCS_MAX;
         for (inner, pending) in pending {
-            inner.synced(pending.end);
+            inner.synced(pending.end, alone);
         }
-        self.changed.store(true, Ordering::Release);
+        self.checkpointer.note_change();
         Ok(())
     }
 

@@ -25,7 +25,6 @@ mod swap;
 pub(crate) use swap::finish_merges;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tidelog_protocol::records::{Batch, Record};
 
@@ -138,7 +137,7 @@ impl Inner {
         pass.io.settle()?;
         let end = if pass.undone { cleaned.end } else { pass.keys.end };
         *self.cleaned.lock() = Cleaned { end, horizon: pass.horizon };
-        self.shared.changed.store(true, Ordering::Release);
+        self.shared.checkpointer.note_change();
         Ok(compacted)
     }
 

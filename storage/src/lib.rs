@@ -14,7 +14,7 @@
 //!                   /<base offset>.log.next              a segment until the one before is durable
 //! ```
 //!
-//! - A [`Volume`] is one data directory: its lock, its commit thread, its checkpoint.
+//! - A [`Volume`] is one data directory: its lock, its checkpoint, and a thread for each of commits and checkpoints.
 //! - A [`Partition`] is one log in it. Appends are written at once and acknowledged when the
 //!   **high watermark** passes them, which happens **after a sync that covers them, never before**
 //!   (unless the caller asks for less: see [`Flush`]).
@@ -27,8 +27,10 @@
 //!
 //! Indexes, checkpoints and snapshots are caches or hints: a log without them opens, only slower.
 
+mod ahead;
 mod cache;
 mod checkpoint;
+mod checkpointer;
 mod clock;
 mod commit;
 mod compaction;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, Header};
 
+use crate::ahead::{Ahead, Wanted};
 use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
@@ -39,15 +40,10 @@ pub(crate) struct Log {
     /// Read at the first append, as are the producers.
     epochs: Option<LeaderEpochs>,
     snapshots: Option<Snapshots>,
-    /// Where the preallocated part of the active file ends.
-    allocated: u64,
-    step: u64,
+    /// The space the active file has ahead.
+    pub ahead: Ahead,
 }
 
-/// Space is reserved in steps that double from the first to the last, so that small logs stay
-/// small and busy ones seldom wait for the file system's journal.
-const ALLOCATE_FIRST_BYTES: u64 = 16 << 10;
-const ALLOCATE_LAST_BYTES: u64 = 16 << 20;
 /// Positions in an index have 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
@@ -66,8 +62,7 @@ impl Log {
             began: None,
             epochs: None,
             snapshots: None,
-            allocated: end.position,
-            step: ALLOCATE_FIRST_BYTES,
+            ahead: Ahead::none(end.position),
         }
     }
 
@@ -192,13 +187,13 @@ impl Log {
             segment: std::mem::replace(&mut self.active, segment.clone()),
             file,
             end: self.end,
-            trim: self.allocated != self.end.position,
+            trim: self.ahead.end != self.end.position,
             producers: self.snapshots.as_ref().map(|snapshots| snapshots.producers.encode()),
             next: segment,
         });
         self.end = End { segment: base_offset, position: 0, offset: base_offset };
         (self.began, self.untidy) = (None, false);
-        (self.allocated, self.step) = (0, ALLOCATE_FIRST_BYTES);
+        self.ahead = Ahead::none(0);
         Ok(())
     }
 
@@ -213,9 +208,9 @@ impl Log {
         let (shared, now) = (&home.shared, durability == Durability::Now);
         let file = self.active.file(&shared.files)?;
         let path = self.active.path();
-        if self.allocated != self.end.position {
+        if self.ahead.end != self.end.position {
             file.set_len(self.end.position).context("trim", &path)?;
-            self.allocated = self.end.position;
+            self.ahead = Ahead::none(self.end.position);
         }
         if now {
             shared.sync(|| file.sync_data().context("sync", &path))?;
@@ -295,25 +290,15 @@ impl Log {
         Ok(())
     }
 
-    /// Reserves space when `bytes` more go past what is reserved. Not enough space for a whole step
-    /// is no reason to fail: the write itself will tell whether there is enough for the batch.
+    /// Makes space ahead when `bytes` more go past what there is.
     fn allocate(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<()> {
         let needed = self.end.position + bytes;
-        if needed <= self.allocated || !self.options.preallocate {
+        if needed <= self.ahead.end || !self.options.preallocate {
             return Ok(());
         }
         let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let room = home.shared.room_for(bytes)?;
-        let end = self.end.position.saturating_add(self.step.min(room)).min(limit).max(needed);
-        match file.allocate(self.end.position, end) {
-            Ok(()) => {
-                self.allocated = end;
-                self.step = (self.step * 2).min(ALLOCATE_LAST_BYTES);
-                Ok(())
-            }
-            Err(error) if refused(&error) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.ahead.make(file, &Wanted { position: self.end.position, needed, limit, room })
     }
 
     /// Cuts off what a failed write may have left, durably, so that a crash cannot bring it back
@@ -324,12 +309,7 @@ impl Log {
             file.set_len(self.end.position).context("cut", &path)?;
             file.sync_data().context("sync", &path)
         })?;
-        self.allocated = self.end.position;
+        self.ahead = Ahead::none(self.end.position);
         Ok(())
     }
-}
-
-fn refused(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull, Unsupported};
-    matches!(error.kind(), StorageFull | QuotaExceeded | Unsupported)
 }

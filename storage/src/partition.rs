@@ -338,10 +338,13 @@ impl Inner {
         log.durable != log.end
     }
 
-    /// Notes that a sync covered all up to `end`.
-    pub(crate) fn synced(&self, end: End) {
+    /// Notes that a sync covered all up to `end`; `alone` if that was of this file by itself.
+    pub(crate) fn synced(&self, end: End, alone: bool) {
         {
             let mut log = self.log.lock();
+            if alone {
+                log.ahead.note_sync();
+            }
             if (end.offset, end.segment) > (log.durable.offset, log.durable.segment) {
                 log.durable = end;
             }

@@ -143,7 +143,7 @@ impl Inner {
                 remove_if_there(fs, &path).context("remove", &path)?;
             }
             self.shared.sync(|| fs.sync_dir(&self.dir).context("sync", &self.dir))?;
-            self.shared.changed.store(true, Ordering::Release);
+            self.shared.checkpointer.note_change();
         }
         let bytes = removed.iter().map(|segment| segment.published()).sum();
         Ok(Removed { segments: removed.len(), bytes })

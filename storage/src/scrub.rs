@@ -10,7 +10,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::error::{Context, Error, Result};
 use crate::partition::Inner;
@@ -71,7 +70,7 @@ impl Volume {
         shared.counters.scrubbed_bytes.add(step.found.bytes);
         shared.counters.scrub_rounds.add(u64::from(round.next.is_none()));
         *shared.round.lock() = round;
-        shared.changed.store(true, Ordering::Release);
+        shared.checkpointer.note_change();
         Ok(Some(step.found))
     }
 }

@@ -1,4 +1,4 @@
-//! One data directory: its lock, its partitions, its checkpoint, its commit thread.
+//! One data directory: its lock, its partitions, its checkpoint, its threads.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::{Condvar, Mutex};
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpointer::{self, Checkpointer};
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::counters::{Counters, Statistics};
 use crate::error::{Context, Error, Result};
@@ -30,7 +31,7 @@ pub struct VolumeOptions {
     pub flush: Flush,
 }
 
-/// A handle on a data directory; the last one dropped stops the commit thread, which is what a
+/// A handle on a data directory; the last one dropped stops its threads, which is what a
 /// crash would leave. Call [`Volume::close`] first.
 #[derive(Clone)]
 pub struct Volume(Arc<Handle>);
@@ -40,7 +41,7 @@ pub type OnFailure = Box<dyn Fn(&Error) + Send + Sync>;
 
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
 
@@ -61,8 +62,7 @@ pub(crate) struct Shared {
     pub syncing: Mutex<()>,
     pub queue: Mutex<Queue>,
     pub wake: Condvar,
-    /// Whether the checkpoint on disk is behind.
-    pub changed: AtomicBool,
+    pub checkpointer: Checkpointer,
     checkpointing: Mutex<()>,
     /// Held while directories of partitions are made.
     pub creating: Mutex<()>,
@@ -119,7 +119,7 @@ impl Volume {
             syncing: Mutex::new(()),
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
-            changed: AtomicBool::new(false),
+            checkpointer: Checkpointer::default(),
             checkpointing: Mutex::new(()),
             creating: Mutex::new(()),
             scrubbing: Mutex::new(()),
@@ -130,9 +130,13 @@ impl Volume {
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions: AtomicU64::new(0),
         });
-        let thread = (options.flush != Flush::Manual).then(|| spawn(&shared)).transpose();
-        let thread = Mutex::new(thread.context("start the commit thread of", root)?);
-        Ok(Self(Arc::new(Handle { shared, thread, lock: Mutex::new(Some(lock)) })))
+        let threads = Mutex::default();
+        let volume = Self(Arc::new(Handle { shared, threads, lock: Mutex::new(Some(lock)) }));
+        if options.flush != Flush::Manual {
+            volume.0.start("commit", commit::run)?;
+            volume.0.start("checkpoint", checkpointer::run)?;
+        }
+        Ok(volume)
     }
 
     /// Opens the partition in `dir`, a path from the root, creating it when absent. `on_advance` is
@@ -174,7 +178,7 @@ impl Volume {
         }
         partitions.found.points.remove(dir);
         partitions.open.insert(dir.to_path_buf(), inner.clone());
-        shared.changed.store(true, Ordering::Release);
+        shared.checkpointer.note_change();
         Ok((Partition(inner), recovered))
     }
 
@@ -205,7 +209,7 @@ impl Volume {
         self.0.shared.commit_all()
     }
 
-    /// Writes the recovery checkpoint, which the commit thread does each second by itself.
+    /// Writes the recovery checkpoint, which happens each second by itself.
     pub fn checkpoint(&self) -> Result<()> {
         self.0.shared.write_checkpoint(false)
     }
@@ -221,8 +225,8 @@ impl Volume {
             return Ok(());
         }
         self.0.stop();
-        if let Some(thread) = self.0.thread.lock().take() {
-            thread.join().expect("the commit thread does not panic");
+        for thread in self.0.threads.lock().drain(..) {
+            thread.join().expect("the threads of a volume do not panic");
         }
         self.0.shared.close()?;
         *lock = None;
@@ -231,9 +235,18 @@ impl Volume {
 }
 
 impl Handle {
+    fn start(&self, name: &str, run: fn(&Shared)) -> Result<()> {
+        let shared = self.shared.clone();
+        let thread = thread::Builder::new().name(name.into()).spawn(move || run(&shared));
+        let thread = thread.context("start a thread for", &self.shared.root)?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
     fn stop(&self) {
         self.shared.queue.lock().stopped = true;
         self.shared.wake.notify_one();
+        self.shared.checkpointer.stop();
     }
 }
 
@@ -253,7 +266,7 @@ impl Shared {
     pub(crate) fn write_checkpoint(&self, clean: bool) -> Result<()> {
         let _alone = self.checkpointing.lock();
         self.check_healthy()?;
-        self.changed.store(false, Ordering::Release);
+        self.checkpointer.catch_up();
         let points = {
             let partitions = self.partitions.lock();
             let mut points = partitions.found.points.clone();
@@ -266,7 +279,7 @@ impl Shared {
         match written {
             // The old checkpoint stays good, and the next one may find room.
             Err(error) if error.is_disk_full() => {
-                self.changed.store(true, Ordering::Release);
+                self.checkpointer.note_change();
                 Err(error)
             }
             Err(error) => self.sync(|| Err(error)),
@@ -292,7 +305,7 @@ impl Shared {
             self.sync(|| fs.sync_dir(dir).context("sync", dir))?;
         }
         self.partitions.lock().open.remove(&inner.name);
-        self.changed.store(true, Ordering::Release);
+        self.checkpointer.note_change();
         for segment in inner.segments().iter() {
             segment.forget(&self.files);
         }
@@ -320,7 +333,7 @@ impl Shared {
         }
         for inner in &open {
             let end = inner.log.lock().end;
-            inner.synced(end);
+            inner.synced(end, false);
         }
         self.write_checkpoint(true)
     }
@@ -370,9 +383,4 @@ fn remove_tree(fs: &dyn Fs, dir: &Path) -> std::io::Result<()> {
         if entry.is_dir { remove_tree(fs, &path) } else { fs.remove_file(&path) }?;
     }
     fs.remove_dir(dir)
-}
-
-fn spawn(shared: &Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
-    let shared = shared.clone();
-    thread::Builder::new().name("commit".into()).spawn(move || commit::run(&shared))
 }

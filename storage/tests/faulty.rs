@@ -25,6 +25,7 @@ struct State {
     /// Calls that change something, so far.
     calls: u64,
     syncs: u64,
+    reservations: u64,
     reads: u64,
     unreadable: Option<usize>,
     fault: Option<(u64, Fault)>,
@@ -84,6 +85,7 @@ impl Faulty {
             nodes: vec![root],
             calls: 0,
             syncs: 0,
+            reservations: 0,
             reads: 0,
             unreadable: None,
             fault: None,
@@ -110,6 +112,11 @@ impl Faulty {
     /// Syncs of files and directories so far.
     pub(crate) fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// How often space was reserved so far.
+    pub(crate) fn reservations(&self) -> u64 {
+        self.state().reservations
     }
 
     /// Reads so far, but for maps.
@@ -161,6 +168,7 @@ impl Faulty {
             nodes,
             calls: 0,
             syncs: 0,
+            reservations: 0,
             reads: 0,
             unreadable: None,
             fault: None,
@@ -505,6 +513,7 @@ impl File for Opened {
     fn allocate(&self, _from: u64, end: u64) -> io::Result<()> {
         let mut state = self.fs.state();
         state.call()?;
+        state.reservations += 1;
         if state.file(self.node).0.len() < end as usize {
             state.change(self.node, Change::SetLen(end as usize));
         }

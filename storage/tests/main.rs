@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed test panics, its helpers too")]
 
+mod ahead;
 mod compaction;
 mod corrupt;
 mod crash;

@@ -1,0 +1,104 @@
+//! Space that a log has ahead of its end, so that a sync seldom waits for the file system's journal.
+//!
+//! It comes in two kinds. **Blocks that are reserved and were never written** cost nothing until
+//! then, but each sync of bytes in them waits for the journal, which has to note that they hold
+//! something now. **Blocks that were filled with zeros** are written twice, and in return a sync of
+//! bytes in them is one write and one flush of the disk.
+//!
+//! Which is cheaper depends on how much a sync covers. On ext4, syncs of 4 KiB take 0.19 ms in
+//! zeros and 0.30 ms in reserved blocks, with a tail to match; syncs of 1 MiB 0.6 and 1.1 ms, and
+//! there the zeros take as long to write as they save. So a log gets zeros while its syncs are
+//! small, and only where each file is synced by itself: one sync of the file system needs the
+//! journal once for all.
+
+use std::io::{self, IoSlice};
+
+use crate::fs::{File, write_all_at};
+
+/// Steps double from the first to the last, so that small logs stay small.
+const FIRST_BYTES: u64 = 16 << 10;
+const LAST_BYTES: u64 = 16 << 20;
+/// The longest that is filled with zeros at a time: an append waits for it, and the next sync.
+const ZEROS_LAST_BYTES: u64 = 256 << 10;
+/// Syncs that cover less than this, on average, are cheaper in zeros.
+const ZEROS_PAY_BYTES: u64 = 128 << 10;
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What there is ahead of the end of the active file.
+pub(crate) struct Ahead {
+    /// Where it ends; the end of the log itself where there is none.
+    pub end: u64,
+    step: u64,
+    /// Where the log ended when space was last made.
+    since: u64,
+    /// Syncs of this file alone since then.
+    syncs: u64,
+}
+
+/// Where space is wanted.
+pub(crate) struct Wanted {
+    /// The end of the log.
+    pub position: u64,
+    /// The end of what is to be written.
+    pub needed: u64,
+    /// No space is made past this.
+    pub limit: u64,
+    /// What the volume can spare.
+    pub room: u64,
+}
+
+impl Ahead {
+    /// None yet, for a file that ends at `position`.
+    pub(crate) fn none(position: u64) -> Self {
+        Self { end: position, step: FIRST_BYTES, since: position, syncs: 0 }
+    }
+
+    /// Notes a sync that was of this file by itself.
+    pub(crate) fn note_sync(&mut self) {
+        self.syncs += 1;
+    }
+
+    /// Makes space. Not enough of it is no reason to fail: the write itself will tell whether there
+    /// is enough for the batch.
+    ///
+    /// # Errors
+    /// Those of the file, other than that there is no room, or no such call.
+    pub(crate) fn make(&mut self, file: &dyn File, wanted: &Wanted) -> io::Result<()> {
+        let &Wanted { position, needed, limit, room } = wanted;
+        let fills = self.zeros_pay(position);
+        let step = if fills { self.step.min(ZEROS_LAST_BYTES) } else { self.step };
+        let end = position.saturating_add(step.min(room)).min(limit).max(needed);
+        let made = match fills {
+            true => fill(file, position, end),
+            false => file.allocate(position, end),
+        };
+        (self.since, self.syncs) = (position, 0);
+        if fills || made.is_ok() {
+            // Some zeros may be there although not all are, and are to be trimmed.
+            self.end = end;
+            self.step = (self.step * 2).min(LAST_BYTES);
+        }
+        made.or_else(|error| if refused(&error) { Ok(()) } else { Err(error) })
+    }
+
+    fn zeros_pay(&self, position: u64) -> bool {
+        let bytes = position.saturating_sub(self.since);
+        self.syncs > 0 && bytes / self.syncs < ZEROS_PAY_BYTES
+    }
+}
+
+fn fill(file: &dyn File, from: u64, end: u64) -> io::Result<()> {
+    let mut position = from;
+    while position < end {
+        let part = usize::try_from(end - position).unwrap_or(usize::MAX).min(ZEROS.len());
+        write_all_at(file, &mut [IoSlice::new(&ZEROS[..part])], position)?;
+        position += part as u64;
+    }
+    Ok(())
+}
+
+fn refused(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull, Unsupported};
+    matches!(error.kind(), StorageFull | QuotaExceeded | Unsupported)
+}
