@@ -1,4 +1,5 @@
-//! Space that a log has ahead of its end, so that a sync seldom waits for the file system's journal.
+//! Space that a log has ahead of its end, so that a sync seldom waits for the file system's
+//! journal.
 //!
 //! It comes in two kinds. **Blocks that are reserved and were never written** cost nothing until
 //! then, but each sync of bytes in them waits for the journal, which has to note that they hold

@@ -14,7 +14,8 @@
 //!                   /<base offset>.log.next              a segment until the one before is durable
 //! ```
 //!
-//! - A [`Volume`] is one data directory: its lock, its checkpoint, and a thread for each of commits and checkpoints.
+//! - A [`Volume`] is one data directory: its lock, its checkpoint, and the threads that commit and
+//!   write checkpoints.
 //! - A [`Partition`] is one log in it. Appends are written at once and acknowledged when the
 //!   **high watermark** passes them, which happens **after a sync that covers them, never before**
 //!   (unless the caller asks for less: see [`Flush`]).
