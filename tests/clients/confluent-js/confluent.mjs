@@ -2,7 +2,7 @@
 
 import confluent from "@confluentinc/kafka-javascript";
 import {
-  BOOTSTRAP, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_MS,
+  BOOTSTRAP, CA, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_MS,
   absent, expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "../js/matrix.mjs";
 
@@ -11,10 +11,11 @@ const { AdminClient, Producer, KafkaJS: { ErrorCodes, Kafka, PartitionAssigners,
 const kafka = new Kafka({
   kafkaJS: {
     brokers: [BOOTSTRAP],
-    ssl: false,
+    ssl: Boolean(CA),
     sasl: { mechanism: "plain", username: USERNAME, password: PASSWORD },
     logLevel: logLevel.ERROR,
   },
+  ...(CA && { "ssl.ca.location": CA }),
 });
 const admin = kafka.admin();
 

@@ -1,11 +1,12 @@
 // The scenarios with kafkajs. Its codecs beyond gzip are the reader's choice: these are native ones.
 
+import { readFileSync } from "node:fs";
 import zstd from "@mongodb-js/zstd";
 import kafkajs from "kafkajs";
 import lz4 from "lz4-napi";
 import snappy from "snappy";
 import {
-  BOOTSTRAP, CODECS, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
+  BOOTSTRAP, CA, CODECS, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
   expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "./matrix.mjs";
 
@@ -25,6 +26,7 @@ const COMPRESSION = {
 
 const connect = (password) => new Kafka({
   brokers: [BOOTSTRAP],
+  ssl: CA && { ca: readFileSync(CA) },
   sasl: { mechanism: "plain", username: USERNAME, password },
   logLevel: logLevel.WARN,
 });

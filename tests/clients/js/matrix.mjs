@@ -5,6 +5,8 @@ import { fork } from "node:child_process";
 
 export const { TIDELOG_BOOTSTRAP: BOOTSTRAP, TIDELOG_USERNAME: USERNAME, TIDELOG_PASSWORD: PASSWORD } =
   process.env;
+// The authority to trust, where the broker speaks TLS.
+export const CA = process.env.TIDELOG_CA;
 // Of group members: "consumer" where the broker assigns.
 export const PROTOCOL = process.env.TIDELOG_GROUP_PROTOCOL ?? "classic";
 export const SESSION_TIMEOUT_MS = 6000;

@@ -1,14 +1,16 @@
 // The scenarios with @platformatic/kafka, which needs a newer Node.js than others: `run` gives it one.
 
+import { readFileSync } from "node:fs";
 import { Admin, ConfigResourceTypes, Consumer, ListOffsetTimestamps, Producer } from "@platformatic/kafka";
 import {
-  BOOTSTRAP, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
+  BOOTSTRAP, CA, CODECS, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
   absent, expect, expectSamples, groupScenarios, range, run, sleep, until,
 } from "./matrix.mjs";
 
 const connect = (password) => ({
   clientId: "matrix",
   bootstrapBrokers: [BOOTSTRAP],
+  ...(CA && { tls: { ca: readFileSync(CA) } }),
   sasl: { mechanism: "PLAIN", username: USERNAME, password },
 });
 const base = connect(PASSWORD);

@@ -10,13 +10,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (KafkaConnectionError, MessageSizeTooLargeError,
                              SaslAuthenticationFailed)
+from aiokafka.helpers import create_ssl_context
 
-from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S,
-                    expect, expect_samples, run, start_member)
+from matrix import (BOOTSTRAP, CA, PASSWORD, SAMPLES, SECURITY, SESSION_TIMEOUT_MS, TOO_LARGE,
+                    USERNAME, WAIT_S, expect, expect_samples, run, start_member)
 
 LOGIN = {
     "bootstrap_servers": BOOTSTRAP,
-    "security_protocol": "SASL_PLAINTEXT",
+    "security_protocol": SECURITY,
+    "ssl_context": create_ssl_context(cafile=CA) if CA else None,
     "sasl_mechanism": "PLAIN",
     "sasl_plain_username": USERNAME,
     "sasl_plain_password": PASSWORD,

@@ -9,12 +9,13 @@ from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, Consumer, ConsumerGro
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource,
                                    NewPartitions, NewTopic)
 
-from matrix import (BOOTSTRAP, PASSWORD, PROTOCOL, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME,
-                    WAIT_S, expect, expect_samples, run, start_member)
+from matrix import (BOOTSTRAP, PASSWORD, PROTOCOL, SAMPLES, SECURITY, SESSION_TIMEOUT_MS,
+                    TOO_LARGE, TRUST, USERNAME, WAIT_S, expect, expect_samples, run, start_member)
 
 BASE = {
     "bootstrap.servers": BOOTSTRAP,
-    "security.protocol": "SASL_PLAINTEXT",
+    "security.protocol": SECURITY,
+    **TRUST,
     "sasl.mechanism": "PLAIN",
     "sasl.username": USERNAME,
     "sasl.password": PASSWORD,

@@ -10,12 +10,13 @@ from kafka.errors import (KafkaTimeoutError, MessageSizeTooLargeError,
                           SaslAuthenticationFailedError, TopicAlreadyExistsError)
 from kafka.structs import OffsetAndMetadata
 
-from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S,
-                    expect, expect_samples, run, start_member)
+from matrix import (BOOTSTRAP, CA, PASSWORD, SAMPLES, SECURITY, SESSION_TIMEOUT_MS, TOO_LARGE,
+                    USERNAME, WAIT_S, expect, expect_samples, run, start_member)
 
 LOGIN = {
     "bootstrap_servers": BOOTSTRAP,
-    "security_protocol": "SASL_PLAINTEXT",
+    "security_protocol": SECURITY,
+    "ssl_cafile": CA,
     "sasl_mechanism": "PLAIN",
     "sasl_plain_username": USERNAME,
     "sasl_plain_password": PASSWORD,

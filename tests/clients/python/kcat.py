@@ -9,12 +9,13 @@ from functools import partial
 
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S,
-                    absent, expect, expect_samples, run)
+from matrix import (BOOTSTRAP, PASSWORD, SAMPLES, SECURITY, SESSION_TIMEOUT_MS, TOO_LARGE, TRUST,
+                    USERNAME, WAIT_S, absent, expect, expect_samples, run)
 
 LOGIN = {
     "bootstrap.servers": BOOTSTRAP,
-    "security.protocol": "SASL_PLAINTEXT",
+    "security.protocol": SECURITY,
+    **TRUST,
     "sasl.mechanism": "PLAIN",
     "sasl.username": USERNAME,
     "sasl.password": PASSWORD,

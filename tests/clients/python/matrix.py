@@ -9,6 +9,11 @@ import traceback
 BOOTSTRAP = os.environ["TIDELOG_BOOTSTRAP"]
 USERNAME = os.environ["TIDELOG_USERNAME"]
 PASSWORD = os.environ["TIDELOG_PASSWORD"]
+# The authority to trust, where the broker speaks TLS.
+CA = os.environ.get("TIDELOG_CA")
+SECURITY = "SASL_SSL" if CA else "SASL_PLAINTEXT"
+# As librdkafka is told of it.
+TRUST = {"ssl.ca.location": CA} if CA else {}
 # Of group members: "consumer" where the broker assigns.
 PROTOCOL = os.environ.get("TIDELOG_GROUP_PROTOCOL", "classic")
 SESSION_TIMEOUT_MS = 6000

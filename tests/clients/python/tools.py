@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from matrix import (BOOTSTRAP, PASSWORD, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S, expect,
+from matrix import (BOOTSTRAP, CA, PASSWORD, SECURITY, SESSION_TIMEOUT_MS, TOO_LARGE, USERNAME, WAIT_S, expect,
                     run)
 
 JAVA = ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xlog:disable"]
@@ -44,8 +44,9 @@ LINES = [
 
 def config_file(password, **more):
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    trust = {"ssl.truststore.type": "PEM", "ssl.truststore.location": CA} if CA else {}
     config = {
-        "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
+        "security.protocol": SECURITY, **trust, "sasl.mechanism": "PLAIN",
         "sasl.jaas.config": f'{login} username="{USERNAME}" password="{password}";', **more}
     with tempfile.NamedTemporaryFile("w", suffix=".properties", delete=False) as file:
         file.writelines(f"{name}={value}\n" for name, value in config.items())

@@ -28,6 +28,9 @@ func client(options ...kgo.Opt) *kgo.Client { return connect(Password, options..
 func connect(password string, options ...kgo.Opt) *kgo.Client {
 	auth := plain.Auth{User: Username, Pass: password}
 	login := []kgo.Opt{kgo.SeedBrokers(Bootstrap), kgo.SASL(auth.AsMechanism())}
+	if TLS != nil {
+		login = append(login, kgo.DialTLSConfig(TLS))
+	}
 	return Must(kgo.NewClient(append(login, options...)...))
 }
 

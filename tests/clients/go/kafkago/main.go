@@ -17,8 +17,8 @@ import (
 var (
 	ctx    = context.Background()
 	login  = plain.Mechanism{Username: Username, Password: Password}
-	dialer = &kafka.Dialer{SASLMechanism: login, Timeout: Wait}
-	via    = &kafka.Transport{SASL: login}
+	dialer = &kafka.Dialer{SASLMechanism: login, TLS: TLS, Timeout: Wait}
+	via    = &kafka.Transport{SASL: login, TLS: TLS}
 	admin  = client(via)
 )
 

@@ -4,6 +4,8 @@ package matrix
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -21,7 +23,18 @@ var (
 	Password  = os.Getenv("TIDELOG_PASSWORD")
 	// BrokerAssigns is whether members of groups speak the consumer protocol (KIP-848).
 	BrokerAssigns = os.Getenv("TIDELOG_GROUP_PROTOCOL") == "consumer"
+	// TLS trusts the broker's authority; nil where the broker speaks plaintext.
+	TLS = trust(os.Getenv("TIDELOG_CA"))
 )
+
+func trust(authority string) *tls.Config {
+	if authority == "" {
+		return nil
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(Must(os.ReadFile(authority)))
+	return &tls.Config{RootCAs: roots}
+}
 
 const (
 	SessionTimeout = 6 * time.Second

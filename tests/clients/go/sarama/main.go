@@ -20,6 +20,8 @@ var (
 
 func config(password string) *sarama.Config {
 	config := sarama.NewConfig()
+	config.Net.TLS.Enable = TLS != nil
+	config.Net.TLS.Config = TLS
 	config.Net.SASL.Enable = true
 	config.Net.SASL.User = Username
 	config.Net.SASL.Password = password

@@ -73,7 +73,12 @@ public final class Scenarios {
     private static Map<String, Object> login(Map<String, Object> more) {
         Map<String, Object> config = new HashMap<>();
         config.put("bootstrap.servers", System.getenv("TIDELOG_BOOTSTRAP"));
-        config.put("security.protocol", "SASL_PLAINTEXT");
+        String authority = System.getenv("TIDELOG_CA");
+        config.put("security.protocol", authority == null ? "SASL_PLAINTEXT" : "SASL_SSL");
+        if (authority != null) {
+            config.put("ssl.truststore.type", "PEM");
+            config.put("ssl.truststore.location", authority);
+        }
         config.put("sasl.mechanism", "PLAIN");
         config.put("sasl.jaas.config", jaas(System.getenv("TIDELOG_PASSWORD")));
         config.put("default.api.timeout.ms", (int) Matrix.WAIT_MS);
