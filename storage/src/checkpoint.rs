@@ -167,13 +167,19 @@ pub(crate) struct LeaderEpochs(Vec<(i32, i64)>);
 const EPOCH_FILE: &str = "leader-epoch-checkpoint";
 
 impl LeaderEpochs {
+    /// Those of a log that is about to be created, which starts at `offset`: Kafka's first epoch.
+    /// Known from then on, it costs the first append nothing.
+    pub(crate) fn first(offset: i64) -> Self {
+        Self(vec![(0, offset)])
+    }
+
     /// The epochs of the log in `dir` up to `log_end_offset`; what lies beyond was lost with the
     /// tail.
     pub(crate) fn read(fs: &dyn Fs, dir: &Path, log_end_offset: i64) -> Self {
         let bytes = read_all(fs, &dir.join(EPOCH_FILE)).unwrap_or_default();
         let text = String::from_utf8(bytes).unwrap_or_default();
         let mut epochs = Self::parse(&text).unwrap_or_default();
-        epochs.0.retain(|(_, start)| *start < log_end_offset);
+        epochs.0.retain(|(_, start)| *start <= log_end_offset);
         epochs
     }
 
@@ -182,20 +188,21 @@ impl LeaderEpochs {
         self.0.last().is_some_and(|(last, _)| epoch <= *last)
     }
 
-    /// Notes that `epoch`, which is new, appends from `offset` on.
+    /// Notes that `epoch`, which is new, appends from `offset` on, so that one that was to begin
+    /// there has no records.
     pub(crate) fn assign(&mut self, epoch: i32, offset: i64) {
+        self.0.retain(|(_, start)| *start < offset);
         self.0.push((epoch, offset));
     }
 
-    /// Replaces the file in `dir`, durably.
+    /// Replaces the file in `dir`; durable once the directory is synced.
     pub(crate) fn write(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
         let mut text = format!("0\n{}\n", self.0.len());
         for (epoch, start) in &self.0 {
             let _infallible = writeln!(text, "{epoch} {start}");
         }
         let path = dir.join(EPOCH_FILE);
-        replace(fs, &path, text.as_bytes()).context("write", &path)?;
-        fs.sync_dir(dir).context("sync", dir)
+        replace(fs, &path, text.as_bytes()).context("write", &path)
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -286,6 +286,7 @@ impl Log {
         let mut next = epochs.clone();
         next.assign(leader_epoch, end_offset);
         next.write(fs, &home.dir)?;
+        fs.sync_dir(&home.dir).context("sync", &home.dir)?;
         *epochs = next;
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::checkpoint::{End, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id};
+use crate::checkpoint::{
+    End, LeaderEpochs, RecoveryPoint, format_topic_id, read_topic_id, write_topic_id,
+};
 use crate::compaction::{CLEANED_SUFFIX, finish_merges};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, create_dirs, remove_if_there};
@@ -179,7 +181,10 @@ impl Opening<'_> {
         if sizes.is_empty() {
             let base_offset = self.point.as_ref().map_or(0, |point| point.log_start_offset);
             let path = dir.join(file_name(base_offset, "log"));
-            fs.create(&path).and_then(|file| file.sync_data()).context("create", &path)?;
+            fs.create(&path).context("create", &path)?;
+            if !LeaderEpochs::read(fs, dir, base_offset).knows(0) {
+                LeaderEpochs::first(base_offset).write(fs, dir)?;
+            }
             sizes.push((base_offset, 0));
             created = true;
         }

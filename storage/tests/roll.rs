@@ -23,6 +23,17 @@ fn file(name: &str) -> PathBuf {
 }
 
 #[test]
+fn the_first_append_to_a_partition_syncs_nothing() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs, SMALL);
+    let before = fs.syncs();
+    partition.append(&batch(2, 0, &[7; 100]), 0).unwrap();
+    assert_eq!(fs.syncs(), before);
+    volume.sync().unwrap();
+    assert_eq!(fs.contents(&file("leader-epoch-checkpoint")), b"0\n1\n0 0\n");
+}
+
+#[test]
 fn an_append_that_starts_a_segment_syncs_nothing() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs, PartitionOptions { preallocate: false, ..SMALL });
