@@ -14,7 +14,12 @@
 //!
 //! Tombstones get a delete horizon when they are first met (KIP-534): readers have until then to
 //! catch up, and then they go too. Batches of transactions stay whole, as do those that cannot be
-//! read; a segment with damage in it is left alone.
+//! read.
+//!
+//! **A pass ends before the first segment with damage in it, and so does what counts as compacted.**
+//! What is in there cannot be told, and once `tidelog log repair` has taken the damage out, older
+//! values would be left of keys whose tombstones went meanwhile. As in Kafka, whose cleaner leaves
+//! such a log alone, it grows until then.
 //!
 //! How far a log is compacted is in the recovery checkpoint.
 
@@ -128,14 +133,19 @@ impl Inner {
         let mut compacted = Compacted::default();
         let taken = sealed.partition_point(|it| it.segment.base_offset < pass.keys.end);
         let mut rest = &sealed[..taken];
-        while !rest.is_empty() {
+        while let Some(first) = rest.first() {
             let (segments, saved) = pass.rewrite(rest)?;
             compacted.segments += saved.map_or(0, |_| segments);
             compacted.bytes += saved.unwrap_or(0);
+            if first.segment.is_damaged() {
+                break;
+            }
             rest = &rest[segments..];
         }
         pass.io.settle()?;
-        let end = if pass.undone { cleaned.end } else { pass.keys.end };
+        let sound = rest.first().map_or(pass.keys.end, |damaged| damaged.segment.base_offset);
+        let end = if pass.undone { cleaned.end } else { sound.min(pass.keys.end) };
+        let end = end.max(cleaned.end);
         *self.cleaned.lock() = Cleaned { end, horizon: pass.horizon };
         self.shared.checkpointer.note_change();
         Ok(compacted)
@@ -164,6 +174,9 @@ impl Inner {
         let mut sealed = Vec::new();
         for pair in segments.windows(2) {
             let (segment, end) = (&pair[0], pair[1].base_offset);
+            if segment.is_damaged() {
+                break;
+            }
             if end > cleaned.end {
                 let latest = segment.latest(files)?.map_or(i64::MIN, |latest| latest.timestamp);
                 // Without a lag, times in the future do not wait either.

@@ -35,6 +35,8 @@ pub(crate) struct Segment {
     interval: u32,
     /// Whether the index files were found to be this segment's.
     index_checked: AtomicBool,
+    /// Whether [`Segment::each_batch`] met damage.
+    damaged: AtomicBool,
 }
 
 /// A batch and where it is.
@@ -65,6 +67,7 @@ impl Segment {
             index: RwLock::new(setup.index),
             interval: setup.interval,
             index_checked: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
         }
     }
 
@@ -249,6 +252,11 @@ impl Segment {
         self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
     }
 
+    /// Whether [`Segment::each_batch`] met damage since the log was opened.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
+    }
+
     /// Calls `visit` with each batch; false if damage ended that before the last one.
     pub(crate) fn each_batch(
         &self,
@@ -258,8 +266,11 @@ impl Segment {
         let mut bytes = self.bytes(files)?;
         let mut next_offset = self.base_offset;
         while !bytes.is_empty() {
-            let Ok(header) = whole_batch(&bytes, next_offset, false) else { return Ok(false) };
-            let Ok(batch) = Batch::split_from(&mut bytes) else { return Ok(false) };
+            let header = whole_batch(&bytes, next_offset, false);
+            let (Ok(header), Ok(batch)) = (header, Batch::split_from(&mut bytes)) else {
+                self.damaged.store(true, Ordering::Release);
+                return Ok(false);
+            };
             visit(batch)?;
             next_offset = header.last_offset() + 1;
         }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
 use tidelog_storage::fs::Fs;
-use tidelog_storage::{Compacted, Compaction, Error, Flush, Partition, Volume, VolumeOptions};
+use tidelog_storage::{
+    Compacted, Compaction, Error, Flush, Partition, Volume, VolumeOptions, repair,
+};
 
 use crate::faulty::{Fault, Faulty};
 use crate::support::{DIR, Random, SMALL, batches, iterations, open, open_volume, read_all};
@@ -239,6 +241,69 @@ fn small_neighbours_become_one_segment_and_a_restart_knows_what_was_done() {
     let compacted = partition.compact(2 * HOUR_MS, ALL, &mut |_| ()).unwrap();
     assert!(compacted.bytes > 0, "{compacted:?}");
     check(&partition, &history, "without tombstones");
+}
+
+/// Changes a byte of the log's batch number `n`, which is in its first segment.
+fn damage(fs: &Faulty, n: usize) {
+    let file = Path::new("/data").join(DIR).join(format!("{:020}.log", 0));
+    let mut contents = fs.contents(&file);
+    let length = |at: usize| i32::from_be_bytes(contents[at + 8..at + 12].try_into().unwrap());
+    let at = (0..n).fold(0, |at, _| at + 12 + usize::try_from(length(at)).unwrap());
+    contents[at + 70] ^= 1;
+    fs.overwrite(&file, contents);
+}
+
+#[test]
+fn a_deleted_key_does_not_come_back_when_damage_before_its_tombstone_is_repaired() {
+    // The key is in the second batch: behind the damage and before it, which is there from the
+    // start or comes later.
+    for (damaged, late) in [(0, false), (3, false), (0, true), (3, true)] {
+        let case = format!("batch {damaged} damaged, late: {late}");
+        let fs = Faulty::new(1);
+        let append = |partition: &Partition, key: &str, value: Option<&[u8]>| {
+            let mut builder = BatchBuilder::new(Compression::None, 1 << 10);
+            builder.append(0, Some(key.as_bytes()), value, &[]).unwrap();
+            partition.append(&builder.finish().unwrap(), 0).unwrap();
+        };
+        let fill = |partition: &Partition, from: usize| {
+            let keys = from..from + 40;
+            keys.for_each(|n| append(partition, &format!("key-{n}"), Some(&[n as u8; 200])));
+        };
+        let compact = |partition: &Partition| {
+            for hours in [1, 3, 5] {
+                partition.compact(hours * HOUR_MS, ALL, &mut |_| ()).unwrap();
+            }
+        };
+        let (volume, partition) = start(&fs);
+        append(&partition, "first", Some(b"value"));
+        append(&partition, "deleted", Some(b"value"));
+        fill(&partition, 0);
+        volume.sync().unwrap();
+        if late {
+            compact(&partition);
+        }
+        volume.close().unwrap();
+        drop((volume, partition));
+        damage(&fs, damaged);
+        let (volume, partition) = start(&fs);
+        append(&partition, "deleted", None);
+        fill(&partition, 20);
+        volume.sync().unwrap();
+        compact(&partition);
+        volume.close().unwrap();
+        drop((volume, partition));
+
+        let root = Path::new("/data");
+        let excised = repair(&fs, root, &[root.join(DIR)], false, &mut |_| ()).unwrap();
+        assert_eq!(excised.len(), 1, "{case}");
+        let (_volume, partition) = start(&fs);
+        compact(&partition);
+        let found = records(&read_all(&partition, 0));
+        let keys = state(&found);
+        assert!(!keys.contains_key(&b"deleted"[..]), "{case}");
+        // All but what was in the damage, and nothing of it twice.
+        assert_eq!((keys.len(), found.len()), (60, 60), "{case}");
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ impl Keys {
         self.len = 0;
     }
 
-    /// Takes the segment's records that are not in the table yet; false when there is no room.
+    /// Takes the segment's records that are not in the table yet; false when there is no room, or
+    /// the segment is damaged.
     pub(super) fn map(
         &mut self,
         io: &mut Io<'_>,
@@ -70,11 +71,11 @@ impl Keys {
             }
             Ok(())
         });
-        sound?;
-        if !full {
+        let all = sound? && !full;
+        if all {
             self.end = *end;
         }
-        Ok(!full)
+        Ok(all)
     }
 
     /// Whether a later record in the table has the record's key.

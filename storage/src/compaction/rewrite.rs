@@ -116,7 +116,6 @@ impl<'a> Pass<'a> {
                 new.begin(&mut self.io)?;
             }
             if !self.add(segment, new)? {
-                self.left = true;
                 return Ok(Written::Damaged(n));
             }
         }
