@@ -16,10 +16,10 @@
 //! catch up, and then they go too. Batches of transactions stay whole, as do those that cannot be
 //! read.
 //!
-//! **A pass ends before the first segment with damage in it, and so does what counts as compacted.**
-//! What is in there cannot be told, and once `tidelog log repair` has taken the damage out, older
-//! values would be left of keys whose tombstones went meanwhile. As in Kafka, whose cleaner leaves
-//! such a log alone, it grows until then.
+//! **A pass ends before the first segment with damage in it, and so does what counts as
+//! compacted.** What is in there cannot be told, and once `tidelog log repair` has taken the damage
+//! out, older values would be left of keys whose tombstones went meanwhile. As in Kafka, whose
+//! cleaner leaves such a log alone, it grows until then.
 //!
 //! How far a log is compacted is in the recovery checkpoint.
 
