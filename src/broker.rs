@@ -60,12 +60,13 @@ impl Broker {
             failed.send_replace(Some(format!("the state store cannot be synced: {error}")));
         });
         // The volume's lock is held: nobody else has them. Each waits for the disk, side by side.
-        let (control, state) = tokio::join!(
+        let token_of = settings.clone();
+        let (control, state, admin_token) = tokio::join!(
             async { Control::open(&dir.join("control.db")).await.context("control.db") },
             blocking(move || State::open(&state_dir, on_failure).context("state")),
+            blocking(move || admin_token(&token_of)),
         );
-        let (control, state) = (control?, state?);
-        let admin_token = admin_token(&settings)?;
+        let (control, state, admin_token) = (control?, state?, admin_token?);
         let deadlines = Deadlines::default();
         let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
@@ -214,8 +215,8 @@ impl Broker {
             }
             None => self.create_account(DEV_ACCOUNT).await?,
         };
-        control.set_setting(USERNAME, &secret.username).await?;
-        control.set_setting(PASSWORD, &secret.password).await?;
+        let Secret { username, password } = &secret;
+        control.set_settings(&[(USERNAME, username), (PASSWORD, password)]).await?;
         Ok((Principal { username: secret.username, cluster }, secret.password))
     }
 

@@ -67,13 +67,16 @@ impl Control {
             .await
     }
 
-    /// Stores a named value.
-    pub async fn set_setting(&self, name: &str, value: &str) -> Result<()> {
-        sqlx::query("INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(name)
-            .bind(value)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    /// Stores named values, all or none.
+    pub async fn set_settings(&self, values: &[(&str, &str)]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        for (name, value) in values {
+            sqlx::query("INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+                .bind(name)
+                .bind(value)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
     }
 }

@@ -6,6 +6,8 @@
 //! sync and syncs it as one (group commit, no timer). Record state is written without a sync:
 //! the log is its write-ahead log, and start-up replays what is missing.
 
+mod fresh;
+
 use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot};
 use std::path::Path;
@@ -48,9 +50,8 @@ pub type OnFailure = Arc<dyn Fn(&fjall::Error) + Send + Sync>;
 impl State {
     /// Opens the store in `path`, creating it if it is not there.
     pub fn open(path: &Path, on_failure: OnFailure) -> fjall::Result<Self> {
-        let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
-        let groups = db.keyspace("groups", KeyspaceCreateOptions::default)?;
-        let records = db.keyspace("records", KeyspaceCreateOptions::default)?;
+        fresh::create(path, |path| open(path).map(drop))?;
+        let (db, groups, records) = open(path)?;
         let (queue, commits) = sync_channel(QUEUE_MAX);
         let writer = db.clone();
         std::thread::Builder::new()
@@ -125,6 +126,14 @@ impl State {
     pub fn sync(&self) -> fjall::Result<()> {
         self.db.persist(PersistMode::SyncAll)
     }
+}
+
+/// The store in `path` with its keyspaces, of groups and of records.
+fn open(path: &Path) -> fjall::Result<(Database, Keyspace, Keyspace)> {
+    let db = Database::builder(path).cache_size(CACHE_BYTES).worker_threads(1).open()?;
+    let groups = db.keyspace("groups", KeyspaceCreateOptions::default)?;
+    let records = db.keyspace("records", KeyspaceCreateOptions::default)?;
+    Ok((db, groups, records))
 }
 
 fn insert(batch: &mut fjall::OwnedWriteBatch, keyspace: &Keyspace, changes: Changes) {

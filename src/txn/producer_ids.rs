@@ -32,7 +32,7 @@ impl ProducerIds {
             let stored = self.control.setting(SETTING).await?;
             let first = stored.and_then(|text| text.parse().ok()).unwrap_or(0);
             let block = first..first + BLOCK;
-            self.control.set_setting(SETTING, &block.end.to_string()).await?;
+            self.control.set_settings(&[(SETTING, &block.end.to_string())]).await?;
             *left = block;
         }
         let id = left.start;
