@@ -1,5 +1,6 @@
-//! SIGKILL under keyed mutations: whoever sends a mutation again under its `Idempotency-Key` until
-//! it is answered finds its event once, where the answer said, and in order.
+//! SIGKILL under mutations: whoever sends one again under its `Idempotency-Key` until it is
+//! answered finds its event once, where the answer said, and in order; and after each kill the
+//! records' state is what a replay of the events makes of it.
 
 use crate::support::http::Http;
 use crate::support::process::{Tidelog, fixed_address};
@@ -7,7 +8,7 @@ use crate::support::{iterations, kafka, wait};
 use fastrand::Rng;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -19,10 +20,12 @@ const WRITERS: usize = 3;
 const RECORDS: usize = 5;
 /// Items of a batch, all of them changes; some of one record.
 const ITEMS: usize = 7;
-const KILLS: u64 = 5;
+/// Of a writer's mutations, every so many is a deletion if there is something to delete.
+const DELETED_EVERY: u64 = 11;
+const KILLS: u64 = 10;
 
-/// Where the answers said that events are: by number, partition and offset.
-type Said = BTreeMap<u64, (i64, i64)>;
+/// What there is at a partition and offset: a record, and its number unless it is deleted.
+type Said = BTreeMap<(i64, i64), (String, Option<u64>)>;
 
 #[test]
 fn a_mutation_that_is_sent_until_it_is_answered_is_published_once_whatever_is_killed() {
@@ -49,6 +52,7 @@ fn a_mutation_that_is_sent_until_it_is_answered_is_published_once_whatever_is_ki
         wait::run_for(Duration::from_micros(random.u64(..1 << 16)));
         tidelog.kill();
         tidelog = start();
+        verify(&client, round);
     }
     done.store(true, Ordering::SeqCst);
     let mut said = Said::new();
@@ -59,70 +63,110 @@ fn a_mutation_that_is_sent_until_it_is_answered_is_published_once_whatever_is_ki
     for record in kafka::read_all(&kafka::anonymous(&address), TOPIC) {
         let event: Value = serde_json::from_str(record.value.as_deref().unwrap()).unwrap();
         let number = event["data"]["number"].as_u64().unwrap();
-        let at = (i64::from(record.partition), record.offset);
-        assert_eq!(found.insert(number, at), None, "{number} was published twice");
         let id = event["id"].as_str().unwrap().to_owned();
-        let before = latest.insert(id, number);
-        assert!(before < Some(number), "{number} after {before:?}");
+        let is_deleted = event["event"] == "deleted";
         // What it was compared with is what the event before it said.
-        let prior = event["changes"]["number"].as_u64();
-        assert_eq!(prior, before, "{event}");
+        let before = match is_deleted {
+            true => latest.remove(&id),
+            false => latest.insert(id.clone(), number),
+        };
+        match is_deleted {
+            true => assert_eq!(before, Some(number), "{event}"),
+            false => assert!(before < Some(number), "{number} after {before:?}"),
+        }
+        let prior = if is_deleted { None } else { before };
+        assert_eq!(event["changes"]["number"].as_u64(), prior, "{event}");
+        let at = (i64::from(record.partition), record.offset);
+        found.insert(at, (id, (!is_deleted).then_some(number)));
     }
-    let compared = client.get(&format!("{SYNC}/verify")).body;
-    let last: Value = serde_json::from_str(compared.lines().last().unwrap()).unwrap();
-    assert_eq!(last["summary"]["differences"], 0, "{compared}");
-    assert_eq!(last["summary"]["records"], WRITERS * RECORDS);
+    assert_eq!(verify(&client, iterations(KILLS)), latest.len() as u64);
     assert_eq!(found, said, "events are where the answers said, and no others are there");
     for (id, number) in latest {
         let record = client.get(&format!("{SYNC}/collections/deal/records/{id}")).json();
         assert_eq!(record["number"], number, "{id}");
     }
+    println!("{} events over {} kills", said.len(), iterations(KILLS));
 }
 
-/// Writes numbered states of its own records, single ones and batches in turn.
+/// Compares the state with the log, and gives how many records there are.
+fn verify(client: &Http, round: u64) -> u64 {
+    let compared = client.get(&format!("{SYNC}/verify")).body;
+    let last: Value = serde_json::from_str(compared.lines().last().unwrap()).unwrap();
+    let summary = &last["summary"];
+    assert_eq!(summary["differences"], 0, "kill {round}: {compared}");
+    assert_eq!(summary["unverified"], 0, "kill {round}: {compared}");
+    summary["records"].as_u64().unwrap()
+}
+
+/// Records of a writer's own, with numbered states.
+struct Records {
+    writer: usize,
+    number: u64,
+    there: BTreeSet<String>,
+}
+
+impl Records {
+    /// The next mutation: a record, and its number unless it is to be deleted.
+    fn next(&mut self) -> (String, Option<u64>) {
+        self.number += 1;
+        let id = format!("{}-{}", self.writer, self.number % RECORDS as u64);
+        if self.number.is_multiple_of(DELETED_EVERY) && self.there.remove(&id) {
+            return (id, None);
+        }
+        self.there.insert(id.clone());
+        (id, Some(self.number))
+    }
+}
+
+/// Writes states of its own records, single ones and batches in turn.
 fn write(writer: usize, client: &Http, done: &AtomicBool, answered: &AtomicUsize) -> Said {
     let mut said = Said::new();
-    let mut number = writer as u64 * 1_000_000_000;
+    let number = writer as u64 * 1_000_000_000;
+    let mut records = Records { writer, number, there: BTreeSet::new() };
     for request in 0_u64.. {
         if done.load(Ordering::SeqCst) {
             break;
         }
-        let mut next = || {
-            number += 1;
-            let id = format!("{writer}-{}", number % RECORDS as u64);
-            (number, id, json!({ "number": number }))
-        };
         let key = format!("{writer}/{request}");
-        let answer = match request % 2 {
+        let answers = match request % 2 {
             0 => {
-                let (number, id, data) = next();
+                let (id, number) = records.next();
                 let path = format!("{SYNC}/collections/deal/records/{id}");
-                let answer = until_answered(client, Method::PUT, &path, &key, &data.to_string());
-                vec![(number, answer)]
+                let body = number.map(|number| json!({ "number": number }).to_string());
+                let method = if body.is_some() { Method::PUT } else { Method::DELETE };
+                let body = body.unwrap_or_default();
+                let answer = until_answered(client, method, &path, &key, &body);
+                vec![((id, number), answer)]
             }
             _ => {
-                let items: Vec<_> = (0..ITEMS).map(|_| next()).collect();
-                let item = |(_, id, data): &(u64, String, Value)| {
-                    let (op, collection) = ("upsert", "deal");
-                    json!({ "op": op, "collection": collection, "id": id, "data": data })
-                };
+                let items: Vec<_> = (0..ITEMS).map(|_| records.next()).collect();
                 let body = Value::from(items.iter().map(item).collect::<Vec<_>>()).to_string();
                 let atomic = if request % 4 == 1 { "?atomic=true" } else { "" };
                 let path = format!("{SYNC}/records{atomic}");
                 let answer = until_answered(client, Method::POST, &path, &key, &body);
                 let results = answer["results"].as_array().unwrap().clone();
                 assert_eq!(results.len(), ITEMS, "{answer}");
-                items.iter().map(|(number, ..)| *number).zip(results).collect()
+                items.into_iter().zip(results).collect()
             }
         };
-        for (number, answer) in answer {
-            let at = (answer["partition"].as_i64().unwrap(), answer["offset"].as_i64());
-            let offset = at.1.unwrap_or_else(|| panic!("{number} published nothing: {answer}"));
-            said.insert(number, (at.0, offset));
+        for (mutation, answer) in answers {
+            let partition = answer["partition"].as_i64().unwrap();
+            let offset = answer["offset"].as_i64();
+            let offset = offset.unwrap_or_else(|| panic!("{mutation:?} did nothing: {answer}"));
+            assert_eq!(said.insert((partition, offset), mutation), None, "one offset, two events");
         }
         answered.fetch_add(1, Ordering::SeqCst);
     }
     said
+}
+
+fn item((id, number): &(String, Option<u64>)) -> Value {
+    match number {
+        Some(number) => {
+            json!({ "op": "upsert", "collection": "deal", "id": id, "data": { "number": number } })
+        }
+        None => json!({ "op": "delete", "collection": "deal", "id": id }),
+    }
 }
 
 fn until_answered(client: &Http, method: Method, path: &str, key: &str, body: &str) -> Value {
