@@ -9,7 +9,7 @@ use super::state::{Row, Rows};
 use super::version::Version;
 use crate::broker::Broker;
 use crate::consumer;
-use crate::state::Changes;
+use crate::state::{Changes, State};
 use crate::topic::{Partition, Topic};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -46,23 +46,34 @@ pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
                 continue;
             }
             let state = &broker.shared.state;
-            let rows = Rows::new(state.clone(), topic.id);
-            let snapshots = Snapshots::load(state.clone(), topic.id)?;
-            for (index, partition) in (0..).zip(&topic.partitions) {
-                let log = Log { account: &cluster.account.id, topic: &topic, index, partition };
-                if let Err(reason) = replay_partition(log, &rows, &snapshots)? {
-                    let name = &topic.name;
-                    tracing::error!("{name}-{index} takes no mutations: {reason}");
-                    // What was not read yet is still needed, once the log is repaired.
-                    let applied = rows.applied(index)?;
-                    partition.release(applied.unwrap_or(partition.log().log_start_offset()));
-                    replayed.damaged.insert((topic.id, index));
-                }
-            }
+            let (damaged, snapshots) = replay_topic(&cluster.account.id, &topic, state)?;
+            replayed.damaged.extend(damaged.into_iter().map(|index| (topic.id, index)));
             replayed.snapshots.insert(topic.id, Arc::new(snapshots));
         }
     }
     Ok(replayed)
+}
+
+/// The same for one topic: where it is damaged, and its snapshots.
+pub(super) fn replay_topic(
+    account: &str,
+    topic: &Topic,
+    state: &State,
+) -> anyhow::Result<(BTreeSet<i32>, Snapshots)> {
+    let rows = Rows::new(state.clone(), topic.id);
+    let snapshots = Snapshots::load(state.clone(), topic.id)?;
+    let mut damaged = BTreeSet::new();
+    for (index, partition) in (0..).zip(&topic.partitions) {
+        let log = Log { account, topic, index, partition };
+        if let Err(reason) = replay_partition(log, &rows, &snapshots)? {
+            tracing::error!("{}-{index} takes no mutations: {reason}", topic.name);
+            // What was not read yet is still needed, once the log is repaired.
+            let applied = rows.applied(index)?;
+            partition.release(applied.unwrap_or(partition.log().log_start_offset()));
+            damaged.insert(index);
+        }
+    }
+    Ok((damaged, snapshots))
 }
 
 /// The log of a partition of a sync's topic.

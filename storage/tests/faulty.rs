@@ -15,7 +15,7 @@ use tidelog_storage::Map;
 use tidelog_storage::Space;
 use tidelog_storage::fs::{Entry, File, Fs};
 
-use crate::support::Random;
+use super::random::Random;
 
 #[derive(Clone)]
 pub(crate) struct Faulty(Arc<Mutex<State>>);

@@ -15,6 +15,7 @@ mod inspect;
 mod kill;
 mod model;
 mod producers;
+mod random;
 mod repair;
 mod retention;
 mod roll;

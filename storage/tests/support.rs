@@ -8,6 +8,8 @@ use tidelog_protocol::records::{Batch, HEADER_BYTES};
 use tidelog_storage::fs::{Disk, Fs};
 use tidelog_storage::{Flush, Partition, PartitionOptions, Recovered, Volume, VolumeOptions};
 
+pub(crate) use crate::random::Random;
+
 /// A batch of `count` records at `timestamp` whose payload is `payload`: as storage sees it, which
 /// does not look into payloads.
 pub(crate) fn batch(count: i32, timestamp: i64, payload: &[u8]) -> Batch {
@@ -95,29 +97,6 @@ pub(crate) fn on_disk(root: &Path, options: PartitionOptions) -> (Volume, Partit
     let volume = open_volume(Arc::new(Disk), root, Flush::Manual);
     let (partition, recovered) = open(&volume, options);
     (volume, partition, recovered)
-}
-
-/// xorshift64*: small, seeded, the same everywhere.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    /// A number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-    /// Bytes that look like no batch and hold no long run of zeros.
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
-    }
 }
 
 /// `count` runs, times what `TIDELOG_TEST_ITERATIONS` says.
