@@ -3,6 +3,7 @@
 
 use super::Ingest;
 use super::snapshot;
+use super::state::TOMBSTONES_MAX;
 use super::stream::Stream;
 use crate::clock;
 use crate::task::blocking;
@@ -55,7 +56,8 @@ impl Ingest {
 
 fn settle(stream: &Stream, forget: bool) {
     let settled = stream.settle();
-    let forgotten = if forget { stream.forget_deleted(clock::unix_ms()) } else { Ok(()) };
+    let forgotten =
+        if forget { stream.forget_deleted(clock::unix_ms(), TOMBSTONES_MAX) } else { Ok(()) };
     if let Err(error) = settled.and(forgotten) {
         tracing::error!("record state stays in memory: {error}");
     }

@@ -19,6 +19,7 @@ use crate::state::{Changes, State};
 use fjall::{Readable, Snapshot};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidelog_protocol::Uuid;
 
@@ -30,8 +31,13 @@ const LAYOUT_BARE: u8 = 1;
 /// How long the version of a deleted record is held. An older upsert that arrives later than that
 /// brings the record back.
 pub(super) const TOMBSTONE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Versions of deleted records that are held of one collection, the newest. They are rows on the
+/// disk, two of some 150 bytes together with an id of 20, and nothing in memory.
+pub(super) const TOMBSTONES_MAX: u64 = 1_000_000;
 /// Tombstones looked at in one go.
 const FORGET_ROWS_MAX: usize = 10_000;
+/// How many there are before they were counted: more than may be.
+const UNCOUNTED: u64 = u64::MAX >> 1;
 
 /// What is known of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +73,8 @@ pub(super) struct Deleted {
 pub(super) struct Rows {
     state: State,
     topic_id: Uuid,
+    /// How many tombstones there are; more than that after one was written twice.
+    tombstones: Arc<AtomicU64>,
 }
 
 /// The rows of one topic as they were at a moment.
@@ -92,7 +100,7 @@ pub enum Error {
 impl Rows {
     /// The rows of a topic.
     pub(super) fn new(state: State, topic_id: Uuid) -> Self {
-        Self { state, topic_id }
+        Self { state, topic_id, tombstones: Arc::new(AtomicU64::new(UNCOUNTED)) }
     }
 
     /// What is known of a record.
@@ -161,11 +169,13 @@ impl Rows {
         Ok(self.state.apply(&self.state.records, changes)?)
     }
 
-    /// The versions of records that were deleted before a time, in ms since 1970: the oldest few.
-    pub(super) fn deleted_before(&self, before_ms: i64) -> Result<Vec<Deleted>, Error> {
-        let (first, end) = (self.key(b't', &[]), self.key(b't', &before_ms.to_be_bytes()));
+    /// The versions of records that were deleted before a time, in ms since 1970: the oldest
+    /// `limit`, and no more than are looked at in one go.
+    pub(super) fn deleted_before(&self, before_ms: i64, limit: u64) -> Result<Vec<Deleted>, Error> {
+        let (first, end) = (self.key(b't', &[]), self.key(b't', &before_ms.max(0).to_be_bytes()));
         let id_at = first.len() + before_ms.to_be_bytes().len();
-        let entries = self.state.records.range(first..end).take(FORGET_ROWS_MAX);
+        let limit = usize::try_from(limit).unwrap_or(FORGET_ROWS_MAX).min(FORGET_ROWS_MAX);
+        let entries = self.state.records.range(first..end).take(limit);
         let deleted = entries.map(|entry| {
             let (key, value) = entry.into_inner()?;
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Error::Cut);
@@ -175,6 +185,21 @@ impl Rows {
         deleted.collect()
     }
 
+    /// How many versions of deleted records there are beyond `max`. Reads all their keys when it
+    /// may be any, and nothing otherwise.
+    pub(super) fn deleted_beyond(&self, max: u64) -> Result<u64, Error> {
+        if self.tombstones.load(Ordering::Relaxed) <= max {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for row in self.state.records.prefix(self.key(b't', &[])) {
+            row.key()?;
+            count += 1;
+        }
+        self.tombstones.store(count, Ordering::Relaxed);
+        Ok(count.saturating_sub(max))
+    }
+
     /// Forgets the version of a deleted record, unless it came back or was deleted again.
     pub(super) fn forget(&self, deleted: Deleted) -> Result<(), Error> {
         let row = self.get(&deleted.id)?;
@@ -182,7 +207,9 @@ impl Rows {
         if row.data.is_none() && row.version.is_some_and(|it| it.to_string() == deleted.version) {
             changes.push((self.key(b'r', deleted.id.as_bytes()), None));
         }
-        Ok(self.state.apply(&self.state.records, changes)?)
+        self.state.apply(&self.state.records, changes)?;
+        self.tombstones.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn put(&self, id: &str, row: &Row, changes: &mut Changes) {
@@ -191,6 +218,7 @@ impl Rows {
             let at = self.key(b't', &[&row.deleted_ms.to_be_bytes(), id.as_bytes()].concat());
             let version = [&[LAYOUT], version.to_string().as_bytes()].concat();
             changes.push((at, Some(version)));
+            self.tombstones.fetch_add(1, Ordering::Relaxed);
         }
         changes.push((key, encode(row)));
     }

@@ -364,16 +364,32 @@ impl Stream {
         partition.release(first.max(partition.released()));
     }
 
-    /// Forgets the versions of records that were deleted too long before `now_ms`.
-    pub(super) fn forget_deleted(&self, now_ms: i64) -> Result<(), state::Error> {
+    /// Forgets the versions of records that were deleted too long before `now_ms`, and of the
+    /// others the oldest beyond `max`.
+    pub(super) fn forget_deleted(&self, now_ms: i64, max: u64) -> Result<(), state::Error> {
         let retention_ms = i64::try_from(TOMBSTONE_RETENTION.as_millis()).unwrap_or(i64::MAX);
-        for deleted in self.rows.deleted_before(now_ms.saturating_sub(retention_ms))? {
+        while self.forget_oldest(now_ms.saturating_sub(retention_ms), u64::MAX)? > 0 {}
+        let mut beyond = self.rows.deleted_beyond(max)?;
+        while beyond > 0 {
+            match self.forget_oldest(i64::MAX, beyond)? {
+                0 => break,
+                forgotten => beyond = beyond.saturating_sub(forgotten),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a share of those that were deleted before a time, and gives how many.
+    fn forget_oldest(&self, before_ms: i64, limit: u64) -> Result<u64, state::Error> {
+        let oldest = self.rows.deleted_before(before_ms, limit)?;
+        let count = oldest.len() as u64;
+        for deleted in oldest {
             let index = RecordId::parse(&deleted.id).map_or(0, |id| self.partition_of(&id));
             // So that the record does not come back between the look and the removal.
             let _tail = self.tails[position(index)].lock();
             self.rows.forget(deleted)?;
         }
-        Ok(())
+        Ok(count)
     }
 }
 

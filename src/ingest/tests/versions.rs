@@ -3,6 +3,7 @@
 use super::super::version::Version;
 use super::*;
 use crate::ingest::mutation::Condition;
+use crate::ingest::state::Row;
 
 /// What became of a mutation: `inserted`, `nothing` or `stale`, and the version held.
 async fn outcome(sandbox: &Sandbox, mutation: Mutation<'_>) -> String {
@@ -64,10 +65,37 @@ async fn an_older_version_is_dropped_and_survives_restarts_as_far_as_promised() 
     // Nothing is held of a deletion for ever.
     let target = sandbox.target("contact").await;
     target.stream.settle().unwrap();
-    target.stream.forget_deleted(i64::MAX).unwrap();
+    target.stream.forget_deleted(i64::MAX, u64::MAX).unwrap();
     let late = at("2024-11-10T18:39:00Z", upsert("2", "{}"));
     assert_eq!(outcome(&sandbox, late).await, "inserted 2024-11-10T18:39:00Z");
     assert_eq!(outcome(&sandbox, at("9", upsert("3", "{}"))).await, "stale 10");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_more_deletions_than_are_held_the_newest_are_and_of_old_ones_none() {
+    const MANY: u64 = 10_100;
+    const HELD: u64 = 40;
+    let sandbox = Sandbox::new().await;
+    let stream = sandbox.target("contact").await.stream;
+    let rows = stream.rows();
+    let held = |at: u64| rows.get(&at.to_string()).unwrap().version.is_some();
+    for at in 0..MANY {
+        let row = Row { version: Some(Version::Number(1)), deleted_ms: at as i64, ..Row::NONE };
+        rows.write(&at.to_string(), &row).unwrap();
+    }
+    stream.forget_deleted(0, MANY).unwrap();
+    assert!((0..MANY).all(held));
+    stream.forget_deleted(0, HELD).unwrap();
+    assert!((0..MANY - HELD).all(|at| !held(at)));
+    assert!((MANY - HELD..MANY).all(held));
+    assert_eq!(rows.deleted_beyond(0).unwrap(), HELD);
+    // One that came back is no deletion any more, and what it was deleted with goes all the same.
+    assert_eq!(outcome(&sandbox, at("2", upsert("10099", "{}"))).await, "inserted 2");
+    stream.settle().unwrap();
+    stream.forget_deleted(i64::MAX, HELD).unwrap();
+    assert_eq!(rows.deleted_beyond(0).unwrap(), 0);
+    assert_eq!(outcome(&sandbox, at("1", upsert("10099", "{}"))).await, "stale 2");
+    assert_eq!(outcome(&sandbox, at("1", upsert("10098", "{}"))).await, "inserted 1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
