@@ -391,3 +391,26 @@ impl Source {
         (self.splitter.rest(), End::Broken(error))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_ends_at_its_limits_and_says_which() {
+        let refused = async |bytes, items| {
+            let (splitter, body) = (Splitter::new(PART), Body::from("{}\n{}\n"));
+            let mut source = Source { splitter, body, bytes, items };
+            match source.part().await.unwrap() {
+                (part, End::Broken(error)) => Some((part.items().len(), error.message)),
+                _ => None,
+            }
+        };
+        assert_eq!(refused(BYTES_MAX - 6, ITEMS_MAX - 2).await, None);
+        let bytes = "a batch is at most 268435456 bytes; send several";
+        assert_eq!(refused(BYTES_MAX - 5, 0).await, Some((0, bytes.to_owned())));
+        let items = "a batch has at most 100000 items; send several";
+        assert_eq!(refused(0, ITEMS_MAX - 1).await, Some((0, items.to_owned())));
+    }
+}

@@ -6,6 +6,7 @@
 mod definition;
 pub(super) mod routes;
 
+use definition::COLLECTIONS_MAX;
 pub(super) use definition::{CollectionDefinition, Definition, NewCollections};
 
 use super::mapping::{self, Mapping, Rules};
@@ -72,7 +73,7 @@ pub enum Error {
         reason: String,
     },
     /// Too many collections.
-    #[error("{0} collections are more than 1000, the most a sync may have")]
+    #[error("{0} collections are more than {COLLECTIONS_MAX}, the most a sync may have")]
     Collections(usize),
     /// Too many syncs.
     #[error("the account has {0} syncs, the most it may have; delete one first")]
@@ -278,6 +279,23 @@ mod tests {
             assert_eq!(d.mapping_of(1), &first.collections["d"].mapping);
         }
         assert_eq!(sync(snake, Some(&stored)).collections["c"].version(), 2);
+    }
+
+    #[test]
+    fn a_mapping_has_a_thousand_versions_and_no_more() {
+        let renamed =
+            |to: usize| format!(r#"{{"collections":{{"c":{{"columns":{{"a":"b{to}"}}}}}}}}"#);
+        let mut last = sync(&renamed(1), None);
+        for version in 2..=MAPPINGS_MAX {
+            last = sync(&renamed(version), Some(&last));
+        }
+        assert_eq!(last.collections["c"].version() as usize, MAPPINGS_MAX);
+        let definition = serde_json::from_str(&renamed(0)).unwrap();
+        let refused = Sync::new(last.id.clone(), definition, Some(&last)).unwrap_err();
+        let text = "the mapping of collection 'c' was changed 1000 times, the most possible";
+        assert_eq!(refused.to_string(), text);
+        // What is no other mapping is still taken.
+        sync(&renamed(MAPPINGS_MAX), Some(&last));
     }
 
     #[test]

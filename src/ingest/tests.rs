@@ -5,6 +5,7 @@ mod backfills;
 mod batches;
 mod crashes;
 mod keys;
+mod limits;
 mod power;
 mod retention;
 mod verifies;

@@ -97,7 +97,7 @@ const TEXT_BYTES_MAX: usize = 256;
 /// Bytes of metadata.
 const METADATA_BYTES_MAX: usize = 16 << 10;
 /// Collections of one sync.
-const COLLECTIONS_MAX: usize = 1000;
+pub(super) const COLLECTIONS_MAX: usize = 1000;
 
 impl Definition {
     /// Refuses what is too long or too much, and names that cannot be.
