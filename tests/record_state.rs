@@ -2,6 +2,7 @@
 
 use crate::support::desk::records;
 use crate::support::http::Http;
+use crate::support::kafka;
 use crate::support::process::Tidelog;
 use crate::support::raw::Raw;
 use tidelog_protocol::messages::{
@@ -29,6 +30,62 @@ fn deleted_events_leave_the_state_they_made_whatever_is_killed() {
         tidelog = Tidelog::dev(dir.path());
         let http = Http::dev(&tidelog.ready);
         assert_eq!(http.get(&records("crm/deal/1")).body, record);
+    }
+}
+
+const FUTURE: &str = "2100-01-01T00:00:00Z";
+const OTHERS: usize = 50;
+
+#[test]
+fn a_time_that_the_log_no_longer_reaches_is_said_to_be_gone_and_what_stayed_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    http.put("/v1/syncs/crm", r#"{"collections":{"deal":{}}}"#).json();
+    let put = |id: &str, record: &str| {
+        let answer = http.put(&records(&format!("crm/deal/{id}")), record).json();
+        answer["offset"].as_i64().unwrap()
+    };
+    put("kept", r#"{"v":1}"#);
+    put("changed", r#"{"v":1}"#);
+    put("gone", r#"{"v":1}"#);
+    http.delete(&records("crm/deal/gone")).json();
+    let last = put("changed", r#"{"v":2}"#);
+    // Enough that the last is of a later millisecond, which is what the log finds times by.
+    (0..OTHERS).for_each(|other| _ = put(&format!("other{other}"), "{}"));
+    let events = kafka::read_all(&kafka::dev(&tidelog.ready), "sequin.crm.deal");
+    let created = |at: usize| {
+        let value = events[at].value.as_deref().unwrap();
+        let event: serde_json::Value = serde_json::from_str(value).unwrap();
+        event["created_at"].as_str().unwrap().to_owned()
+    };
+    let (inserted, next) = (created(2), created(4 + OTHERS));
+    let mut raw = Raw::connect(&tidelog.ready.kafka);
+    assert_eq!(delete(&mut raw, last), (ErrorCode::NONE, last));
+
+    for restarted in [false, true] {
+        if restarted {
+            tidelog.kill();
+            tidelog = Tidelog::dev(dir.path());
+        }
+        let http = Http::dev(&tidelog.ready);
+        let read = |id: &str, at: &str| http.get(&format!("{}?at={at}", records(id)));
+        // The state has what has not changed since the first event that is left.
+        assert_eq!(read("crm/deal/kept", &next).body, r#"{"v":1}"#);
+        assert_eq!(read("crm/deal/kept", FUTURE).body, r#"{"v":1}"#);
+        assert_eq!(read("crm/deal/changed", &next).body, r#"{"v":2}"#);
+        read("crm/deal/gone", FUTURE).refusal(404);
+        for (id, at) in [
+            ("crm/deal/changed", inserted.as_str()),
+            ("crm/deal/gone", &inserted),
+            ("crm/deal/gone", &next),
+            // Whether it was there already, nothing tells any more.
+            ("crm/deal/kept", &inserted),
+            ("crm/deal/kept", "2020-01-01T00:00:00Z"),
+        ] {
+            let refusal = read(id, at).refusal(410);
+            assert!(refusal.contains("removed by retention"), "{id} at {at}: {refusal}");
+        }
     }
 }
 

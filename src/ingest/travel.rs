@@ -3,11 +3,13 @@
 //! The log of the record's partition is read backwards from that time to the record's last event
 //! before it. **Cost**: nothing if the record has not changed since; otherwise what the partition
 //! wrote between that event and that time, at most [`READ_BYTES_MAX`]. Times are those of the
-//! events' `created_at`; where the clock was set back, the order of the log is what counts.
+//! events' `created_at`; where the clock was set back, the order of the log is what counts. A time
+//! that has not come yet is now.
 
 use super::event::{Event, Kind};
 use super::name::RecordId;
 use super::stream::Stream;
+use crate::clock;
 use crate::consumer::{self, offset_for_time};
 use crate::http::ApiError;
 use crate::topic::Partition;
@@ -41,10 +43,17 @@ pub(super) fn record_at(
     let high_watermark = partition.high_watermark();
     let from =
         |ms: i64| Ok::<_, ApiError>(offset_for_time(partition, ms)?.unwrap_or(high_watermark));
-    if (0..from(at_ms)?.min(high_watermark)).contains(&known.row.offset) {
+    let start = partition.log().log_start_offset();
+    let first_since = from(at_ms)?.min(high_watermark);
+    let is_compacted = stream.topic().config.is_compacted();
+    // Of an event that is gone the log tells only that it was before the first that is left.
+    let is_before = known.row.offset < first_since
+        && (known.row.offset >= start || first_since > start)
+        && (known.row.data.is_some() || !is_compacted);
+    let is_durable = known.rests_on.is_none_or(|offset| offset < high_watermark);
+    if known.row.offset >= 0 && is_before || is_durable && at_ms >= clock::unix_ms() {
         return known.row.data.map(|data| data.to_vec()).ok_or_else(|| no_record(id, at));
     }
-    let start = partition.log().log_start_offset();
     let mut search = Search { partition, id, at, bytes: 0 };
     let mut high = from(at_ms.saturating_add(1))?;
     let mut span = SPAN_MIN;
@@ -56,7 +65,7 @@ pub(super) fn record_at(
         }
         (high, span) = (low, SPAN_MAX.min(span * 2));
     }
-    match start == 0 && !stream.topic().config.is_compacted() {
+    match start == 0 && !is_compacted {
         true => Err(no_record(id, at)),
         false => Err(gone(id, at)),
     }
