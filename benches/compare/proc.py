@@ -64,10 +64,14 @@ def pinned(command, cpus):
     return ["taskset", "-c", cpus, *map(str, command)]
 
 
-def run(command, cpus, timeout_s):
+def run(command, cpus, timeout_s, environment={}):
     """Runs a load and gives what it printed; a load that fails is told by its own words."""
     done = subprocess.run(
-        pinned(command, cpus), capture_output=True, text=True, timeout=timeout_s
+        pinned(command, cpus),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={**os.environ, **environment},
     )
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
@@ -90,6 +94,11 @@ def forget_page_cache(directory):
         os.fsync(file)
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
+
+
+def log_bytes(directory):
+    """Bytes in a directory's logs."""
+    return sum(path.stat().st_size for path in Path(directory).rglob("*.log"))
 
 
 def idle_share(process, seconds):

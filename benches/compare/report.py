@@ -151,10 +151,14 @@ def processes(results):
                 spread(results.of(name, "idle_cpu_share", 100), 2),
                 spread(results.of(name, "peak_resident_bytes", 1e-6)),
                 spread(written, 2),
+                spread(results.of(name, "retained_bytes", 1e-9), 1),
+                spread(results.of(name, "stop_s", 1e3)),
+                spread(results.of(name, "restart_s", 1e3)),
             ]
         )
     head = ["", "start to first acknowledged record, ms", "idle MB", "idle CPU, %", "peak MB"]
-    return table([*head, "bytes written to disk per byte produced"], rows)
+    again = ["GB it then held", "stop, ms", "start with them, ms"]
+    return table([*head, "bytes written to disk per byte produced", *again], rows)
 
 
 def floors(results):
@@ -227,6 +231,10 @@ def targets(results):
             ours = runs(TIDELOG, name, megabytes)
             add(f"{name}: of the black hole's", ratio(ours, runs(BLACK_HOLE, name, megabytes)), 0.9)
             add(f"{name}: times Kafka's", ratio(ours, runs(KAFKA, name, megabytes)), 2)
+    # The black hole writes nothing; this is what the disk alone would take.
+    disk = results.floor("fdatasync_1_mib", "bytes_per_second", 1e-6)
+    ours = runs(TIDELOG, "produce 1 KiB", megabytes)
+    add("produce 1 KiB: of `pwrite`'s and `fdatasync`'s, 1 MiB each", ratio(ours, disk), 0.9)
     for name in ("produce 1 KiB", "fetch hot"):
         ours = runs(TIDELOG, name, cpu_per_gb)
         add(f"{name}: CPU of Kafka's", ratio(ours, runs(KAFKA, name, cpu_per_gb)), 0.25, True)

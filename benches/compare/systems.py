@@ -47,18 +47,23 @@ class System:
         raise NotImplementedError
 
     def start(self, directory, cpus):
+        """Starts it on an empty directory."""
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         port = brokers.free_port()
         self.address = f"127.0.0.1:{port}"
-        command = self.command(directory, port)
+        self.started = self.command(directory, port)
+        return self.start_again(cpus)
+
+    def start_again(self, cpus):
+        """Starts it on what it left when it was stopped."""
         # Waits for the broker from before it is there, so that no start of a client is timed.
         first = [TIDELOG, "bench", "produce", "--bootstrap-server", self.address, "--wait"]
         first += [f"{LIMIT_S}s", "--topic", "first", "--records", "1", "--record-size", "100"]
         waiting = subprocess.Popen(proc.pinned(first, cpus), stdout=subprocess.PIPE)
         time.sleep(0.3)
         started = time.monotonic()
-        process = proc.Process(command, cpus, WORK / f"{self.name}.log")
+        process = proc.Process(self.started, cpus, WORK / f"{self.name}.log")
         try:
             answered = waiting.stdout.readline()
             self.start_s = time.monotonic() - started

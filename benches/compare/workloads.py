@@ -20,15 +20,29 @@ class Workload:
     """A load, put on one broker after the other."""
 
     def __init__(
-        self, name, systems, command, read=proc.last_json, topic=None, before=None, beside=None
+        self,
+        name,
+        systems,
+        command,
+        read=proc.last_json,
+        topic=None,
+        before=None,
+        beside=None,
+        login=False,
     ):
         self.name, self.systems = name, systems
         self._command, self.read, self.before, self.beside = command, read, before, beside
+        # Whether each connection of a load of ours logs in with SASL/PLAIN.
+        self.login = login
         # A workload that reads what another wrote names it.
         self.topic = re.sub(r"[^a-z0-9]+", "-", topic or name)
 
-    def command(self, address, seconds):
-        return [str(it) for it in self._command(address, self.topic, seconds)]
+    def command(self, system, seconds):
+        command = [str(it) for it in self._command(system.address, self.topic, seconds)]
+        return [*command, "--username", system.ready()["username"]] if self.login else command
+
+    def environment(self, system):
+        return {"TIDELOG_PASSWORD": system.ready()["password"]} if self.login else {}
 
 
 def bench(verb, once=False, lengths=1, **options):
@@ -160,6 +174,12 @@ ALL = [
     produce("1,000 partitions", PAIR, partitions=1000, **DEEP),
     produce("16 connections", MOST, partitions=12, connections=16),
     produce("500 connections", MOST, partitions=12, connections=500),
+    Workload(
+        "produce 500 connections, SASL/PLAIN",
+        {"tidelog"},
+        bench("produce", partitions=12, connections=500),
+        login=True,
+    ),
     Workload(
         "produce 16 connections, ingest beside",
         {"tidelog"},
