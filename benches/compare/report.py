@@ -44,7 +44,8 @@ class Results:
         return [it * scale for it in self.systems.get(system, {}).get(name, [])]
 
     def floor(self, name, figure, scale=1):
-        return [it[name][figure] * scale for it in self.raw["floors"]]
+        found = [it[name].get(figure) for it in self.raw["floors"]]
+        return [it * scale for it in found if it is not None]
 
 
 def megabytes(run):
@@ -174,6 +175,14 @@ def floors(results):
             rows.append([f"`pwrite` of {label} and `fdatasync`, {quantile} ms", found])
     rate = results.floor("fdatasync_1_mib", "bytes_per_second", 1e-6)
     rows.append(["`pwrite` of 1 MiB and `fdatasync`, MB/s", spread(rate)])
+    # What the kernel alone takes of the processor, which a broker that does the same takes too.
+    for name, label in (
+        ("tcp", "loopback TCP"),
+        ("sendfile", "`sendfile`"),
+        ("fdatasync_1_mib", "`pwrite` of 1 MiB and `fdatasync`"),
+    ):
+        seconds = spread(results.floor(name, "cpu_s_per_gb"), 2)
+        rows.append([f"{label}, processor seconds a GB", seconds])
     return table(["floor", ""], rows)
 
 

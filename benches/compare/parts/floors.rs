@@ -2,7 +2,7 @@
 
 use clap::Args;
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -48,15 +48,16 @@ impl Floors {
     fn tcp(&self) -> Value {
         let (mut sender, receiver) = pair();
         let drain = thread::spawn(move || drain(receiver));
-        let (chunk, started) = (vec![7; CHUNK_BYTES], clock::now());
+        let (chunk, started, cpu) = (vec![7; CHUNK_BYTES], clock::now(), on_cpu_s());
         let mut sent = 0_u64;
         while self.lasts(started) {
             sender.write_all(&chunk).unwrap();
             sent += chunk.len() as u64;
         }
+        let cpu = on_cpu_s() - cpu;
         drop(sender);
         drain.join().unwrap();
-        json!({ "bytes_per_second": per_second(sent, started) })
+        rate(sent, started, cpu)
     }
 
     /// A file that the page cache has, to a socket, by `io::copy`: that is `sendfile`.
@@ -66,15 +67,16 @@ impl Floors {
         io::copy(&mut io::repeat(7).take(SENDFILE_BYTES), &mut file).unwrap();
         let (mut sender, receiver) = pair();
         let drain = thread::spawn(move || drain(receiver));
-        let started = clock::now();
+        let (started, cpu) = (clock::now(), on_cpu_s());
         let mut sent = 0;
         while self.lasts(started) {
             sent += io::copy(&mut File::open(&path).unwrap(), &mut sender).unwrap();
         }
+        let cpu = on_cpu_s() - cpu;
         drop(sender);
         drain.join().unwrap();
         std::fs::remove_file(path).unwrap();
-        json!({ "bytes_per_second": per_second(sent, started) })
+        rate(sent, started, cpu)
     }
 
     fn round_trips(&self) -> Value {
@@ -95,7 +97,7 @@ impl Floors {
         }
         drop(client);
         echo.join().unwrap();
-        quantiles(&times)
+        quantiles(&times).into()
     }
 
     /// Appends to a growing file, synced one by one.
@@ -103,7 +105,7 @@ impl Floors {
         let path = self.dir.join("fdatasync");
         let file = File::create(&path).unwrap();
         let mut times = Histogram::<u64>::new(3).unwrap();
-        let (chunk, started) = (vec![7; bytes], clock::now());
+        let (chunk, started, cpu) = (vec![7; bytes], clock::now(), on_cpu_s());
         let mut written = 0;
         while self.lasts(started) {
             let at = clock::now();
@@ -112,9 +114,9 @@ impl Floors {
             times.record((clock::now() - at).as_nanos() as u64).unwrap();
             written += bytes as u64;
         }
+        let mut found = rate(written, started, on_cpu_s() - cpu);
         std::fs::remove_file(path).unwrap();
-        let mut found = quantiles(&times);
-        found["bytes_per_second"] = json!(per_second(written, started));
+        found.as_object_mut().unwrap().extend(quantiles(&times));
         found
     }
 }
@@ -133,11 +135,22 @@ fn drain(mut stream: TcpStream) {
     while stream.read(&mut chunk).unwrap() > 0 {}
 }
 
-fn per_second(count: u64, since: Duration) -> f64 {
-    count as f64 / (clock::now() - since).as_secs_f64()
+/// What came of `bytes` on which this thread spent `cpu_s`.
+fn rate(bytes: u64, since: Duration, cpu_s: f64) -> Value {
+    let seconds = (clock::now() - since).as_secs_f64();
+    let cpu_s_per_gb = cpu_s / (bytes as f64 / 1e9);
+    json!({ "bytes_per_second": bytes as f64 / seconds, "cpu_s_per_gb": cpu_s_per_gb })
 }
 
-fn quantiles(times: &Histogram<u64>) -> Value {
-    let ms = |quantile| times.value_at_quantile(quantile) as f64 / 1e6;
-    json!({ "p50_ms": ms(0.5), "p99_ms": ms(0.99), "p99.9_ms": ms(0.999) })
+/// Processor seconds of this thread, which is the one that would be the broker's.
+fn on_cpu_s() -> f64 {
+    let found = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let ns = found.split_whitespace().next().unwrap();
+    ns.parse::<f64>().unwrap() / 1e9
+}
+
+fn quantiles(times: &Histogram<u64>) -> Map<String, Value> {
+    let ms = |quantile| json!(times.value_at_quantile(quantile) as f64 / 1e6);
+    let names = [("p50_ms", 0.5), ("p99_ms", 0.99), ("p99.9_ms", 0.999)];
+    names.into_iter().map(|(name, quantile)| (name.to_owned(), ms(quantile))).collect()
 }
