@@ -95,7 +95,8 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
             }
         };
         TopicProduceResponse {
-            name: topic.name,
+            // A slice of the frame would keep all of it in memory until the sync.
+            name: Str::from(&*topic.name),
             topic_id: topic.topic_id,
             partition_responses: topic.partition_data.into_iter().map(&mut append).collect(),
         }

@@ -249,6 +249,8 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
                 return Err(Hangup::Unauthenticated { key: header.key, version });
             };
             let pending = api::dispatch(&principal.cluster, session, &header, request);
+            // The client's name would keep the frame in memory until it is answered.
+            let header = RequestHeader { client_id: None, ..header };
             Ok(finish(header, pending, frame.permit))
         }
     }

@@ -3,6 +3,10 @@
 //! **Memory is taken as bytes arrive, never because a length was announced**, or as much as a frame
 //! of the same connection has taken before; and a large frame waits for its share of the process's
 //! budget first.
+//!
+//! A read takes as much as reads have brought: one that fills its room has the next one take twice
+//! as much, so that what a client sends in a row comes in few reads, and one that leaves most of it
+//! empty has the next one take half.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
@@ -19,8 +23,10 @@ pub(super) const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Frames up to this size go without a permit: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
-/// Room for the start of a frame: small ones come in one read.
+/// Room for a read, at first: small frames come in one.
 const READ_BYTES: usize = 4 << 10;
+/// Room for a read of a client that sends much.
+const READ_BYTES_MAX: usize = FREE_BYTES;
 
 /// One frame, and its share of the budget until it is answered.
 pub(super) struct Frame {
@@ -62,6 +68,8 @@ pub(super) struct Frames {
     buffer: BytesMut,
     /// The longest frame that came whole: the next one may take as much at once.
     earned: usize,
+    /// Room that the next read has at least.
+    room: usize,
     /// When the frame of which part is here has to be complete.
     complete_by: Option<tokio::time::Instant>,
     budget: Arc<Semaphore>,
@@ -71,7 +79,8 @@ pub(super) struct Frames {
 impl Frames {
     /// Nothing read yet.
     pub(super) fn new(budget: Arc<Semaphore>) -> Self {
-        Self { buffer: BytesMut::new(), earned: 0, complete_by: None, budget, permit: None }
+        let (buffer, room) = (BytesMut::new(), READ_BYTES);
+        Self { buffer, earned: 0, room, complete_by: None, budget, permit: None }
     }
 
     /// Gives the next frame its time anew: it was our turn.
@@ -104,25 +113,44 @@ impl Frames {
                     PREFIX_BYTES + len - self.buffer.len()
                 }
                 // What follows the length comes with it.
-                None => READ_BYTES,
+                None => self.room / 2,
             };
             if self.has_begun() {
                 self.complete_by.get_or_insert_with(|| tokio::time::Instant::now() + FRAME_TIMEOUT);
             }
-            // Doubles what is here, or takes what the client has paid for before: growing copies.
-            let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
-            self.buffer.reserve(missing.min(paid));
+            let room = self.make_room(missing, max);
             let read = input.read_buf(&mut self.buffer);
             let read = match self.complete_by {
                 Some(deadline) => timeout_at(deadline, read).await.map_err(|_| FrameError::Slow)?,
                 None => read.await,
             };
-            if read? == 0 {
+            let read = read?;
+            self.note_read(read, room);
+            if read == 0 {
                 return Err(match self.has_begun() {
                     true => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
                     false => FrameError::Closed,
                 });
             }
+        }
+    }
+
+    /// Makes room for what is `missing`, unless there is; gives how much there is then.
+    fn make_room(&mut self, missing: usize, max: usize) -> usize {
+        if self.buffer.capacity() - self.buffer.len() < missing {
+            // Doubles what is here, or takes what the client has paid for before: growing copies.
+            let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
+            self.buffer.reserve(missing.min(paid).max(self.room.min(max)));
+        }
+        self.buffer.capacity() - self.buffer.len()
+    }
+
+    /// Has the next read take more or less, by how much of its `room` one filled.
+    fn note_read(&mut self, read: usize, room: usize) {
+        if read >= room {
+            self.room = (self.room * 2).min(READ_BYTES_MAX);
+        } else if read < self.room / 4 {
+            self.room = (self.room / 2).max(READ_BYTES);
         }
     }
 
@@ -148,7 +176,9 @@ impl Frames {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use tokio::io::AsyncWriteExt;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tokio::io::{AsyncWriteExt, ReadBuf};
 
     fn frames() -> Frames {
         Frames::new(Arc::new(Semaphore::new(1 << 20)))
@@ -190,6 +220,38 @@ mod tests {
         assert!(matches!(second, Err(FrameError::Io(_))));
         let room = frames.buffer.capacity();
         assert!((long..=2 * long).contains(&room), "{room}");
+    }
+
+    struct Counted<'a> {
+        bytes: &'a [u8],
+        reads: usize,
+    }
+
+    impl AsyncRead for Counted<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            Pin::new(&mut self.bytes).poll_read(context, buffer)
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_in_a_row_come_in_few_reads_and_single_ones_ask_for_less_again() {
+        let batch = [&(16_u32 << 10).to_be_bytes()[..], &[7; 16 << 10]].concat();
+        let (sent, mut frames) = (batch.repeat(64), frames());
+        let mut input = Counted { bytes: &sent, reads: 0 };
+        for _ in 0..64 {
+            let frame = frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap();
+            assert_eq!(frame.bytes, batch[PREFIX_BYTES..]);
+        }
+        assert!(input.reads <= 32, "{} reads", input.reads);
+        for _ in 0..10 {
+            frames.next(&mut &b"\0\0\0\x01z"[..], FRAME_BYTES_MAX).await.unwrap();
+        }
+        assert_eq!(frames.room, READ_BYTES);
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use std::future::poll_fn;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::*;
-use tidelog_protocol::{Reader, Request, Str, Writer};
+use tidelog_protocol::{ApiKey, Reader, Request, Str, Writer};
 
 /// For a produced batch: names and lists of the request and of its answer, the future, the frame.
 const PRODUCE_MAX: u64 = 18;
@@ -44,17 +44,33 @@ async fn allocations(client: &Client, version: i16, request: Request) -> u64 {
     count
 }
 
+fn produce(records: i64) -> Request {
+    let data = PartitionProduceData { index: 0, records: Some(batch(records).bytes().clone()) };
+    let name = Str::from_static("red");
+    let topic = TopicProduceData { name, partition_data: vec![data], ..Default::default() };
+    let topic_data = vec![topic];
+    Request::Produce(ProduceRequest { acks: -1, topic_data, ..Default::default() })
+}
+
+#[tokio::test]
+async fn a_produced_batch_leaves_memory_before_it_is_answered() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let (key, version) = (ApiKey::Produce, ApiKey::Produce.version(9));
+    let mut frame = Writer::default();
+    produce(1).write(&mut frame, version);
+    let frame = frame.into_bytes();
+    let request = Request::read(key, version, &mut Reader::new(frame.clone())).unwrap();
+    let header = RequestHeader { key, version, correlation_id: 1, client_id: None };
+    let answer = dispatch(&client.cluster, &client.session, &header, request);
+    assert!(frame.is_unique());
+    assert!(matches!(answer.await, Outcome::Answer(_)));
+}
+
 #[tokio::test]
 async fn a_batch_is_produced_and_fetched_in_a_stated_number_of_allocations() {
     let client = Client::new().await;
     client.topic("red", 1).await;
-    let produce = |records| {
-        let data = PartitionProduceData { index: 0, records: Some(batch(records).bytes().clone()) };
-        let name = Str::from_static("red");
-        let topic = TopicProduceData { name, partition_data: vec![data], ..Default::default() };
-        let topic_data = vec![topic];
-        Request::Produce(ProduceRequest { acks: -1, topic_data, ..Default::default() })
-    };
     let fetch = || {
         let partition_max_bytes = 1 << 20;
         let partition = FetchPartition { partition_max_bytes, ..Default::default() };
