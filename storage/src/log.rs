@@ -18,7 +18,7 @@ use crate::partition::{Inner, PartitionOptions, Pending, Stamp};
 use crate::producers::Producers;
 use crate::seal::{Closed, NEXT, Name};
 use crate::segment::{Segment, Setup, file_name};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{RECENT_BYTES, Snapshots};
 
 pub(crate) struct Log {
     pub options: PartitionOptions,
@@ -46,6 +46,9 @@ pub(crate) struct Log {
 
 /// Positions in an index have 31 bits.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+/// Bytes that are walked again at the first use rather than described in files of their own, when
+/// many logs are closed: as many as are walked for the producers anyway.
+const WALKED_AGAIN_BYTES_MAX: u64 = RECENT_BYTES;
 
 impl Log {
     pub(crate) fn new(options: PartitionOptions, active: Arc<Segment>, end: End) -> Self {
@@ -200,7 +203,8 @@ impl Log {
     /// Trims, syncs and indexes the active segment. What is trimmed is past the published length,
     /// where no reader's slice reaches.
     ///
-    /// With [`Durability::Later`] the caller syncs the file system, and only then notes it.
+    /// With [`Durability::Later`] the caller syncs the file system, and only then notes it. It has
+    /// many logs to seal, so what can be had again from a few bytes is not written.
     pub(crate) fn seal(&mut self, home: &Inner, durability: Durability) -> Result<()> {
         if !self.untidy {
             return Ok(());
@@ -217,8 +221,14 @@ impl Log {
             self.durable = self.end;
             self.unsynced = None;
         }
-        self.active.store_index(&shared.files, durability)?;
-        if let Some(snapshots) = &mut self.snapshots {
+        if !now && self.end.position <= WALKED_AGAIN_BYTES_MAX {
+            self.active.drop_index(&shared.files)?;
+        } else {
+            self.active.store_index(&shared.files, durability)?;
+        }
+        if let Some(snapshots) = &mut self.snapshots
+            && (now || snapshots.bytes_since(home) > WALKED_AGAIN_BYTES_MAX)
+        {
             snapshots.store(home, self.end.offset, durability)?;
         }
         if now {

@@ -39,13 +39,6 @@ pub(crate) struct Segment {
     damaged: AtomicBool,
 }
 
-/// A batch and where it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Located {
-    pub position: u64,
-    pub header: Header,
-}
-
 /// How a segment comes into being.
 pub(crate) struct Setup {
     pub base_offset: i64,
@@ -115,15 +108,15 @@ impl Segment {
     ) -> Result<Option<Bytes>> {
         let bytes = self.bytes(files)?;
         let start = self.floor(files, from)?;
-        let Some(first) = self.find(files, &bytes, start, (from, |_| true))? else {
+        let Some((position, first)) = self.find(files, &bytes, start, (from, |_| true))? else {
             return Ok(None);
         };
-        let start = usize_of(first.position);
-        let mut next_offset = first.header.base_offset;
+        let start = usize_of(position);
+        let mut next_offset = first.base_offset;
         let mut end = start;
         let checked_from = self.checked_from.load(Ordering::Acquire);
-        if first.position >= checked_from {
-            let limit = first.position.saturating_add(max_bytes as u64);
+        if position >= checked_from {
+            let limit = position.saturating_add(max_bytes as u64);
             end = self.skip_to(files, limit, until)?.map_or(start, usize_of).max(start);
         }
         while end < bytes.len() {
@@ -223,7 +216,7 @@ impl Segment {
         let wanted =
             |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
         let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
-        Ok(found.map(|found| found.header))
+        Ok(found.map(|(_, header)| header))
     }
 
     /// An offset in the segment that is before its last `bytes`.
@@ -341,6 +334,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Lets go of the index without files of it: it is made from the batches when it is needed.
+    pub(crate) fn drop_index(&self, files: &Files) -> Result<()> {
+        *self.index.write() = None;
+        files.forget_indexes(self.key);
+        let (offsets, times) = self.index_paths();
+        [offsets, times]
+            .iter()
+            .try_for_each(|path| remove_if_there(&*files.fs, path).context("remove", path))
+    }
+
     /// Calls `look` with the contents of both indexes.
     fn with_index<T>(&self, files: &Files, look: impl Fn(&[u8], &[u8]) -> T) -> Result<T> {
         loop {
@@ -433,7 +436,7 @@ impl Segment {
         bytes: &[u8],
         mut position: u64,
         (from, mut wanted): (i64, impl FnMut(&Header) -> bool),
-    ) -> Result<Option<Located>> {
+    ) -> Result<Option<(u64, Header)>> {
         let mut next_offset = self.base_offset;
         while usize_of(position) < bytes.len() {
             let header = match whole_batch(&bytes[usize_of(position)..], next_offset, true) {
@@ -452,7 +455,7 @@ impl Segment {
                 }
             };
             if header.last_offset() >= from && wanted(&header) {
-                return Ok(Some(Located { position, header }));
+                return Ok(Some((position, header)));
             }
             position += header.total_bytes() as u64;
             next_offset = header.last_offset() + 1;

@@ -57,6 +57,14 @@ impl Snapshots {
         self.note_stored(home, end_offset)
     }
 
+    /// Bytes of the segments that no snapshot covers whole.
+    pub(crate) fn bytes_since(&self, home: &Inner) -> u64 {
+        let newest = self.stored.last().copied().unwrap_or(0);
+        let segments = home.segments();
+        let from = segments.partition_point(|it| it.base_offset <= newest).saturating_sub(1);
+        segments[from..].iter().map(|segment| segment.published()).sum()
+    }
+
     /// Notes the snapshot at `end_offset`, and lets go of the oldest ones.
     pub(crate) fn note_stored(&mut self, home: &Inner, end_offset: i64) -> Result<()> {
         self.stored.retain(|offset| *offset != end_offset);
@@ -88,7 +96,7 @@ pub(crate) fn write(
 const EXTENSION: &str = "snapshot";
 /// Bytes at the end of the log whose batches are all remembered at start, to answer the retries of
 /// producers that had several batches on their way when the process ended.
-const RECENT_BYTES: u64 = 1 << 20;
+pub(crate) const RECENT_BYTES: u64 = 1 << 20;
 
 /// An offset before the last [`RECENT_BYTES`], or the first one.
 fn recent_offset(home: &Inner) -> Result<i64> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tidelog_storage::fs::Fs;
 use tidelog_storage::{
     Action, Error, Event, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
 };
 
 use crate::faulty::{Bug, Fault, Faulty};
-use crate::support::{DIR, Random, SMALL, TOPIC, batch, iterations, payloads, read_all};
+use crate::support::{DIR, Random, SMALL, TOPIC, batch, batch_of, iterations, payloads, read_all};
 
 /// What was appended, and how much of it was acknowledged.
 #[derive(Default)]
@@ -318,7 +319,8 @@ fn a_power_cut_while_many_logs_are_closed_loses_nothing() {
             let opened = volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
             let (partition, recovered) = opened.unwrap();
             assert_eq!(recovered.repairs, [], "call {call}");
-            assert_eq!(recovered.clean, closed.is_ok(), "call {call}");
+            // The checkpoint that says so may be there although its sync failed.
+            assert!(recovered.clean || closed.is_err(), "call {call}");
             assert_eq!(payloads(&read_all(&partition, 0)), ["kept"], "call {call}");
         }
         if closed.is_ok() {
@@ -326,7 +328,55 @@ fn a_power_cut_while_many_logs_are_closed_loses_nothing() {
         }
         call += 1;
     }
-    assert!(call > 100, "the fault was met at only {call} calls");
+    assert!(call > 40, "the fault was met at only {call} calls");
+}
+
+#[test]
+fn many_small_logs_are_closed_without_files_that_say_what_their_batches_do() {
+    let fs = Faulty::new(1);
+    let dir = |n: u64| PathBuf::from(format!("accounts/dev/topic-{n}"));
+    let open_all = |volume: &Volume| -> Vec<Partition> {
+        let open = |n| volume.open_partition(&dir(n), TOPIC, SMALL, Box::new(|_| {}));
+        (0..30).map(|n| open(n).unwrap().0).collect()
+    };
+    let sent = |n: i32| batch_of((7, 1, n), 1, i64::from(n), &[n as u8 + 1; 100]);
+    let append = |partition: &Partition, n| partition.append(&sent(n), 0).unwrap().base_offset;
+    let names = |n| {
+        let entries = fs.list(&Path::new("/data").join(dir(n))).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>()
+    };
+    let without = ["00000000000000000000.log", "leader-epoch-checkpoint", "partition.metadata"];
+
+    let volume = open(&fs, Arc::default()).unwrap();
+    let partitions = open_all(&volume);
+    partitions.iter().for_each(|it| assert_eq!(append(it, 0), 0));
+    volume.sync().unwrap();
+    let calls = fs.calls();
+    volume.close().unwrap();
+    // A trim each, and two files that may be there of another time.
+    assert!(fs.calls() - calls < 30 * 3 + 20, "{} calls", fs.calls() - calls);
+    (0..30).for_each(|n| assert_eq!(names(n), without));
+
+    // A few are closed with theirs, which are older than the log when many are again.
+    let volume = open(&fs, Arc::default()).unwrap();
+    let partitions = open_all(&volume);
+    partitions[..5].iter().for_each(|it| assert_eq!(append(it, 1), 1));
+    volume.close().unwrap();
+    assert!(names(4).iter().any(|name| name.ends_with(".index")));
+    let volume = open(&fs, Arc::default()).unwrap();
+    for (n, partition) in open_all(&volume).iter().enumerate() {
+        (if n < 5 { 2 } else { 1 }..20).for_each(|n| assert_eq!(append(partition, n), n.into()));
+    }
+    volume.close().unwrap();
+
+    let volume = open(&fs, Arc::default()).unwrap();
+    for partition in open_all(&volume) {
+        let read = read_all(&partition, 0);
+        let wanted: Vec<_> = (0..20).map(|n| sent(n).payload()).collect();
+        assert_eq!(payloads(&read), wanted);
+        assert_eq!(partition.offset_for_time(11).unwrap(), Some((11, 11)));
+        assert_eq!(append(&partition, 18), 18, "a retry is known");
+    }
 }
 
 #[test]
