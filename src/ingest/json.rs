@@ -24,8 +24,15 @@ pub type Column<'a> = (Cow<'a, str>, &'a RawValue);
 #[derive(Clone, Debug, Default)]
 pub struct Object<'a> {
     columns: Vec<Column<'a>>,
-    /// Indices into `columns`, sorted by name: lookups in large objects stay logarithmic.
-    by_name: Vec<usize>,
+    /// Sorted, so that lookups in large objects stay logarithmic.
+    by_name: Vec<Place>,
+}
+
+/// Where a column is: the hash of its name, which is compared before the name, and its index.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    at: u32,
 }
 
 /// What is wrong with a text that should be a JSON object, and where (both counted from 1).
@@ -56,14 +63,17 @@ impl<'a> Object<'a> {
     /// An object of these columns. Of a repeated name the last value counts, at its first place.
     pub fn from_columns(mut columns: Vec<Column<'a>>) -> Object<'a> {
         let mut by_name = sorted(&columns);
-        let same = |pair: &[usize]| columns[pair[0]].0 == columns[pair[1]].0;
+        let same = |pair: &[Place]| {
+            pair[0].hash == pair[1].hash && columns[pair[0].at()].0 == columns[pair[1].at()].0
+        };
         if by_name.windows(2).any(same) {
             let mut repeated = vec![false; columns.len()];
             // Backwards, so that the last value of a name travels to its first place.
             for pair in by_name.windows(2).rev() {
-                if columns[pair[0]].0 == columns[pair[1]].0 {
-                    columns[pair[0]].1 = columns[pair[1]].1;
-                    repeated[pair[1]] = true;
+                let (first, next) = (pair[0].at(), pair[1].at());
+                if columns[first].0 == columns[next].0 {
+                    columns[first].1 = columns[next].1;
+                    repeated[next] = true;
                 }
             }
             let mut at = 0;
@@ -88,8 +98,11 @@ impl<'a> Object<'a> {
 
     /// The text of the column `name`.
     pub fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let found = self.by_name.binary_search_by(|&at| (*self.columns[at].0).cmp(name)).ok()?;
-        Some(self.columns[self.by_name[found]].1)
+        let hash = hash(name);
+        let order =
+            |it: &Place| it.hash.cmp(&hash).then_with(|| (*self.columns[it.at()].0).cmp(name));
+        let found = self.by_name.binary_search_by(order).ok()?;
+        Some(self.columns[self.by_name[found].at()].1)
     }
 
     /// The same as [`Object::get`], fast if the column is where it is in an object of that shape.
@@ -160,11 +173,35 @@ pub(super) fn write_string(text: &str, out: &mut String) {
     }
 }
 
-/// The indices of `columns` by name, and by place where names are the same.
-fn sorted(columns: &[Column<'_>]) -> Vec<usize> {
-    let mut indices: Vec<usize> = (0..columns.len()).collect();
-    indices.sort_unstable_by(|&a, &b| columns[a].0.cmp(&columns[b].0).then(a.cmp(&b)));
-    indices
+impl Place {
+    fn at(self) -> usize {
+        self.at as usize
+    }
+}
+
+/// The places of `columns` by hash and name, and in order where names are the same. Whoever sends
+/// names of one hash makes it a sort by name.
+fn sorted(columns: &[Column<'_>]) -> Vec<Place> {
+    // A text of 4 GiB would be needed for more.
+    let place = |(at, (name, _)): (u32, &Column<'_>)| Place { hash: hash(name), at };
+    let mut places: Vec<_> = (0..).zip(columns).map(place).collect();
+    places.sort_unstable_by(|a, b| {
+        let by_name = || columns[a.at()].0.cmp(&columns[b.at()].0).then(a.at.cmp(&b.at));
+        a.hash.cmp(&b.hash).then_with(by_name)
+    });
+    places
+}
+
+/// Eight bytes at a time, each mixed in by a multiplication.
+fn hash(name: &str) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let mixed =
+        words.fold(name.len() as u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(ODD));
+    (mixed >> 32) as u32
 }
 
 fn check_is_object(text: &str) -> Result<(), Error> {
@@ -186,7 +223,7 @@ fn check_is_object(text: &str) -> Result<(), Error> {
 /// Whether a text opens enough objects and arrays to be nested deeper than [`DEPTH_MAX`]. To count
 /// them is far cheaper than to follow them.
 pub(super) fn may_be_deep(text: &str) -> bool {
-    text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() > DEPTH_MAX
+    memchr::memchr2_iter(b'{', b'[', text.as_bytes()).nth(DEPTH_MAX).is_some()
 }
 
 /// Refuses text nested deeper than [`DEPTH_MAX`]. The text need not be valid JSON.
@@ -282,6 +319,20 @@ mod tests {
         assert_eq!(object.to_string(), r#"{"a":6,"b":5,"c":4}"#);
         assert_eq!(object.get("a").unwrap().get(), "6");
         assert_eq!(object.get("c").unwrap().get(), "4");
+    }
+
+    #[test]
+    fn names_of_one_hash_are_told_apart() {
+        let mut names = std::collections::HashMap::new();
+        let (one, other) = (0..)
+            .map(|n| format!("name {n}"))
+            .find_map(|name| names.insert(hash(&name), name.clone()).map(|old| (old, name)))
+            .unwrap();
+        let text = format!("{{{one:?}:1,{other:?}:2,\"x\":0,{one:?}:3}}");
+        let object = Object::parse(text.as_bytes()).unwrap();
+        let value = |name: &str| object.get(name).map(RawValue::get);
+        assert_eq!([value(&one), value(&other), value("x")], [Some("3"), Some("2"), Some("0")]);
+        assert_eq!(object.to_string(), format!("{{{one:?}:3,{other:?}:2,\"x\":0}}"));
     }
 
     #[test]

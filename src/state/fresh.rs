@@ -2,9 +2,8 @@
 //!
 //! The library syncs some forty times while it makes a store's first files, one after the other,
 //! and those waits were half of what the first start took. On a file system in memory they cost
-//! nothing, and the copy's files are synced side by side, which the disk's journal does in one or
-//! two goes. (One sync of the whole file system would wait for what other programs wrote.) A crash
-//! leaves all of the store or none of it.
+//! nothing, and the copy's files are synced side by side. (One sync of the whole file system would
+//! wait for what other programs wrote.) A crash leaves all of the store or none of it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;

@@ -1,7 +1,7 @@
 //! When the recovery checkpoint is written: a second after something changed, on a thread of its
 //! own.
 //!
-//! Writing it waits for the file system's journal, twice. No commit waits with it.
+//! Writing it takes two syncs, of the file and of its directory. No commit waits with it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
