@@ -409,7 +409,8 @@ pub(super) fn own_key(topic: &str, partition: i32, offset: i64) -> String {
 
 fn builder(topic: &Topic) -> BatchBuilder {
     let compression = topic.config.compression().unwrap_or_default();
-    BatchBuilder::new(compression, topic.config.max_message_bytes())
+    let level = topic.config.compression_level();
+    BatchBuilder::new(compression, topic.config.max_message_bytes()).level(level)
 }
 
 /// The version a record has after a mutation; nothing if the mutation is too old.

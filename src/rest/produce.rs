@@ -167,7 +167,8 @@ impl Share {
         if !fits {
             let bytes_max = self.topic.config.max_message_bytes();
             let compression = self.topic.config.compression().unwrap_or_default();
-            let mut batch = BatchBuilder::new(compression, bytes_max);
+            let level = self.topic.config.compression_level();
+            let mut batch = BatchBuilder::new(compression, bytes_max).level(level);
             append(&mut batch).map_err(|full| {
                 let (name, needed) = (&self.topic.name, full.needed);
                 ApiError::too_large(format!(

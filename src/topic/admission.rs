@@ -45,7 +45,7 @@ impl Config {
         let Some(compression) = self.compression().filter(|own| own.codec() != codec) else {
             return Ok(batch);
         };
-        let batch = batch.recompressed(compression, RECORDS_BYTES_MAX)?;
+        let batch = batch.recompressed(compression, self.compression_level(), RECORDS_BYTES_MAX)?;
         let (bytes, bytes_max) = (batch.bytes().len(), self.max_message_bytes());
         if bytes > bytes_max { Err(Refused::TooLarge { bytes, bytes_max }) } else { Ok(batch) }
     }

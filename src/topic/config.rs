@@ -96,6 +96,7 @@ struct ForBatches {
     timestamp_after_max_ms: i64,
     is_compacted: bool,
     compression: Option<Compression>,
+    compression_level: Option<i32>,
 }
 
 impl Default for Config {
@@ -122,6 +123,8 @@ impl Config {
             Some(value) => value.trim(),
             None => ConfigDefinition::find(name).map_or("", |definition| definition.default),
         };
+        let compression = Compression::from_name(value("compression.type"));
+        let level = compression.and_then(level_config).and_then(|name| set.get(name));
         let for_batches = ForBatches {
             max_message_bytes: value("max.message.bytes").parse().unwrap_or(0),
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
@@ -130,7 +133,8 @@ impl Config {
                 .unwrap_or(i64::MAX),
             timestamp_after_max_ms: value("message.timestamp.after.max.ms").parse().unwrap_or(-1),
             is_compacted: kind::split(value("cleanup.policy")).any(|policy| policy == "compact"),
-            compression: Compression::from_name(value("compression.type")),
+            compression,
+            compression_level: level.and_then(|level| level.trim().parse().ok()),
         };
         Self { set, for_batches }
     }
@@ -253,6 +257,11 @@ impl Config {
         self.for_batches.compression
     }
 
+    /// The level of that codec, if one was set (KIP-390).
+    pub fn compression_level(&self) -> Option<i32> {
+        self.for_batches.compression_level
+    }
+
     /// How the log is compacted.
     pub fn compaction(&self) -> Compaction {
         Compaction {
@@ -284,6 +293,15 @@ impl Config {
     }
 }
 
+/// The config that has this codec's level; LZ4's is not honoured, and the others have none.
+fn level_config(compression: Compression) -> Option<&'static str> {
+    match compression {
+        Compression::Gzip => Some("compression.gzip.level"),
+        Compression::Zstd => Some("compression.zstd.level"),
+        Compression::None | Compression::Snappy | Compression::Lz4 => None,
+    }
+}
+
 fn check(name: &str, value: &str) -> Result<(), ConfigError> {
     let definition =
         ConfigDefinition::find(name).ok_or_else(|| ConfigError::Unknown(name.to_owned()))?;
@@ -303,6 +321,7 @@ fn check(name: &str, value: &str) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidelog_protocol::records::BatchBuilder;
 
     fn config(name: &str, value: &str) -> Result<Config, ConfigError> {
         Config::new([(name.to_owned(), value.to_owned())])
@@ -356,9 +375,19 @@ mod tests {
                 "Invalid value brotli for configuration compression.type: String must be one of: uncompressed, zstd, lz4, snappy, gzip, producer",
             ),
             (
+                "compression.lz4.level",
+                "3",
+                "Invalid value 3 for configuration compression.lz4.level: only the default, '9', is supported here",
+            ),
+            (
                 "compression.zstd.level",
-                "9",
-                "Invalid value 9 for configuration compression.zstd.level: only the default, '3', is supported here",
+                "20",
+                "Invalid value 20 for configuration compression.zstd.level: Value must be no more than 19",
+            ),
+            (
+                "compression.gzip.level",
+                "0",
+                "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and 9 or equal to -1",
             ),
         ];
         for (name, value, text) in cases {
@@ -382,6 +411,29 @@ mod tests {
         assert_eq!(set.retention_bytes(), None);
         assert_eq!(set.max_message_bytes(), 1_048_588);
         config("min.cleanable.dirty.ratio", "0.50").unwrap();
+    }
+
+    #[test]
+    fn a_codec_compresses_at_its_own_level_and_no_others() {
+        let mut sent = BatchBuilder::new(Compression::None, 1 << 20);
+        for n in 0..2000_i64 {
+            let value = format!("{} and {}", n * n % 7919, n * n * n % 104_729);
+            sent.append(n, None, Some(value.as_bytes()), &[]).unwrap();
+        }
+        let sent = sent.finish().unwrap();
+        let bytes = |codec: &str, levels: &[(&str, &str)]| {
+            let own = [("compression.type", codec)];
+            let pairs = levels.iter().chain(&own);
+            let pairs = pairs.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let admitted = Config::new(pairs).unwrap().admit(sent.clone()).unwrap();
+            admitted.check().unwrap();
+            admitted.bytes().len()
+        };
+        let (gzip, zstd) = ("compression.gzip.level", "compression.zstd.level");
+        assert!(bytes("gzip", &[(gzip, "9")]) < bytes("gzip", &[(gzip, "1")]));
+        assert_eq!(bytes("gzip", &[(gzip, "-1"), (zstd, "19")]), bytes("gzip", &[]));
+        assert!(bytes("zstd", &[(zstd, "19")]) < bytes("zstd", &[(zstd, "-50")]));
+        assert_eq!(bytes("zstd", &[(zstd, "3"), (gzip, "1")]), bytes("zstd", &[]));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub struct BatchBuilder {
     buf: Vec<u8>,
     bytes_max: usize,
     compression: Compression,
+    level: Option<i32>,
     attributes: i16,
     producer_id: i64,
     producer_epoch: i16,
@@ -44,6 +45,7 @@ impl BatchBuilder {
             buf: vec![0; HEADER_BYTES],
             bytes_max: bytes_max.min(i32::MAX as usize),
             compression,
+            level: None,
             attributes: 0,
             producer_id: -1,
             producer_epoch: -1,
@@ -52,6 +54,13 @@ impl BatchBuilder {
             base_timestamp: -1,
             max_timestamp: -1,
         }
+    }
+
+    /// Compresses at this level rather than the codec's default one.
+    #[must_use]
+    pub fn level(mut self, level: Option<i32>) -> Self {
+        self.level = level;
+        self
     }
 
     /// Names the idempotent producer (KIP-98); `base_sequence` is the first record's, or -1 for
@@ -134,7 +143,8 @@ impl BatchBuilder {
         if self.compression != Compression::None {
             let mut compressed = Vec::with_capacity(self.buf.len() / 2);
             compressed.resize(HEADER_BYTES, 0);
-            self.compression.compress_into(&self.buf[HEADER_BYTES..], &mut compressed);
+            let records = &self.buf[HEADER_BYTES..];
+            self.compression.compress_into(records, self.level, &mut compressed);
             if compressed.len() < self.buf.len() {
                 self.buf = compressed;
                 self.attributes |= self.compression.codec();

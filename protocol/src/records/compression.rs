@@ -89,18 +89,20 @@ impl Compression {
     /// Compresses `bytes` at the codec's default level.
     pub fn compress(self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() / 2);
-        self.compress_into(bytes, &mut out);
+        self.compress_into(bytes, None, &mut out);
         out
     }
 
-    /// Appends `bytes`, compressed at the codec's default level, to `out`.
-    pub fn compress_into(self, bytes: &[u8], out: &mut Vec<u8>) {
+    /// Appends `bytes`, compressed at this level or the codec's default one, to `out`. Gzip has the
+    /// levels -1 (its default) and 1 to 9, Zstandard negative ones and those up to 22; the others
+    /// have one each.
+    pub fn compress_into(self, bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
         let written = match self {
             Self::None => out.write_all(bytes),
-            Self::Gzip => write_gzip(bytes, out),
+            Self::Gzip => write_gzip(bytes, level, out),
             Self::Snappy => snappy::compress_into(bytes, out),
             Self::Lz4 => write_lz4(bytes, out),
-            Self::Zstd => write_zstd(bytes, out),
+            Self::Zstd => write_zstd(bytes, level, out),
         };
         written.expect("a codec fails only where its output does, and memory does not");
     }
@@ -144,8 +146,10 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-fn write_gzip(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = GzEncoder::new(out, flate2::Compression::default());
+fn write_gzip(bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
+    let level = level.and_then(|level| u32::try_from(level).ok());
+    let level = level.map_or(flate2::Compression::default(), flate2::Compression::new);
+    let mut encoder = GzEncoder::new(out, level);
     encoder.write_all(bytes)?;
     encoder.finish().map(drop)
 }
@@ -157,8 +161,8 @@ fn write_lz4(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     encoder.finish().map(drop).map_err(io::Error::other)
 }
 
-fn write_zstd(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+fn write_zstd(bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(out, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL))?;
     encoder.set_pledged_src_size(Some(bytes.len() as u64))?;
     encoder.write_all(bytes)?;
     encoder.finish().map(drop)

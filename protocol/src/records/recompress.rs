@@ -3,8 +3,9 @@
 use super::{Attributes, Batch, Compression, Header, RecordError};
 
 impl Batch {
-    /// The batch with its records compressed by `compression`, whether or not they shrink; all
-    /// else stays as it is. They are not decoded, and may take `limit` bytes in between.
+    /// The batch with its records compressed by `compression`, at this level or its default one,
+    /// whether or not they shrink; all else stays as it is. They are not decoded, and may take
+    /// `limit` bytes in between.
     ///
     /// # Errors
     /// [`RecordError::UnknownCompression`] and [`RecordError::Compression`] when the records do not
@@ -12,6 +13,7 @@ impl Batch {
     pub fn recompressed(
         &self,
         compression: Compression,
+        level: Option<i32>,
         limit: usize,
     ) -> Result<Self, RecordError> {
         let attributes = self.header().attributes;
@@ -21,7 +23,9 @@ impl Batch {
         let records = before.decompress(self.payload(), limit)?;
         let attributes = Attributes(attributes.0 & !Attributes::CODEC | compression.codec());
         let header = Header { attributes, ..*self.header() };
-        Ok(Self::assemble(header, &compression.compress(&records)))
+        let mut compressed = Vec::with_capacity(records.len() / 2);
+        compression.compress_into(&records, level, &mut compressed);
+        Ok(Self::assemble(header, &compressed))
     }
 }
 
@@ -41,7 +45,7 @@ mod tests {
             }
             let batch = builder.finish().unwrap();
             for to in Compression::ALL {
-                let other = batch.recompressed(to, LIMIT).unwrap();
+                let other = batch.recompressed(to, None, LIMIT).unwrap();
                 other.check().unwrap();
                 assert_eq!(other.header().attributes.codec(), to.codec());
                 let (before, after) = (batch.header(), other.header());
@@ -56,7 +60,7 @@ mod tests {
                     |it: &Batch| it.records(LIMIT).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
                 assert_eq!(records(&other), records(&batch), "{from} to {to}");
             }
-            batch.recompressed(Compression::None, 100).unwrap_err();
+            batch.recompressed(Compression::None, None, 100).unwrap_err();
         }
     }
 }

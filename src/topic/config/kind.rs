@@ -7,6 +7,8 @@ pub enum Kind {
     Boolean,
     /// A whole number of 32 bits, within bounds that are both included.
     Int(i64, i64),
+    /// The first number, or one within the bounds.
+    IntOr(i64, i64, i64),
     /// A whole number of 64 bits, likewise.
     Long(i64, i64),
     /// A number, likewise.
@@ -23,7 +25,7 @@ impl Kind {
         match self {
             Self::Boolean => 1,
             Self::Word(_) => 2,
-            Self::Int(..) => 3,
+            Self::Int(..) | Self::IntOr(..) => 3,
             Self::Long(..) => 5,
             Self::Double(..) => 6,
             Self::List(_) => 7,
@@ -44,6 +46,15 @@ impl Kind {
             Self::Int(min, max) => {
                 let number = value.parse::<i32>().map_err(|_| not_a("INT"))?;
                 within(i64::from(number), min, max)
+            }
+            Self::IntOr(other, min, max) => {
+                let number = i64::from(value.parse::<i32>().map_err(|_| not_a("INT"))?);
+                match number == other || (min..=max).contains(&number) {
+                    true => Ok(()),
+                    false => {
+                        Err(format!("Value must be between {min} and {max} or equal to {other}"))
+                    }
+                }
             }
             Self::Long(min, max) => {
                 within(value.parse::<i64>().map_err(|_| not_a("LONG"))?, min, max)
@@ -72,7 +83,9 @@ impl Kind {
         let (a, b) = (a.trim(), b.trim());
         match self {
             Self::Boolean => a.eq_ignore_ascii_case(b),
-            Self::Int(..) | Self::Long(..) => a.parse::<i64>() == b.parse::<i64>(),
+            Self::Int(..) | Self::IntOr(..) | Self::Long(..) => {
+                a.parse::<i64>() == b.parse::<i64>()
+            }
             Self::Double(..) => a.parse::<f64>() == b.parse::<f64>(),
             Self::Word(_) => a == b,
             Self::List(_) => split(a).eq(split(b)),
