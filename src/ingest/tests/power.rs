@@ -206,8 +206,8 @@ impl Stores {
     /// A copy of a store, as it was at any earlier moment.
     fn earlier(&mut self, store: &Path, random: &mut Random) -> PathBuf {
         let earlier = self.next();
-        // One of six is lost.
-        if random.below(6) > 0 {
+        // One of six is lost; one that was lost before may not have been made again.
+        if random.below(6) > 0 && store.is_dir() {
             copy(store, &earlier);
             for entry in std::fs::read_dir(&earlier).unwrap().map(Result::unwrap) {
                 if entry.path().extension().is_some_and(|it| it == "jnl") {
