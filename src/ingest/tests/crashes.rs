@@ -54,7 +54,7 @@ async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
             .restart(state, |dir| {
                 let Some((image, cut)) = crash else { return };
                 copy(&image, &dir.join("state"));
-                cut_journals(&dir.join("state"), cut);
+                cut_journals(&dir.join("state"), |written| written.saturating_sub(cut));
             })
             .await;
         check(&sandbox, &model, &format!("cycle {cycle}, fate {fate}")).await;
@@ -118,13 +118,25 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Takes so many bytes off the end of the store's journal, or all it has.
-fn cut_journals(state: &Path, bytes: u64) {
+/// Cuts the store's journal to as much as `left` makes of what was written to it. Its length is
+/// reserved, so the zeros at its end are none of that.
+pub(super) fn cut_journals(state: &Path, mut left: impl FnMut(u64) -> u64) {
     for entry in std::fs::read_dir(state).unwrap().map(Result::unwrap) {
         if entry.path().extension().is_some_and(|it| it == "jnl") {
+            let written = written(&std::fs::read(entry.path()).unwrap());
             let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
-            let length = file.metadata().unwrap().len();
-            file.set_len(length.saturating_sub(bytes)).unwrap();
+            file.set_len(left(written)).unwrap();
         }
     }
+}
+
+fn written(journal: &[u8]) -> u64 {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let mut pages = journal.chunks(PAGE.len()).enumerate();
+    let last = pages.rfind(|(_, page)| *page != &PAGE[..page.len()]);
+    let end = last.and_then(|(at, page)| {
+        let byte = page.iter().rposition(|byte| *byte != 0)?;
+        Some(at * PAGE.len() + byte + 1)
+    });
+    end.unwrap_or(0) as u64
 }

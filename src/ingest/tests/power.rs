@@ -14,7 +14,7 @@ mod faulty;
 #[path = "../../../storage/tests/random.rs"]
 mod random;
 
-use super::crashes::copy;
+use super::crashes::{copy, cut_journals};
 use super::*;
 use crate::ingest::replay::replay_topic;
 use crate::ingest::run::Destination;
@@ -209,13 +209,7 @@ impl Stores {
         // One of six is lost; one that was lost before may not have been made again.
         if random.below(6) > 0 && store.is_dir() {
             copy(store, &earlier);
-            for entry in std::fs::read_dir(&earlier).unwrap().map(Result::unwrap) {
-                if entry.path().extension().is_some_and(|it| it == "jnl") {
-                    let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
-                    let length = file.metadata().unwrap().len();
-                    file.set_len(random.below(length + 1)).unwrap();
-                }
-            }
+            cut_journals(&earlier, |written| random.below(written + 1));
         }
         earlier
     }
