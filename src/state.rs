@@ -50,7 +50,12 @@ pub type OnFailure = Arc<dyn Fn(&fjall::Error) + Send + Sync>;
 impl State {
     /// Opens the store in `path`, creating it if it is not there.
     pub fn open(path: &Path, on_failure: OnFailure) -> fjall::Result<Self> {
-        fresh::create(path, |path| open(path).map(drop))?;
+        if let Err(error) = fresh::create(path, |path| open(path).map(drop)) {
+            // A small or full file system in memory is no reason not to start.
+            tracing::warn!(
+                "the state store is made on disk, since it cannot be in memory: {error}"
+            );
+        }
         let (db, groups, records) = open(path)?;
         let (queue, commits) = sync_channel(QUEUE_MAX);
         let writer = db.clone();

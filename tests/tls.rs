@@ -5,12 +5,12 @@ use crate::support::process::{Tidelog, command};
 use crate::support::raw::Raw;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ClientConfig;
-use rustls::RootCertStore;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use tempfile::TempDir;
 use tidelog_protocol::messages::{
     ApiVersionsRequest, FetchPartition, FetchRequest, FetchTopic, MetadataRequest,
     MetadataRequestTopic, PartitionProduceData, ProduceRequest, TopicProduceData,
@@ -45,13 +45,18 @@ fn trusting(authority: &Authority) -> Arc<ClientConfig> {
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn start(dir: &Path, required: &str) -> Tidelog {
+/// A `tidelog dev` with a certificate, and who signed that.
+fn start(required: &str) -> (TempDir, Authority, Tidelog) {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = authority();
+    issue(&authority, dir.path());
     let settings = [
         ("TIDELOG_TLS_CERTIFICATE", "cert.pem"),
         ("TIDELOG_TLS_KEY", "key.pem"),
         ("TIDELOG_TLS_REQUIRED", required),
     ];
-    Tidelog::dev_with(dir, &settings)
+    let tidelog = Tidelog::dev_with(dir.path(), &settings);
+    (dir, authority, tidelog)
 }
 
 fn get(authority: &Authority, tidelog: &Tidelog, url: &str) -> reqwest::Result<Value> {
@@ -121,10 +126,7 @@ fn is_served(raw: &mut Raw) -> bool {
 
 #[test]
 fn both_ports_take_tls_and_plaintext() {
-    let dir = tempfile::tempdir().unwrap();
-    let authority = authority();
-    issue(&authority, dir.path());
-    let tidelog = start(dir.path(), "false");
+    let (_dir, authority, tidelog) = start("false");
     let ready = &tidelog.ready;
 
     let mut raw = Raw::connect_tls(&ready.kafka, trusting(&authority));
@@ -159,10 +161,7 @@ fn both_ports_take_tls_and_plaintext() {
 
 #[test]
 fn plaintext_is_refused_where_tls_is_required() {
-    let dir = tempfile::tempdir().unwrap();
-    let authority = authority();
-    issue(&authority, dir.path());
-    let tidelog = start(dir.path(), "true");
+    let (_dir, authority, tidelog) = start("true");
     let ready = &tidelog.ready;
 
     let mut plain = Raw::connect(&ready.kafka);
