@@ -1,4 +1,4 @@
-//! One `.log` file with its indexes, as readers see it.
+//! One `.log` file with its indexes, as readers see it. [`indexes`] has the files of the indexes.
 //!
 //! **Bytes below the published length are whole batches, in order, and never change.** The length
 //! is stored with `Release` after the bytes are in the file, and loaded with `Acquire` before they
@@ -6,6 +6,8 @@
 //!
 //! Batches that this process appended or scanned are known to be good. Those before are checked
 //! against their checksum each time they are read: a small part of what sending them costs.
+
+mod indexes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +19,9 @@ use tidelog_protocol::records::{Batch, Header};
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
-use crate::fs::{Durability, File, read_all, remove_if_there, replace_with};
-use crate::index::{self, Index, TimeEntry};
-use crate::scan::{Walk, Window, whole_batch};
+use crate::fs::File;
+use crate::index::{self, Index};
+use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
 
 pub(crate) struct Segment {
@@ -281,153 +283,6 @@ impl Segment {
         Ok(first.ok().map(|header| header.max_timestamp))
     }
 
-    /// The batch with the largest timestamp.
-    pub(crate) fn latest(&self, files: &Files) -> Result<Option<TimeEntry>> {
-        if let Some(index) = &*self.index.read() {
-            return Ok(index.latest());
-        }
-        self.with_index(files, |_, times| index::last_time_entry(times, self.base_offset))
-    }
-
-    /// Takes the index files into memory, to add to them.
-    pub(crate) fn load_index(&self, files: &Files) -> Result<()> {
-        if self.index.read().is_some() {
-            return Ok(());
-        }
-        let published = self.published();
-        let (offsets, times) = self.index_paths();
-        let read = |path: &Path| read_all(&*files.fs, path).unwrap_or_default();
-        let contents = (read(&offsets), read(&times));
-        let index = match self.index_holds(files, &contents.0, &contents.1)? {
-            true => Index::from_files(self.base_offset, self.interval, contents, published),
-            false => self.rebuild(files)?,
-        };
-        *self.index.write() = Some(index);
-        Ok(())
-    }
-
-    /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
-    /// no room for them it stays in memory, and older files are removed: they lack entries.
-    pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
-        let (offsets, times) = {
-            let mut index = self.index.write();
-            let Some(memory) = &mut *index else { return Ok(()) };
-            let (offsets, times) = memory.complete();
-            // Readers do not wait for the disk.
-            (offsets.to_vec(), times.to_vec())
-        };
-        let (offsets_path, times_path) = self.index_paths();
-        files.forget_indexes(self.key);
-        let store = |path: &Path, contents: &[u8]| {
-            replace_with(&*files.fs, path, contents, durability).context("write", path)
-        };
-        let stored = store(&offsets_path, &offsets).and_then(|()| store(&times_path, &times));
-        match stored {
-            Ok(()) => *self.index.write() = None,
-            Err(error) if error.is_disk_full() => {
-                for path in [offsets_path, times_path] {
-                    remove_if_there(&*files.fs, &path).context("remove", &path)?;
-                }
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Lets go of the index without files of it: it is made from the batches when it is needed.
-    pub(crate) fn drop_index(&self, files: &Files) -> Result<()> {
-        *self.index.write() = None;
-        files.forget_indexes(self.key);
-        let (offsets, times) = self.index_paths();
-        [offsets, times]
-            .iter()
-            .try_for_each(|path| remove_if_there(&*files.fs, path).context("remove", path))
-    }
-
-    /// Calls `look` with the contents of both indexes.
-    fn with_index<T>(&self, files: &Files, look: impl Fn(&[u8], &[u8]) -> T) -> Result<T> {
-        loop {
-            if let Some(index) = &*self.index.read() {
-                let (offsets, times) = index.view();
-                return Ok(look(offsets, times));
-            }
-            let (offsets, times) = self.index_paths();
-            let offsets = files.map_index(self.key, Kind::OffsetIndex, &offsets);
-            let times = files.map_index(self.key, Kind::TimeIndex, &times);
-            if let (Ok(offsets), Ok(times)) = (offsets, times) {
-                let (offsets, times) = (offsets.all(), times.all());
-                if self.index_checked.load(Ordering::Acquire)
-                    || self.index_holds(files, &offsets, &times)?
-                {
-                    self.index_checked.store(true, Ordering::Release);
-                    return Ok(look(&offsets, &times));
-                }
-            }
-            self.load_index(files)?;
-        }
-    }
-
-    /// Whether index files belong to this segment. Their format has no checksum, so what they say
-    /// of the last batches is compared with these.
-    fn index_holds(&self, files: &Files, offsets: &[u8], times: &[u8]) -> Result<bool> {
-        let base = self.base_offset;
-        if !index::plausible(offsets, times, base, self.published()) {
-            return Ok(false);
-        }
-        let bytes = self.bytes(files)?;
-        let mut batches = Walk { bytes: &bytes, position: 0, next_offset: base };
-        if let Some(latest) = index::last_time_entry(times, base) {
-            let near = index::floor_of_offset(offsets, base, latest.last_offset);
-            batches.position = near.map_or(0, |entry| entry.position);
-            let found = batches.find(|header| header.last_offset() >= latest.last_offset);
-            let entry = |header: Header| (header.max_timestamp, header.last_offset());
-            if found.map(entry) != Some((latest.timestamp, latest.last_offset)) {
-                return Ok(false);
-            }
-        }
-        let last = index::last_offset_entry(offsets, base);
-        let start = last.map_or(0, |entry| entry.position);
-        batches = Walk { bytes: &bytes, position: start, next_offset: base };
-        if let Some(last) = last
-            && batches.next().is_none_or(|header| header.last_offset() != last.last_offset)
-        {
-            return Ok(false);
-        }
-        let latest = index::last_time_entry(times, base).map_or(i64::MIN, |entry| entry.timestamp);
-        while batches.position - start <= u64::from(self.interval) {
-            match batches.next() {
-                Some(header) if header.max_timestamp > latest => return Ok(false),
-                Some(_) => {}
-                None => return Ok(true),
-            }
-        }
-        // One more batch would have got an entry.
-        Ok(batches.next().is_none())
-    }
-
-    fn rebuild(&self, files: &Files) -> Result<Index> {
-        let path = self.path();
-        let mut window = Window::new(self.file(files)?, self.published());
-        let mut index = Index::new(self.base_offset, self.interval);
-        let (mut position, mut next_offset) = (0, self.base_offset);
-        while position < window.end() {
-            let header = match window.header(position, next_offset).context("read", &path)? {
-                Ok(header) => header,
-                Err(_) => match window.resync(position, next_offset).context("read", &path)? {
-                    Some((found, header)) => {
-                        position = found;
-                        header
-                    }
-                    None => break,
-                },
-            };
-            index.observe(&header, position);
-            position += header.total_bytes() as u64;
-            next_offset = header.last_offset() + 1;
-        }
-        Ok(index)
-    }
-
     /// The first batch from `position` on that ends at or after `from` and is `wanted`, going
     /// around damage. It is an error if `from` lies in the damage.
     fn find(
@@ -470,11 +325,6 @@ impl Segment {
             return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
         }
         Ok(map.bytes(0..usize_of(published)))
-    }
-
-    fn index_paths(&self) -> (PathBuf, PathBuf) {
-        let path = |extension| self.dir.join(file_name(self.base_offset, extension));
-        (path("index"), path("timeindex"))
     }
 
     fn corrupt(&self, position: u64, reason: String) -> Error {
