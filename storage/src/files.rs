@@ -34,6 +34,7 @@ pub(crate) enum Kind {
     Log = 0,
     OffsetIndex = 1,
     TimeIndex = 2,
+    TxnIndex = 3,
 }
 
 impl Key {
@@ -50,7 +51,7 @@ impl Files {
 
     /// A key that was never given out before.
     pub(crate) fn new_key(&self) -> Key {
-        Key(self.next_key.fetch_add(3, Ordering::Relaxed))
+        Key(self.next_key.fetch_add(4, Ordering::Relaxed))
     }
 
     /// The open log file of `key`, which is at `path`; that is asked for only if it has to be
@@ -97,6 +98,7 @@ impl Files {
     pub(crate) fn forget_indexes(&self, key: Key) {
         self.maps.remove(key.of(Kind::OffsetIndex));
         self.maps.remove(key.of(Kind::TimeIndex));
+        self.maps.remove(key.of(Kind::TxnIndex));
     }
 
     /// Closes all that is cached of `key`.

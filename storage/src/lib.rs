@@ -8,7 +8,7 @@
 //! <root>/recovery-checkpoint                   how far each partition is durable
 //! <root>/deleted/                              partitions on their way out
 //! <root>/<partition>/00000000000000000000.log  record batches, byte for byte as Kafka stores them
-//!                   /00000000000000000000.index .timeindex
+//!                   /00000000000000000000.index .timeindex .txnindex
 //!                   /00000000000000000000.snapshot    idempotent producers up to that offset
 //!                   /leader-epoch-checkpoint partition.metadata
 //!                   /<base offset>.log.next              a segment until the one before is durable
@@ -58,8 +58,12 @@ mod seal;
 mod segment;
 mod snapshot;
 mod space;
+mod stable;
 mod syncers;
 mod times;
+mod transactions;
+mod txn_index;
+mod txn_recovery;
 mod volume;
 
 pub use compaction::{Compacted, Compaction};
@@ -77,4 +81,5 @@ pub use retention::{Removed, Retention};
 pub use room::{Event, OnEvent, Room};
 pub use scrub::Scrubbed;
 pub use space::{Space, space};
+pub use txn_index::AbortedTxn;
 pub use volume::{OnFailure, Volume, VolumeOptions};

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidelog_protocol::records::{Batch, Header};
 
@@ -17,8 +18,9 @@ use crate::index::Index;
 use crate::partition::{Inner, PartitionOptions, Pending, Stamp};
 use crate::producers::Producers;
 use crate::seal::{Closed, NEXT, Name};
-use crate::segment::{Segment, Setup, file_name};
+use crate::segment::{Aborted, Segment, Setup, file_name};
 use crate::snapshot::{RECENT_BYTES, Snapshots};
+use crate::txn_index::{ENTRIES_MAX, marker_of};
 
 pub(crate) struct Log {
     pub options: PartitionOptions,
@@ -77,11 +79,15 @@ impl Log {
         stamp: Stamp,
     ) -> Result<(i64, i64)> {
         let mut header = self.assigned(batch, stamp.leader_epoch)?;
-        if let Some(appended) = self.producers(home)?.check(&header)? {
+        let marker = marker_of(batch);
+        let producers = self.producers(home)?;
+        if let Some(appended) = producers.check(&header)? {
             return Ok(appended);
         }
+        let aborted = producers.aborted_by(&header, marker.as_ref());
         let time = stamp.append_time_ms.unwrap_or(header.max_timestamp);
-        if self.is_full(&header) || self.is_old(home, time)? {
+        let full = self.is_full(&header) || aborted.is_some() && !self.takes_aborted(home)?;
+        if full || self.is_old(home, time)? {
             self.roll(home)?;
         }
         self.active.load_index(&home.shared.files)?;
@@ -98,12 +104,18 @@ impl Log {
         if self.end.position == 0 {
             self.began = Some(header.max_timestamp);
         }
+        if let Some(aborted) = &aborted {
+            self.active.add_aborted(aborted);
+        }
         self.active.publish(&header, self.end.position);
         self.end.position += header.total_bytes() as u64;
         self.end.offset = header.last_offset() + 1;
         self.unsynced_records += header.last_offset().abs_diff(header.base_offset) + 1;
         if let Some(snapshots) = &mut self.snapshots {
-            snapshots.producers.note(&header);
+            snapshots.producers.note(&header, marker.as_ref());
+            if header.attributes.is_transactional() {
+                home.note_unstable(snapshots.producers.transactions.earliest());
+            }
         }
         self.untidy = true;
         Ok((header.base_offset, header.last_offset()))
@@ -141,13 +153,44 @@ impl Log {
         Ok(())
     }
 
-    /// The idempotent producers, read when they are first asked for.
+    /// The idempotent producers, read when they are first asked for, and with them what the
+    /// segments do not know of the transactions.
     pub(crate) fn producers(&mut self, home: &Inner) -> Result<&Producers> {
         let snapshots = match self.snapshots.take() {
             Some(snapshots) => snapshots,
-            None => Snapshots::load(home, self.end.offset)?,
+            None => {
+                let mut snapshots = Snapshots::load(home, self.end.offset)?;
+                self.find_aborted(home, &snapshots)?;
+                let transactions = &mut snapshots.producers.transactions;
+                transactions.settle(home.high_watermark.load(Ordering::Acquire));
+                home.note_unstable(transactions.earliest());
+                snapshots
+            }
         };
         Ok(&self.snapshots.insert(snapshots).producers)
+    }
+
+    /// Sees that the segments know of all transactions that were aborted.
+    pub(crate) fn know_aborted(&mut self, home: &Inner) -> Result<()> {
+        self.producers(home)?;
+        self.snapshots.as_ref().map_or(Ok(()), |snapshots| self.find_aborted(home, snapshots))
+    }
+
+    /// Whether the active segment takes one more aborted transaction.
+    fn takes_aborted(&mut self, home: &Inner) -> Result<bool> {
+        self.active.load_aborted(&home.shared.files)?;
+        if !self.active.knows_aborted() {
+            self.know_aborted(home)?;
+        }
+        Ok(self.active.aborted_len() < ENTRIES_MAX)
+    }
+
+    /// Lets go of the transactions that ended before the high watermark.
+    pub(crate) fn settle_transactions(&mut self, home: &Inner, high_watermark: i64) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.producers.transactions.settle(high_watermark);
+            home.note_unstable(snapshots.producers.transactions.earliest());
+        }
     }
 
     /// Notes that the producers' snapshot at `end_offset` is on disk.
@@ -168,6 +211,8 @@ impl Log {
     /// Closes the active segment and starts the next one, without a sync: the commit round does
     /// the rest, as the `seal` module says.
     pub(crate) fn roll(&mut self, home: &Inner) -> Result<()> {
+        // A segment is sealed with all that there is to know of it.
+        self.producers(home)?;
         let shared = &home.shared;
         let file = match self.unsynced.take() {
             Some(file) => file,
@@ -181,7 +226,15 @@ impl Log {
         let base_offset = self.end.offset;
         let interval = self.options.index_interval_bytes;
         let index = Some(Index::new(base_offset, interval));
-        let setup = Setup { base_offset, published: 0, checked_from: 0, index, interval };
+        let setup = Setup {
+            base_offset,
+            published: 0,
+            checked_from: 0,
+            index,
+            interval,
+            aborted: Aborted::Memory(Vec::new()),
+            has_txn_index: false,
+        };
         let mut segment = Segment::new(&shared.files, &home.dir, setup);
         segment.name = Name::provisional();
         let segment = Arc::new(segment);
@@ -221,7 +274,8 @@ impl Log {
             self.durable = self.end;
             self.unsynced = None;
         }
-        if !now && self.end.position <= WALKED_AGAIN_BYTES_MAX {
+        let walked_again = self.end.position <= WALKED_AGAIN_BYTES_MAX;
+        if !now && walked_again && !self.active.has_aborted() {
             self.active.drop_index(&shared.files)?;
         } else {
             self.active.store_index(&shared.files, durability)?;

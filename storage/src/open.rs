@@ -1,5 +1,6 @@
 //! Opening a partition: creating what is absent, and recovering what a crash left.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64};
@@ -11,14 +12,15 @@ use crate::checkpoint::{
 };
 use crate::compaction::{CLEANED_SUFFIX, finish_merges};
 use crate::error::{Context, Error, Result};
-use crate::fs::{Durability, create_dirs, remove_if_there};
+use crate::fs::{Durability, Entry, create_dirs, remove_if_there};
 use crate::index::Index;
 use crate::log::Log;
 use crate::partition::{Inner, OnAdvance, PartitionOptions};
 use crate::recovery::{Action, Recovered, Tail};
 use crate::scan::Window;
 use crate::seal::NEXT;
-use crate::segment::{Segment, Setup, base_offset_of, file_name};
+use crate::segment::{Aborted, Segment, Setup, base_offset_of, file_name};
+use crate::stable::UNKNOWN;
 use crate::volume::Shared;
 
 /// A partition to open.
@@ -35,18 +37,16 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     pub(crate) fn open(self, on_advance: OnAdvance) -> Result<(Arc<Inner>, Recovered)> {
         let dir: Arc<Path> = self.shared.root.join(self.name).into();
-        let mut sizes = self.prepare(&dir)?;
-        let Some((base_offset, size)) = sizes.pop() else {
+        let mut sealed = self.prepare(&dir)?;
+        let Some(last) = sealed.pop() else {
             unreachable!("a prepared directory has a segment");
         };
         let files = &self.shared.files;
-        let mut segments: Vec<_> = sizes
+        let mut segments: Vec<_> = sealed
             .into_iter()
-            .map(|(base_offset, size)| {
-                Arc::new(Segment::new(files, &dir, self.setup(base_offset, size, None)))
-            })
+            .map(|it| Arc::new(Segment::new(files, &dir, self.setup(&it, it.aborted()))))
             .collect();
-        let (active, mut end, mut recovered) = self.open_last(&dir, base_offset, size)?;
+        let (active, mut end, mut recovered) = self.open_last(&dir, &last)?;
         segments.push(Arc::new(active));
         if !recovered.clean {
             self.take_up_next(&dir, &mut segments, &mut end, &mut recovered)?;
@@ -69,6 +69,7 @@ impl Opening<'_> {
             segments: RwLock::new(Arc::new(segments)),
             log_end_offset: AtomicI64::new(end.offset),
             high_watermark: AtomicI64::new(end.offset),
+            unstable_from: AtomicI64::new(UNKNOWN),
             queued: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
             on_advance,
@@ -105,10 +106,13 @@ impl Opening<'_> {
             let to = dir.join(file_name(base_offset, "log"));
             let last = &segments[segments.len() - 1];
             if base_offset == end.offset && base_offset > last.base_offset {
+                // So that no index of another time is the last one's once it is not the last.
                 last.store_index(files, Durability::Now)?;
+                fs.sync_dir(dir).context("sync", dir)?;
                 fs.rename(&from, &to).context("rename", &from)?;
                 fs.sync_dir(dir).context("sync", dir)?;
-                let (segment, its_end, found) = self.open_last(dir, base_offset, size)?;
+                let (segment, its_end, found) =
+                    self.open_last(dir, &Listed::of_log(base_offset, size))?;
                 segments.push(Arc::new(segment));
                 *end = its_end;
                 recovered.repairs.extend(found.repairs);
@@ -144,9 +148,9 @@ impl Opening<'_> {
         missing
     }
 
-    /// Sees that the directory is there with its metadata and a segment; returns the segments'
-    /// base offsets and sizes, in order.
-    fn prepare(&self, dir: &Path) -> Result<Vec<(i64, u64)>> {
+    /// Sees that the directory is there with its metadata and a segment; returns the segments, in
+    /// order.
+    fn prepare(&self, dir: &Path) -> Result<Vec<Listed>> {
         let fs = &*self.shared.files.fs;
         {
             // Logs are opened side by side: what several lie in is there for good before any is.
@@ -175,45 +179,40 @@ impl Opening<'_> {
             let path = dir.join(&entry.name);
             remove_if_there(fs, &path).context("remove", &path)?;
         }
-        let segment = |entry: &crate::fs::Entry| Some((base_offset_of(&entry.name)?, entry.len));
-        let mut sizes: Vec<_> = entries.iter().filter_map(segment).collect();
-        sizes.sort_unstable();
-        if sizes.is_empty() {
+        let mut segments = list_segments(&entries);
+        if segments.is_empty() {
             let base_offset = self.point.as_ref().map_or(0, |point| point.log_start_offset);
             let path = dir.join(file_name(base_offset, "log"));
             fs.create(&path).context("create", &path)?;
             if !LeaderEpochs::read(fs, dir, base_offset).knows(0) {
                 LeaderEpochs::first(base_offset).write(fs, dir)?;
             }
-            sizes.push((base_offset, 0));
+            segments.push(Listed::of_log(base_offset, 0));
             created = true;
         }
         if created {
             fs.sync_dir(dir).context("sync", dir)?;
         }
-        Ok(sizes)
+        Ok(segments)
     }
 
-    fn open_last(
-        &self,
-        dir: &Arc<Path>,
-        base_offset: i64,
-        size: u64,
-    ) -> Result<(Segment, End, Recovered)> {
+    fn open_last(&self, dir: &Arc<Path>, last: &Listed) -> Result<(Segment, End, Recovered)> {
+        let Listed { base_offset, size, .. } = *last;
         let files = &self.shared.files;
         let point = self.point.as_ref().map(|point| point.end);
         let known = point.filter(|end| end.segment == base_offset);
         if let Some(end) = known.filter(|end| self.clean && end.position == size) {
             let recovered = Recovered { clean: true, ..Recovered::default() };
-            let index = (size == 0).then(|| self.empty_index(base_offset));
-            let segment = Segment::new(files, dir, self.setup(base_offset, size, index));
-            return Ok((segment, end, recovered));
+            let setup = match size {
+                0 => self.empty(last),
+                _ => self.setup(last, last.aborted()),
+            };
+            return Ok((Segment::new(files, dir, setup), end, recovered));
         }
         if size == 0 && known.is_none_or(|end| end.position == 0) {
             // Nothing to scan: a partition just created, or one that rolled last of all.
             let end = End { segment: base_offset, position: 0, offset: base_offset };
-            let index = Some(self.empty_index(base_offset));
-            let segment = Segment::new(files, dir, self.setup(base_offset, 0, index));
+            let segment = Segment::new(files, dir, self.empty(last));
             return Ok((segment, end, Recovered { clean: self.clean, ..Recovered::default() }));
         }
         let path = dir.join(file_name(base_offset, "log"));
@@ -225,19 +224,76 @@ impl Opening<'_> {
         let outcome = tail.recover(files, &files.fs.open(&path).context("open", &path)?)?;
         let end =
             End { segment: base_offset, position: outcome.position, offset: outcome.next_offset };
-        let mut setup = self.setup(base_offset, outcome.position, Some(outcome.index));
+        let aborted = match outcome.has_markers {
+            true => Aborted::Unknown,
+            false => Aborted::Memory(Vec::new()),
+        };
+        let mut setup = self.setup(&Listed { size: outcome.position, ..*last }, aborted);
+        setup.index = Some(outcome.index);
         if outcome.recovered.repairs.is_empty() {
             setup.checked_from = trusted.min(outcome.position);
         }
         Ok((Segment::new(files, dir, setup), end, outcome.recovered))
     }
 
-    fn setup(&self, base_offset: i64, published: u64, index: Option<Index>) -> Setup {
-        let interval = self.options.index_interval_bytes;
-        Setup { base_offset, published, checked_from: published, index, interval }
+    fn setup(&self, listed: &Listed, aborted: Aborted) -> Setup {
+        Setup {
+            base_offset: listed.base_offset,
+            published: listed.size,
+            checked_from: listed.size,
+            index: None,
+            interval: self.options.index_interval_bytes,
+            aborted,
+            has_txn_index: listed.has_txn_index,
+        }
     }
 
-    fn empty_index(&self, base_offset: i64) -> Index {
-        Index::new(base_offset, self.options.index_interval_bytes)
+    /// The same for one without batches.
+    fn empty(&self, listed: &Listed) -> Setup {
+        let index = Index::new(listed.base_offset, self.options.index_interval_bytes);
+        Setup { index: Some(index), ..self.setup(listed, Aborted::Memory(Vec::new())) }
     }
+}
+
+/// A segment as the directory has it.
+struct Listed {
+    base_offset: i64,
+    size: u64,
+    has_index: bool,
+    has_txn_index: bool,
+}
+
+impl Listed {
+    /// One whose index files do not count.
+    fn of_log(base_offset: i64, size: u64) -> Self {
+        Self { base_offset, size, has_index: false, has_txn_index: false }
+    }
+
+    /// What its files say; they belong to it if there is an index.
+    fn aborted(&self) -> Aborted {
+        match (self.has_index, self.has_txn_index) {
+            (false, _) => Aborted::Unknown,
+            (true, true) => Aborted::File,
+            (true, false) => Aborted::Memory(Vec::new()),
+        }
+    }
+}
+
+/// The segments in a directory, in order.
+fn list_segments(entries: &[Entry]) -> Vec<Listed> {
+    let bases = |extension: &str| -> HashSet<i64> {
+        let of =
+            |entry: &Entry| base_offset_of(&format!("{}.log", entry.name.strip_suffix(extension)?));
+        entries.iter().filter_map(of).collect()
+    };
+    let (indexes, txn_indexes) = (bases(".index"), bases(".txnindex"));
+    let listed = |entry: &Entry| {
+        let base_offset = base_offset_of(&entry.name)?;
+        let has_index = indexes.contains(&base_offset);
+        let has_txn_index = txn_indexes.contains(&base_offset);
+        Some(Listed { base_offset, size: entry.len, has_index, has_txn_index })
+    };
+    let mut segments: Vec<_> = entries.iter().filter_map(listed).collect();
+    segments.sort_unstable_by_key(|segment| segment.base_offset);
+    segments
 }

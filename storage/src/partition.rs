@@ -110,6 +110,8 @@ pub(crate) struct Inner {
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
     pub high_watermark: AtomicI64,
+    /// Where the earliest transaction begins that is not decided; see the `stable` module.
+    pub unstable_from: AtomicI64,
     /// Whether the next commit round knows of the partition.
     pub queued: AtomicBool,
     /// Whether a later round does.
@@ -355,6 +357,7 @@ impl Inner {
     /// Moves the high watermark and tells so.
     pub(crate) fn advance(&self, to: i64) {
         if self.high_watermark.fetch_max(to, Ordering::AcqRel) < to {
+            self.settle_transactions();
             (self.on_advance)(self.high_watermark.load(Ordering::Acquire));
         }
     }

@@ -17,14 +17,18 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use tidelog_protocol::records::Header;
+use tidelog_protocol::records::{EndTxnMarker, Header};
 
 use crate::error::{Error, Result};
+use crate::transactions::Transactions;
+use crate::txn_index::{AbortedTxn, is_abort};
 
 /// The producers of one log.
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
     states: HashMap<i64, State>,
+    /// Those that are not decided.
+    pub transactions: Transactions,
 }
 
 /// What a log remembers of an idempotent producer, for people to look at.
@@ -126,8 +130,21 @@ impl Producers {
         producers
     }
 
-    /// Notes a batch that was appended.
-    pub(crate) fn note(&mut self, batch: &Header) {
+    /// The transaction that a batch makes void, if it is such a marker and there is one.
+    pub(crate) fn aborted_by(
+        &self,
+        batch: &Header,
+        marker: Option<&EndTxnMarker>,
+    ) -> Option<AbortedTxn> {
+        marker.filter(|marker| is_abort(marker))?;
+        let (producer_id, last_offset) = (batch.producer_id, batch.last_offset());
+        let first_offset = self.states.get(&producer_id)?.current_txn_first_offset?;
+        let last_stable_offset = self.transactions.stable_without(first_offset, last_offset);
+        Some(AbortedTxn { producer_id, first_offset, last_offset, last_stable_offset })
+    }
+
+    /// Notes a batch that was appended, and the marker in it if it is one.
+    pub(crate) fn note(&mut self, batch: &Header, marker: Option<&EndTxnMarker>) {
         if !batch.has_producer() {
             return;
         }
@@ -144,11 +161,18 @@ impl Producers {
         }
         state.timestamp = batch.max_timestamp;
         if batch.attributes.is_control() {
-            state.current_txn_first_offset = None;
+            let Some(marker) = marker else { return };
+            state.coordinator_epoch = marker.coordinator_epoch;
+            if let Some(first_offset) = state.current_txn_first_offset.take() {
+                self.transactions.end(first_offset, batch.last_offset());
+            }
             return;
         }
-        if batch.attributes.is_transactional() {
-            state.current_txn_first_offset.get_or_insert(batch.base_offset);
+        // One that compaction has emptied only keeps offsets: the marker may be gone by now.
+        let begins = batch.attributes.is_transactional() && batch.record_count > 0;
+        if begins && state.current_txn_first_offset.is_none() {
+            state.current_txn_first_offset = Some(batch.base_offset);
+            self.transactions.begin(batch.base_offset, batch.producer_id);
         }
         if state.batches.len() == BATCHES_KEPT {
             state.batches.pop_front();
@@ -235,8 +259,15 @@ impl Producers {
         if count.checked_mul(ENTRY_BYTES)? != entries.len() {
             return None;
         }
-        let states = entries.chunks_exact(ENTRY_BYTES).map(decode_state).collect::<Option<_>>()?;
-        Some(Self { states })
+        let entries = entries.chunks_exact(ENTRY_BYTES);
+        let states: HashMap<_, _> = entries.map(decode_state).collect::<Option<_>>()?;
+        let mut transactions = Transactions::default();
+        for (id, state) in &states {
+            if let Some(first_offset) = state.current_txn_first_offset {
+                transactions.begin(first_offset, *id);
+            }
+        }
+        Some(Self { states, transactions })
     }
 }
 
@@ -302,7 +333,7 @@ mod tests {
         for n in 0..7 {
             let next = batch(1, 0, add(start, n * 10), i64::from(n) * 10);
             assert_eq!(producers.check(&next).unwrap(), None, "batch {n}");
-            producers.note(&next);
+            producers.note(&next, None);
         }
         for n in 2..7 {
             let retry = batch(1, 0, add(start, n * 10), 999);
@@ -319,11 +350,11 @@ mod tests {
     #[test]
     fn a_new_epoch_starts_at_zero_and_ends_the_old_one() {
         let mut producers = Producers::default();
-        producers.note(&batch(1, 3, 0, 0));
+        producers.note(&batch(1, 3, 0, 0), None);
         let skipped = producers.check(&batch(1, 4, 10, 10));
         assert!(matches!(skipped, Err(Error::OutOfOrderSequence { expected: 0, .. })));
         assert_eq!(producers.check(&batch(1, 4, 0, 10)).unwrap(), None);
-        producers.note(&batch(1, 4, 0, 10));
+        producers.note(&batch(1, 4, 0, 10), None);
         let old = producers.check(&batch(1, 3, 10, 20));
         assert!(matches!(old, Err(Error::InvalidProducerEpoch { current: 4, .. })));
         assert_eq!(producers.check(&batch(1, 4, 0, 20)).unwrap(), Some((10, 19)));
@@ -333,9 +364,9 @@ mod tests {
     fn a_snapshot_keeps_the_last_batches_and_any_changed_byte_voids_it() {
         let mut producers = Producers::default();
         for n in 0..3 {
-            producers.note(&batch(5, 2, n * 10, i64::from(n) * 10));
+            producers.note(&batch(5, 2, n * 10, i64::from(n) * 10), None);
         }
-        producers.note(&batch(6, 0, 0, 30));
+        producers.note(&batch(6, 0, 0, 30), None);
         let bytes = producers.encode();
         assert_eq!(bytes.len(), 6 + 4 + 2 * ENTRY_BYTES);
         let read = Producers::decode(&bytes).unwrap();
@@ -354,7 +385,7 @@ mod tests {
     fn the_producers_remembered_are_bounded_and_idle_ones_expire() {
         let mut producers = Producers::default();
         for n in 0..2 * PRODUCERS_MAX as i64 {
-            producers.note(&batch(n, 0, 0, n * 10));
+            producers.note(&batch(n, 0, 0, n * 10), None);
             assert!(producers.states.len() <= PRODUCERS_MAX);
         }
         let newest = 2 * PRODUCERS_MAX as i64 - 1;

@@ -109,6 +109,8 @@ pub(crate) struct Outcome {
     pub index: Index,
     pub position: u64,
     pub next_offset: i64,
+    /// Whether a batch is a control batch: the end of a transaction, most likely.
+    pub has_markers: bool,
     pub recovered: Recovered,
 }
 
@@ -127,6 +129,7 @@ impl Tail<'_> {
             index: Index::new(self.base_offset, self.interval),
             position: 0,
             next_offset: self.base_offset,
+            has_markers: false,
             recovered: Recovered { scanned_bytes: len, ..Recovered::default() },
         };
         while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
@@ -223,6 +226,7 @@ impl Outcome {
         self.index.observe(header, self.position);
         self.position += header.total_bytes() as u64;
         self.next_offset = header.last_offset() + 1;
+        self.has_markers |= header.attributes.is_control();
         true
     }
 

@@ -157,7 +157,7 @@ fn excise(fs: &dyn Fs, root: &Path, dir: &Path, found: &[Excised]) -> Result<()>
         let cleaned = file.with_extension(&CLEANED_SUFFIX[1..]);
         copy(fs, file, &kept, &cleaned)?;
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        for extension in ["index", "timeindex"] {
+        for extension in ["index", "timeindex", "txnindex"] {
             let path = dir.join(file_name(base_offset_of(name).unwrap_or(0), extension));
             remove_if_there(fs, &path).context("remove", &path)?;
         }

@@ -7,7 +7,10 @@
 //! Batches that this process appended or scanned are known to be good. Those before are checked
 //! against their checksum each time they are read: a small part of what sending them costs.
 
+mod aborted;
 mod indexes;
+
+pub(crate) use aborted::Aborted;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tidelog_protocol::records::{Batch, Header};
+use tidelog_protocol::records::{Batch, EndTxnMarker, Header};
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
@@ -23,6 +26,7 @@ use crate::fs::File;
 use crate::index::{self, Index};
 use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
+use crate::txn_index::marker_of;
 
 pub(crate) struct Segment {
     pub base_offset: i64,
@@ -37,6 +41,7 @@ pub(crate) struct Segment {
     interval: u32,
     /// Whether the index files were found to be this segment's.
     index_checked: AtomicBool,
+    aborted: aborted::Place,
     /// Whether [`Segment::each_batch`] met damage.
     damaged: AtomicBool,
 }
@@ -48,6 +53,9 @@ pub(crate) struct Setup {
     pub checked_from: u64,
     pub index: Option<Index>,
     pub interval: u32,
+    pub aborted: Aborted,
+    /// Whether there may be a `.txnindex`.
+    pub has_txn_index: bool,
 }
 
 impl Segment {
@@ -62,6 +70,7 @@ impl Segment {
             index: RwLock::new(setup.index),
             interval: setup.interval,
             index_checked: AtomicBool::new(false),
+            aborted: aborted::Place::new(setup.aborted, setup.has_txn_index),
             damaged: AtomicBool::new(false),
         }
     }
@@ -110,7 +119,7 @@ impl Segment {
     ) -> Result<Option<Bytes>> {
         let bytes = self.bytes(files)?;
         let start = self.floor(files, from)?;
-        let Some((position, first)) = self.find(files, &bytes, start, (from, |_| true))? else {
+        let Some((position, first)) = self.find(files, &bytes, start, (from, |_, _| true))? else {
             return Ok(None);
         };
         let start = usize_of(position);
@@ -216,7 +225,7 @@ impl Segment {
         })?;
         let start = start.map_or(0, |entry| entry.position);
         let wanted =
-            |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
+            |header: &Header, _| header.max_timestamp >= timestamp && header.last_offset() >= from;
         let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
         Ok(found.map(|(_, header)| header))
     }
@@ -230,21 +239,26 @@ impl Segment {
         Ok(entry.map_or(self.base_offset, |entry| entry.last_offset))
     }
 
-    /// Calls `visit` with each batch that ends at or after `from`, leaving out damage.
+    /// Calls `visit` with each batch that ends at or after `from`, and what it says if it ends a
+    /// transaction, leaving out damage.
     pub(crate) fn each_from(
         &self,
         files: &Files,
         from: i64,
-        mut visit: impl FnMut(&Header),
+        mut visit: impl FnMut(&Header, Option<EndTxnMarker>),
     ) -> Result<()> {
         let start = self.floor(files, from)?;
-        let visit_and_go_on = |header: &Header| {
+        let bytes = self.bytes(files)?;
+        let visit_and_go_on = |header: &Header, position: u64| {
             if header.last_offset() >= from {
-                visit(header);
+                let is_control = header.attributes.is_control();
+                let mut rest = is_control.then(|| bytes.slice(usize_of(position)..));
+                let batch = rest.as_mut().and_then(|rest| Batch::split_from(rest).ok());
+                visit(header, batch.as_ref().and_then(marker_of));
             }
             false
         };
-        self.find(files, &self.bytes(files)?, start, (i64::MIN, visit_and_go_on)).map(|_| ())
+        self.find(files, &bytes, start, (i64::MIN, visit_and_go_on)).map(|_| ())
     }
 
     /// Whether [`Segment::each_batch`] met damage since the log was opened.
@@ -290,7 +304,7 @@ impl Segment {
         files: &Files,
         bytes: &[u8],
         mut position: u64,
-        (from, mut wanted): (i64, impl FnMut(&Header) -> bool),
+        (from, mut wanted): (i64, impl FnMut(&Header, u64) -> bool),
     ) -> Result<Option<(u64, Header)>> {
         let mut next_offset = self.base_offset;
         while usize_of(position) < bytes.len() {
@@ -309,7 +323,7 @@ impl Segment {
                     }
                 }
             };
-            if header.last_offset() >= from && wanted(&header) {
+            if header.last_offset() >= from && wanted(&header, position) {
                 return Ok(Some((position, header)));
             }
             position += header.total_bytes() as u64;

@@ -31,11 +31,7 @@ impl Snapshots {
             let path = home.dir.join(file_name(offset, EXTENSION));
             remove_if_there(&*files.fs, &path).context("remove", &path)?;
         }
-        let read = |offset: &i64| {
-            let bytes = read_all(&*files.fs, &home.dir.join(file_name(*offset, EXTENSION))).ok()?;
-            Some((*offset, Producers::decode(&bytes)?))
-        };
-        let newest = stored.iter().rev().find_map(read);
+        let newest = stored.iter().rev().find_map(|offset| read(home, *offset));
         let (from, mut producers) = newest.unwrap_or((0, Producers::default()));
         if from < end_offset {
             note_from(home, from, &mut producers)?;
@@ -44,6 +40,14 @@ impl Snapshots {
         note_from(home, recent_offset(home)?, &mut recent)?;
         producers.adopt(recent);
         Ok(Self { producers, stored })
+    }
+
+    /// The producers at or before `offset`, and at which offset: of the newest snapshot that is
+    /// there, or none at all.
+    pub(crate) fn before(&self, home: &Inner, offset: i64) -> (i64, Producers) {
+        let stored = self.stored.iter().rev().filter(|stored| **stored <= offset);
+        let newest = { stored }.find_map(|stored| read(home, *stored));
+        newest.unwrap_or((0, Producers::default()))
     }
 
     /// Writes a snapshot at `end_offset`, durable once the directory is synced.
@@ -93,6 +97,13 @@ pub(crate) fn write(
     }
 }
 
+/// The snapshot at `offset`, if it holds.
+fn read(home: &Inner, offset: i64) -> Option<(i64, Producers)> {
+    let path = home.dir.join(file_name(offset, EXTENSION));
+    let bytes = read_all(&*home.shared.files.fs, &path).ok()?;
+    Some((offset, Producers::decode(&bytes)?))
+}
+
 const EXTENSION: &str = "snapshot";
 /// Bytes at the end of the log whose batches are all remembered at start, to answer the retries of
 /// producers that had several batches on their way when the process ended.
@@ -115,7 +126,9 @@ fn note_from(home: &Inner, from: i64, producers: &mut Producers) -> Result<()> {
     let segments = home.segments();
     let first = segments.partition_point(|segment| segment.base_offset <= from);
     for segment in &segments[first.saturating_sub(1)..] {
-        match segment.each_from(&home.shared.files, from, |batch| producers.note(batch)) {
+        match segment.each_from(&home.shared.files, from, |batch, marker| {
+            producers.note(batch, marker.as_ref());
+        }) {
             // Damage is reported to who reads it; the log goes on.
             Err(Error::Corrupt { .. }) => {}
             walked => walked?,

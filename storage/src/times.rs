@@ -66,7 +66,7 @@ impl Partition {
     /// What [`Segment::latest`] would say without the batches before `start`.
     fn latest_from(&self, segment: &Segment, start: i64) -> Result<Option<TimeEntry>> {
         let mut max: Option<TimeEntry> = None;
-        segment.each_from(&self.0.shared.files, start, |batch| {
+        segment.each_from(&self.0.shared.files, start, |batch, _| {
             let (timestamp, last_offset) = (batch.max_timestamp, batch.last_offset());
             if max.is_none_or(|max| timestamp > max.timestamp) {
                 max = Some(TimeEntry { timestamp, last_offset });

@@ -22,3 +22,4 @@ mod roll;
 mod scrub;
 mod support;
 mod times;
+mod transactions;

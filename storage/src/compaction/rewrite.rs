@@ -12,7 +12,7 @@ use crate::error::{Context, Result};
 use crate::fs::{File, remove_if_there, write_all_at};
 use crate::index::Index;
 use crate::partition::Inner;
-use crate::segment::{Segment, Setup, file_name};
+use crate::segment::{Aborted, Segment, Setup, file_name};
 
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -174,6 +174,8 @@ impl<'a> Pass<'a> {
             checked_from: 0,
             index: Some(new.index),
             interval: inner.log.lock().options.index_interval_bytes,
+            aborted: Aborted::Unknown,
+            has_txn_index: group[0].segment.has_txn_index(),
         };
         let segment = Segment::new(&inner.shared.files, &inner.dir, setup);
         let swapped = inner.swap(group, Arc::new(segment), &new.path)?;

@@ -43,8 +43,12 @@ impl Segment {
     }
 
     /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
-    /// no room for them it stays in memory, and older files are removed: they lack entries.
+    /// no room for them it stays in memory, and older files are removed: they lack entries. So are
+    /// they while the aborted transactions are not known: to have an index is to know them.
     pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
+        if !self.store_aborted(files, durability)? {
+            return self.remove_index_files(files);
+        }
         let (offsets, times) = {
             let mut index = self.index.write();
             let Some(memory) = &mut *index else { return Ok(()) };
@@ -61,9 +65,7 @@ impl Segment {
         match stored {
             Ok(()) => *self.index.write() = None,
             Err(error) if error.is_disk_full() => {
-                for path in [offsets_path, times_path] {
-                    remove_if_there(&*files.fs, &path).context("remove", &path)?;
-                }
+                self.remove_index_files(files)?;
             }
             Err(error) => return Err(error),
         }
@@ -73,6 +75,10 @@ impl Segment {
     /// Lets go of the index without files of it: it is made from the batches when it is needed.
     pub(crate) fn drop_index(&self, files: &Files) -> Result<()> {
         *self.index.write() = None;
+        self.remove_index_files(files)
+    }
+
+    fn remove_index_files(&self, files: &Files) -> Result<()> {
         files.forget_indexes(self.key);
         let (offsets, times) = self.index_paths();
         [offsets, times]
