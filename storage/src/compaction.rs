@@ -13,8 +13,8 @@
 //! need be without records, so that no reader waits at a gap.
 //!
 //! Tombstones get a delete horizon when they are first met (KIP-534): readers have until then to
-//! catch up, and then they go too. Batches of transactions stay whole, as do those that cannot be
-//! read.
+//! catch up, and then they go too. Batches that cannot be read stay whole. What becomes of
+//! transactions is in [`transactions`].
 //!
 //! **A pass ends before the first segment with damage in it, and so does what counts as
 //! compacted.** What is in there cannot be told, and once `tidelog log repair` has taken the damage
@@ -26,6 +26,7 @@
 mod keys;
 mod rewrite;
 mod swap;
+mod transactions;
 
 pub(crate) use swap::finish_merges;
 
@@ -171,6 +172,7 @@ impl Inner {
         let segments = self.segments();
         self.settle(segments[segments.len() - 1].base_offset)?;
         let (mut dirty, mut all, mut overdue) = (0, 0, false);
+        let mut stable = None;
         let mut sealed = Vec::new();
         for pair in segments.windows(2) {
             let (segment, end) = (&pair[0], pair[1].base_offset);
@@ -178,10 +180,14 @@ impl Inner {
                 break;
             }
             if end > cleaned.end {
+                let stable = match stable {
+                    Some(stable) => stable,
+                    None => *stable.insert(self.last_stable_offset()?),
+                };
                 let latest = segment.latest(files)?.map_or(i64::MIN, |latest| latest.timestamp);
                 // Without a lag, times in the future do not wait either.
                 let young = latest > now_ms.saturating_sub(compaction.lag_min_ms);
-                if end > compaction.until || compaction.lag_min_ms > 0 && young {
+                if end > compaction.until.min(stable) || compaction.lag_min_ms > 0 && young {
                     break;
                 }
                 dirty += segment.published();
@@ -228,8 +234,7 @@ impl Io<'_> {
 
 /// The records of a batch that compaction may take apart.
 fn readable(batch: &Batch) -> Option<Vec<Record>> {
-    let attributes = batch.header().attributes;
-    if attributes.is_transactional() || attributes.is_control() {
+    if batch.header().attributes.is_control() {
         return None;
     }
     batch.records(RECORDS_BYTES_MAX).ok()?.collect::<std::result::Result<_, _>>().ok()

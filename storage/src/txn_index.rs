@@ -33,7 +33,7 @@ pub(crate) type Entry = [u8; ENTRY_BYTES];
 
 pub(crate) const ENTRY_BYTES: usize = 34;
 /// Entries of a segment; the marker of one more begins the next segment. Bounds the memory that a
-/// segment takes while it is appended to: 34 bytes each.
+/// segment takes while it is appended to or written anew: 34 bytes each.
 pub(crate) const ENTRIES_MAX: usize = 1 << 16;
 const VERSION: i16 = 0;
 /// Bytes the records of a control batch may take; a marker takes 17.

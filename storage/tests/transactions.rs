@@ -327,7 +327,7 @@ fn hurt_indexes(fs: &Faulty, random: &mut Random) {
 fn any_history_of_transactions_reads_as_the_list_of_its_batches_does() {
     for seed in 0..iterations(60) {
         let mut random = Random::new(seed);
-        let (mut model, mut now_ms, compacts) = (Model::default(), 10 * HOUR_MS, false);
+        let (mut model, mut now_ms, compacts) = (Model::default(), 10 * HOUR_MS, seed % 2 == 1);
         let mut fs = Faulty::new(seed);
         for life in 0..6 {
             let case = format!("seed {seed}, life {life}");
@@ -445,4 +445,53 @@ fn a_transaction_is_decided_once_its_marker_is_below_the_high_watermark() {
     assert_eq!(partition.producers().unwrap()[0].coordinator_epoch, 7);
     partition.delete_records(5).unwrap();
     assert_eq!(partition.last_stable_offset().unwrap(), 5);
+}
+
+#[test]
+fn compaction_drops_aborted_records_and_then_their_markers() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    let all = Compaction {
+        dirty_ratio_min: 0.0,
+        lag_min_ms: 0,
+        lag_max_ms: 0,
+        delete_retention_ms: HOUR_MS,
+        keys_max: 100,
+        until: i64::MAX,
+    };
+    partition.append(&data(1, 0, b"kept"), 0).unwrap();
+    partition.append(&marker(1, COMMIT), 0).unwrap();
+    partition.append(&data(1, 1, b"void"), 0).unwrap();
+    partition.append(&marker(1, ABORT), 0).unwrap();
+    partition.append(&data(1, 2, b"open"), 0).unwrap();
+    volume.sync().unwrap();
+    let offsets = |partition: &Partition| -> Vec<i64> {
+        let read = crate::support::read_all(partition, 0);
+        read.iter().map(|batch| batch.header().base_offset).collect()
+    };
+    let index = "00000000000000000000.txnindex";
+    // Nothing as long as a transaction in the segment is open.
+    partition.compact(HOUR_MS, all, &mut |_| ()).unwrap();
+    assert_eq!(offsets(&partition), [0, 1, 2, 3, 4]);
+    partition.append(&marker(1, ABORT), 0).unwrap();
+    partition.append(&data(2, 0, b"last"), 0).unwrap();
+    partition.append(&marker(2, COMMIT), 0).unwrap();
+    volume.sync().unwrap();
+    // The aborted records replace nothing; the committed one does. Markers and entries stay.
+    partition.compact(HOUR_MS, all, &mut |_| ()).unwrap();
+    assert_eq!(offsets(&partition), [1, 3, 5, 6, 7]);
+    assert_eq!(fs.contents(&file(index)).len(), 2 * 34);
+    // Nothing is left of three transactions: their markers get a horizon, the entries go.
+    partition.append(&data(2, 1, b"more"), 0).unwrap();
+    partition.append(&marker(2, COMMIT), 0).unwrap();
+    volume.sync().unwrap();
+    partition.compact(2 * HOUR_MS, all, &mut |_| ()).unwrap();
+    assert_eq!(offsets(&partition), [1, 3, 5, 7, 8, 9]);
+    assert!(fs.list(&file("")).unwrap().iter().all(|entry| entry.name != index));
+    partition.compact(3 * HOUR_MS - 1, all, &mut |_| ()).unwrap();
+    assert_eq!(offsets(&partition), [1, 3, 5, 7, 8, 9]);
+    partition.compact(3 * HOUR_MS, all, &mut |_| ()).unwrap();
+    assert_eq!(offsets(&partition), [7, 8, 9]);
+    assert_eq!(partition.last_stable_offset().unwrap(), 10);
+    assert_eq!(partition.aborted_between(0, 10).unwrap(), []);
 }

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use tidelog_protocol::records::Record;
 
+use super::transactions::Transactions;
 use super::{Io, Sealed, readable};
 use crate::error::Result;
 
@@ -47,19 +48,21 @@ impl Keys {
 
     /// Takes the segment's records that are not in the table yet; false when there is no room, or
     /// the segment is damaged.
-    pub(super) fn map(
-        &mut self,
-        io: &mut Io<'_>,
-        Sealed { segment, end }: &Sealed,
-    ) -> Result<bool> {
+    pub(super) fn map(&mut self, io: &mut Io<'_>, sealed: &Sealed) -> Result<bool> {
+        let Sealed { segment, end } = sealed;
         let mut full = false;
         let inner = io.inner;
+        let mut transactions = Transactions::default();
+        transactions.enter(inner, sealed)?;
         let sound = segment.each_batch(&inner.shared.files, |batch| {
             if full || batch.header().last_offset() < self.end {
                 return Ok(());
             }
             io.took(batch.bytes().len())?;
-            let records = readable(&batch).unwrap_or_default();
+            let records = match transactions.is_void(batch.header()) {
+                true => Vec::new(),
+                false => readable(&batch).unwrap_or_default(),
+            };
             if self.len == 0 && records.len() > self.keys_max {
                 // The first batch is taken in any case, or nothing would ever be.
                 self.resize(records.len());

@@ -1,5 +1,6 @@
 //! Writing segments anew, without the records that a later one replaced.
 
+use std::collections::HashSet;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,12 +8,14 @@ use std::sync::Arc;
 use tidelog_protocol::records::Batch;
 
 use super::keys::Keys;
-use super::{CLEANED_SUFFIX, Compaction, Io, Sealed, readable};
+use super::transactions::Transactions;
+use super::{CLEANED_SUFFIX, Compaction, Io, RECORDS_BYTES_MAX, Sealed, readable};
 use crate::error::{Context, Result};
 use crate::fs::{File, remove_if_there, write_all_at};
 use crate::index::Index;
 use crate::partition::Inner;
 use crate::segment::{Aborted, Segment, Setup, file_name};
+use crate::txn_index::{AbortedTxn, ENTRIES_MAX, Entry, marker_of};
 
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1 << 20;
@@ -33,6 +36,9 @@ pub(super) struct Pass<'a> {
     marked: bool,
     /// Whether a record of the group goes.
     dropped: bool,
+    transactions: Transactions,
+    /// Producers in the middle of a transaction before each segment of the group, and after.
+    met: Vec<HashSet<i64>>,
     /// Whether records that were to go had to stay. The next pass has to know their keys again, or
     /// it would take the tombstones after them for the last of their keys.
     pub undone: bool,
@@ -66,6 +72,8 @@ impl<'a> Pass<'a> {
             left: false,
             marked: false,
             dropped: false,
+            transactions: Transactions::default(),
+            met: Vec::new(),
             undone: false,
         }
     }
@@ -80,8 +88,14 @@ impl<'a> Pass<'a> {
             Ok(Written::Same(several)) => {
                 new.discard()?;
                 match (self.dropped, several) {
-                    (false, _) => Ok((1, None)),
-                    (true, 2..) => self.rewrite(&sealed[..1]),
+                    (false, _) => {
+                        self.go_back_to(1);
+                        Ok((1, None))
+                    }
+                    (true, 2..) => {
+                        self.go_back_to(0);
+                        self.rewrite(&sealed[..1])
+                    }
                     (true, _) => {
                         (self.left, self.undone) = (true, true);
                         Ok((1, None))
@@ -92,6 +106,7 @@ impl<'a> Pass<'a> {
             Ok(Written::Damaged(0)) => new.discard().map(|()| (1, None)),
             Ok(Written::Damaged(sound)) => {
                 new.discard()?;
+                self.go_back_to(0);
                 self.rewrite(&sealed[..sound])
             }
             Err(error) => {
@@ -102,13 +117,25 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Is again before this one of the group's segments.
+    fn go_back_to(&mut self, segment: usize) {
+        if let Some(met) = self.met.get(segment) {
+            self.transactions.go_back(met.clone());
+        }
+    }
+
     fn write(&mut self, sealed: &[Sealed], new: &mut NewSegment<'_>) -> Result<Written> {
         (self.marked, self.dropped) = (false, false);
+        self.met.clear();
         let limit = self.io.inner.log.lock().options.segment_bytes.min(SEGMENT_BYTES_MAX);
-        for (n, Sealed { segment, end }) in sealed.iter().enumerate() {
+        for (n, next) in sealed.iter().enumerate() {
+            let Sealed { segment, end } = next;
+            self.met.push(self.transactions.met());
+            self.transactions.enter(self.io.inner, next)?;
             let offsets = end.saturating_sub(new.old.base_offset);
-            let fits =
-                new.position + segment.published() <= limit && offsets <= i64::from(i32::MAX);
+            let fits = new.position + segment.published() <= limit
+                && offsets <= i64::from(i32::MAX)
+                && new.aborted.len() + self.transactions.len() <= ENTRIES_MAX;
             if n > 0 {
                 if !fits {
                     return self.complete(&sealed[..n], new);
@@ -129,7 +156,10 @@ impl<'a> Pass<'a> {
         segment.each_batch(&self.io.inner.shared.files, |batch| {
             at += batch.bytes().len() as u64;
             self.io.took(batch.bytes().len())?;
-            let kept = self.retain(&batch);
+            let kept = match batch.header().attributes.is_control() {
+                true => self.retain_marker(&batch, new),
+                false => self.retain(&batch),
+            };
             let stands_for_its_last = at == size && batch.header().record_count == 0;
             if !matches!(kept, Kept::Whole) && !stands_for_its_last {
                 new.begin(&mut self.io)?;
@@ -174,7 +204,7 @@ impl<'a> Pass<'a> {
             checked_from: 0,
             index: Some(new.index),
             interval: inner.log.lock().options.index_interval_bytes,
-            aborted: Aborted::Unknown,
+            aborted: Aborted::Memory(new.aborted),
             has_txn_index: group[0].segment.has_txn_index(),
         };
         let segment = Segment::new(&inner.shared.files, &inner.dir, setup);
@@ -182,11 +212,16 @@ impl<'a> Pass<'a> {
         Ok(swapped.then_some(saved))
     }
 
-    /// What stays of a batch.
+    /// What stays of a batch of records.
     fn retain(&mut self, batch: &Batch) -> Kept {
         let header = batch.header();
+        self.transactions.meet(header);
+        if header.base_offset < self.keys.end && self.transactions.is_void(header) {
+            self.dropped |= header.record_count > 0;
+            return Kept::Nothing;
+        }
         let Some(mut records) = readable(batch) else {
-            self.left |= !header.attributes.is_control();
+            self.left = true;
             return Kept::Whole;
         };
         if header.base_offset >= self.keys.end {
@@ -198,12 +233,7 @@ impl<'a> Pass<'a> {
         records.retain(|record| !(self.keys.replaced(record) || expired && record.value.is_none()));
         self.dropped |= records.len() < before;
         let has_tombstones = records.iter().any(|record| record.value.is_none());
-        let fresh = self.now_ms.saturating_add(self.compaction.delete_retention_ms);
-        let horizon = has_tombstones.then(|| known.unwrap_or(fresh));
-        if let Some(horizon) = horizon {
-            self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
-            self.marked |= known.is_none();
-        }
+        let horizon = has_tombstones.then(|| self.horizon_of(known));
         if records.is_empty() {
             return Kept::Nothing;
         }
@@ -211,6 +241,41 @@ impl<'a> Pass<'a> {
             return Kept::Whole;
         }
         Kept::Part(batch.retaining(&records, horizon.or(known)))
+    }
+
+    /// What stays of a control batch.
+    fn retain_marker(&mut self, batch: &Batch, new: &mut NewSegment<'_>) -> Kept {
+        let header = batch.header();
+        if header.record_count == 0 {
+            return Kept::Nothing;
+        }
+        if marker_of(batch).is_none() {
+            return Kept::Whole;
+        }
+        if self.transactions.end(header) || header.base_offset >= self.keys.end {
+            new.aborted.extend(self.transactions.around(header).map(AbortedTxn::encode));
+            return Kept::Whole;
+        }
+        let known = header.attributes.has_delete_horizon().then_some(header.base_timestamp);
+        if known.is_some_and(|horizon| horizon <= self.now_ms) {
+            self.dropped = true;
+            return Kept::Nothing;
+        }
+        let horizon = self.horizon_of(known);
+        let records: std::result::Result<Vec<_>, _> = match batch.records(RECORDS_BYTES_MAX) {
+            Ok(records) if known.is_none() => records.collect(),
+            _ => return Kept::Whole,
+        };
+        records.map_or(Kept::Whole, |it| Kept::Part(batch.retaining(&it, Some(horizon))))
+    }
+
+    /// When something goes that readers have to see before: as the batch says, or from now on.
+    fn horizon_of(&mut self, known: Option<i64>) -> i64 {
+        let fresh = self.now_ms.saturating_add(self.compaction.delete_retention_ms);
+        let horizon = known.unwrap_or(fresh);
+        self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
+        self.marked |= known.is_none();
+        horizon
     }
 }
 
@@ -229,6 +294,7 @@ struct NewSegment<'a> {
     written: u64,
     position: u64,
     index: Index,
+    aborted: Vec<Entry>,
     /// Stands for the last batch if nothing stays of it, so that no reader waits at a gap.
     placeholder: Option<Batch>,
 }
@@ -248,6 +314,7 @@ impl<'a> NewSegment<'a> {
             written: 0,
             position: 0,
             index,
+            aborted: Vec::new(),
             placeholder: None,
         }
     }

@@ -13,7 +13,9 @@
 //! The others are removed when the rename is durable. **Which file a crash left under the name is
 //! told by its length**: the new one is not as long as the old one.
 //!
-//! Index files of the old segment go first: they would lead astray in the new one.
+//! Index files of the old segment go first: they would lead astray in the new one. Its `.txnindex`
+//! counts for nothing without them, and stays until the new one's is written, for readers that
+//! still have the old segment: the new one's is right for them too.
 
 use std::path::Path;
 use std::sync::Arc;
