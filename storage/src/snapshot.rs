@@ -17,8 +17,8 @@ pub(crate) struct Snapshots {
 const SNAPSHOTS_KEPT: usize = 2;
 
 impl Snapshots {
-    /// The producers of all batches before `end_offset`: those of the newest snapshot that holds,
-    /// and what the batches after it say.
+    /// The producers of all batches before `end_offset`, which is durable: those of the newest
+    /// snapshot that holds, and what the batches after it say.
     pub(crate) fn load(home: &Inner, end_offset: i64) -> Result<Self> {
         let files = &home.shared.files;
         let entries = files.fs.list(&home.dir).context("list", &home.dir)?;
@@ -39,7 +39,14 @@ impl Snapshots {
         let mut recent = Producers::default();
         note_from(home, recent_offset(home)?, &mut recent)?;
         producers.adopt(recent);
-        Ok(Self { producers, stored })
+        let mut snapshots = Self { producers, stored };
+        let segments = home.segments();
+        if from < segments[segments.len() - 1].base_offset {
+            // Sealed segments may be compacted, and then say less than they did.
+            snapshots.store(home, end_offset, Durability::Now)?;
+            files.fs.sync_dir(&home.dir).context("sync", &home.dir)?;
+        }
+        Ok(snapshots)
     }
 
     /// The producers at or before `offset`, and at which offset: of the newest snapshot that is

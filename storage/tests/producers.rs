@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidelog_storage::{Error, Partition, Volume};
+use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
+use tidelog_storage::{Compaction, Error, Partition, Volume};
 
 use crate::faulty::Faulty;
 use crate::support::{
@@ -101,4 +102,44 @@ fn a_snapshot_from_beyond_the_end_is_not_believed() {
     let (_volume, partition) = start(&fs);
     let third = partition.append(&batch_of((4, 0, 3), 1, 0, b"again"), 0).unwrap();
     assert_eq!(third.base_offset, 3);
+}
+
+#[test]
+fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    let keyed = |producer: Option<i32>, key: &str, len: usize| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+        if let Some(sequence) = producer {
+            builder = builder.producer(5, 0, sequence);
+        }
+        builder.append(0, Some(key.as_bytes()), Some(&vec![7; len]), &[]).unwrap();
+        builder.finish().unwrap()
+    };
+    let append = |partition: &Partition, sent: &Batch| partition.append(sent, 0).unwrap();
+    append(&partition, &keyed(Some(0), "stays", 10));
+    append(&partition, &keyed(Some(1), "replaced", 10));
+    append(&partition, &keyed(None, "last", 10));
+    append(&partition, &keyed(None, "replaced", 3900));
+    append(&partition, &keyed(None, "other", 3900));
+    // The second and third segment have no name yet.
+    drop((volume, partition));
+    let (volume, partition) = start(&fs);
+    let compaction = Compaction {
+        dirty_ratio_min: 0.0,
+        lag_min_ms: 0,
+        lag_max_ms: i64::MAX,
+        delete_retention_ms: 0,
+        keys_max: 100,
+        until: i64::MAX,
+    };
+    partition.compact(0, compaction, &mut |_| ()).unwrap();
+    let left: Vec<_> =
+        read_all(&partition, 0).iter().map(|batch| batch.header().base_offset).collect();
+    assert_eq!(left, [0, 2, 3, 4], "the producer's last batch is gone");
+    volume.sync().unwrap();
+    drop((volume, partition));
+    let (_volume, partition) = start(&fs);
+    assert_eq!(append(&partition, &keyed(Some(1), "replaced", 10)).base_offset, 1, "a retry");
+    assert_eq!(append(&partition, &keyed(Some(2), "more", 10)).base_offset, 5);
 }
