@@ -2,12 +2,13 @@
 
 use crate::account::{self, Account, CreateError, Credentials, DEV_ACCOUNT, Secret};
 use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
-use crate::control::Control;
+use crate::control::{Control, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
+use crate::topic::Catalog;
 use crate::txn::ProducerIds;
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
@@ -97,20 +98,7 @@ impl Broker {
         for row in control.credentials().await? {
             self.credentials.insert(row);
         }
-        let mut half_deleted = Vec::new();
-        for row in control.topics().await? {
-            let (account, name) = (row.account.clone(), row.name.clone());
-            let Some(cluster) = self.cluster(&account) else { continue };
-            let deleting = row.partitions < 0;
-            match cluster.topics.open(row) {
-                Ok(()) if deleting => half_deleted.push((cluster, name)),
-                Ok(()) => {}
-                // One damaged topic must not keep the others from starting.
-                Err(error) => {
-                    tracing::error!(account, topic = name, "topic stays closed: {error}");
-                }
-            }
-        }
+        let half_deleted = self.open_topics(control.topics().await?).await;
         for row in control.group_configs().await? {
             if let Some(cluster) = self.cluster(&row.account) {
                 let set = serde_json::from_str(&row.configs).context("configs of groups")?;
@@ -121,9 +109,26 @@ impl Broker {
             cluster.groups.load().context("groups")?;
         }
         for (cluster, name) in half_deleted {
-            cluster.delete_topic(&name).await.with_context(|| format!("deleting {name}"))?;
+            // What is left of it is found by the next start; the others do not wait for it.
+            if let Err(error) = cluster.delete_topic(&name).await {
+                tracing::error!("topic {name} is not deleted yet: {error}");
+            }
         }
         Ok(())
+    }
+
+    /// Opens what is stored of topics, and gives those that were being deleted.
+    async fn open_topics(&self, rows: Vec<TopicRow>) -> Vec<(Arc<Cluster>, String)> {
+        let with_cluster = |row: TopicRow| Some((self.cluster(&row.account)?, row));
+        let rows: Vec<_> = rows.into_iter().filter_map(with_cluster).collect();
+        let deleting = rows.iter().filter(|(_, row)| row.partitions < 0);
+        let deleting = deleting.map(|(cluster, row)| (cluster.clone(), row.name.clone())).collect();
+        let open = move || {
+            let stored = rows.iter().map(|(cluster, row)| (&*cluster.topics, row.clone()));
+            Catalog::open_all(stored.collect());
+        };
+        blocking(open).await;
+        deleting
     }
 
     /// Every account's cluster.

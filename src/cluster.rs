@@ -66,8 +66,8 @@ fn shapes(catalog: Arc<Catalog>) -> group::TopicsNow {
             return topics.clone();
         }
         let shape = |topic: &Arc<Topic>| {
-            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            (topic.name.as_str().into(), group::Shape { id: topic.id, partitions })
+            let shape = group::Shape { id: topic.id, partitions: topic.count() };
+            (topic.name.as_str().into(), shape)
         };
         let topics = Arc::new(group::Topics::new(version, catalog.all().iter().map(shape)));
         *last = Some(topics.clone());

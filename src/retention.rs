@@ -63,7 +63,7 @@ pub(crate) fn compact_topic(topic: &Topic, state: &State) {
     let mut pace = Pace::new(COMPACTION_BYTES_PER_SECOND);
     let runtime = Handle::current();
     let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
-    for ((index, partition), until) in topic.partitions.iter().enumerate().zip(released) {
+    for (index, partition, until) in released {
         let name = &topic.name;
         let compaction = Compaction { until, ..topic.config.compaction() };
         match partition.log().compact(clock::unix_ms(), compaction, &mut spend) {
@@ -76,12 +76,12 @@ pub(crate) fn compact_topic(topic: &Topic, state: &State) {
     }
 }
 
-/// Up to where records of each partition may go; `None` if it is better not to say.
+/// The partitions, and up to where records of each may go; `None` if it is better not to say.
 ///
 /// Events of a sync are the write-ahead log of its records' state, which must be safe first: what
 /// is released is in the state store, and is synced there before it goes from the log.
-fn released(topic: &Topic, state: &State) -> Option<Vec<i64>> {
-    let released = topic.partitions.iter().map(Partition::released).collect();
+fn released<'a>(topic: &'a Topic, state: &State) -> Option<Vec<(i32, &'a Partition, i64)>> {
+    let released = topic.online().map(|(index, it)| (index, it, it.released())).collect();
     match topic.sync.is_some().then(|| state.sync()) {
         Some(Err(error)) => {
             tracing::error!("retention of {} waits: {error}", topic.name);
@@ -95,7 +95,7 @@ pub(crate) fn enforce_topic(topic: &Topic, state: &State) {
     let Some(released) = released(topic, state) else { return };
     let now_ms = clock::unix_ms();
     let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
-    for ((index, partition), until) in topic.partitions.iter().enumerate().zip(released) {
+    for (index, partition, until) in released {
         partition.log().expire_producers(now_ms - PRODUCER_EXPIRATION_MS);
         let name = &topic.name;
         if !topic.config.is_deleted() {

@@ -5,9 +5,11 @@ mod catalog;
 mod config;
 mod partition;
 mod partitioner;
+mod partitions;
 
 pub use admission::Refused;
-pub use catalog::{Catalog, Error, NAME_BYTES_MAX, NewTopic, PARTITIONS_MAX, Topic, is_valid_name};
+pub use catalog::{Catalog, Error, NAME_BYTES_MAX, NewTopic, PARTITIONS_MAX, is_valid_name};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
-pub use partition::{LEADER_EPOCH, Partition};
+pub use partition::{Absent, LEADER_EPOCH, Partition};
 pub use partitioner::partition_for;
+pub use partitions::Topic;

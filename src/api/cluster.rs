@@ -107,19 +107,33 @@ async fn find(
     }
 }
 
+/// Leads a partition whose only replica is offline.
+pub(super) const NO_LEADER: i32 = -1;
+
 fn describe(topic: &Topic) -> MetadataResponseTopic {
-    let partition = |index| MetadataResponsePartition {
-        partition_index: index,
-        leader_id: NODE_ID,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![NODE_ID],
-        isr_nodes: vec![NODE_ID],
-        ..Default::default()
+    let partition = |index| {
+        let serves = MetadataResponsePartition {
+            partition_index: index,
+            leader_id: NODE_ID,
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![NODE_ID],
+            isr_nodes: vec![NODE_ID],
+            ..Default::default()
+        };
+        match topic.is_offline(index) {
+            false => serves,
+            true => MetadataResponsePartition {
+                error_code: ErrorCode::LEADER_NOT_AVAILABLE,
+                leader_id: NO_LEADER,
+                offline_replicas: vec![NODE_ID],
+                ..serves
+            },
+        }
     };
     MetadataResponseTopic {
         name: Some(topic.name.as_str().into()),
         topic_id: topic.id,
-        partitions: (0..).take(topic.partitions.len()).map(partition).collect(),
+        partitions: (0..topic.count()).map(partition).collect(),
         ..Default::default()
     }
 }

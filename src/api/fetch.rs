@@ -108,7 +108,7 @@ async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
     for (asked, seen) in asked.iter().zip(seen) {
         let Ok(topic) = &asked.topic else { continue };
         for answer in &seen.partitions {
-            if let Some(partition) = topic.partition(answer.partition_index) {
+            if let Ok(partition) = topic.partition(answer.partition_index) {
                 advances.push(partition.past(answer.high_watermark + 1));
             }
         }
@@ -163,8 +163,9 @@ impl Reading {
 
     fn partition(&mut self, topic: &Topic, asked: &FetchPartition) -> FetchPartitionResponse {
         let index = asked.partition;
-        let Some(partition) = topic.partition(index) else {
-            return self.unknown(index, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let partition = match topic.partition(index) {
+            Ok(partition) => partition,
+            Err(absent) => return self.unknown(index, absent.code()),
         };
         match asked.current_leader_epoch {
             ..0 | LEADER_EPOCH => {}

@@ -131,9 +131,8 @@ pub(super) async fn delete_offsets(
     if !cluster.groups.exists(&request.group_id) {
         return failed(ErrorCode::GROUP_ID_NOT_FOUND);
     }
-    let exists = |topic: &Str, index| {
-        cluster.topics.get(topic).is_some_and(|topic| topic.partition(index).is_some())
-    };
+    let exists =
+        |topic: &Str, index| cluster.topics.get(topic).is_some_and(|topic| topic.has(index));
     let asked = request.topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|it| (topic.name.clone(), it.partition_index))
     });

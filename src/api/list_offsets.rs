@@ -3,7 +3,7 @@
 use super::{log_error, once, repeated};
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::{LEADER_EPOCH, Topic};
+use crate::topic::{Absent, LEADER_EPOCH, Topic};
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
@@ -93,8 +93,7 @@ fn find(
     version: i16,
 ) -> Result<Option<(i64, i64)>, ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    let partition =
-        topic.partition(asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(asked.partition_index).map_err(Absent::code)?;
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
     }

@@ -4,7 +4,7 @@
 use super::{log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::{LEADER_EPOCH, Partition, Topic};
+use crate::topic::{Absent, LEADER_EPOCH, Partition, Topic};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ fn unreleased(
     for topic in &request.topics {
         let Some(found) = cluster.topics.get(&topic.name) else { continue };
         for asked in &topic.partitions {
-            let Some(partition) = found.partition(asked.partition_index) else { continue };
+            let Ok(partition) = found.partition(asked.partition_index) else { continue };
             let end = end_of_deletion(partition, asked.offset);
             if partition.released() < end {
                 let partition = partition.clone();
@@ -106,8 +106,8 @@ fn delete(
 }
 
 fn find(topic: Option<&Topic>, index: i32) -> Result<(&Topic, &Partition), ErrorCode> {
-    let found = topic.and_then(|topic| Some((topic, topic.partition(index)?)));
-    found.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    Ok((topic, topic.partition(index).map_err(Absent::code)?))
 }
 
 /// Tells where leader epochs end (KIP-320). There is one, and it ends with the log.
@@ -204,7 +204,7 @@ pub(super) fn alter_dirs(
 
 fn sizes(topic: &Topic, asked: Option<&HashSet<i32>>) -> DescribeLogDirsTopic {
     let wanted = |index: &i32| asked.is_none_or(|asked| asked.contains(index));
-    let partitions = (0..).zip(&topic.partitions).filter(|(index, _)| wanted(index));
+    let partitions = topic.online().filter(|(index, _)| wanted(index));
     let size = |(partition_index, partition): (i32, &Partition)| DescribeLogDirsPartition {
         partition_index,
         partition_size: i64::try_from(partition.log().size_bytes()).unwrap_or(i64::MAX),

@@ -39,8 +39,7 @@ pub(super) fn commit(
         };
         let answers = asked.partitions.iter().map(|it| {
             let exists = found.as_ref().map_err(|code| *code).and_then(|topic| {
-                let exists =
-                    topic.partition(it.partition_index).map(|_| topic.name.as_str().into());
+                let exists = topic.has(it.partition_index).then(|| topic.name.as_str().into());
                 exists.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
             });
             let error_code = match exists {

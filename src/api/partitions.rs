@@ -1,5 +1,6 @@
 //! CreatePartitions, and DescribeTopicPartitions page by page (KIP-966).
 
+use super::cluster::NO_LEADER;
 use super::placement::check_replicas;
 use super::topics::DUPLICATE_NAME;
 use super::{once, operations, refusal, repeated};
@@ -45,7 +46,7 @@ async fn grow(
 ) -> Result<(), Refusal> {
     if let (Some(assignments), Some(topic)) = (&asked.assignments, cluster.topics.get(&asked.name))
     {
-        let have = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let have = topic.count();
         let added = asked.count.saturating_sub(have).max(0);
         if usize::try_from(added) != Ok(assignments.len()) {
             let text = format!(
@@ -100,7 +101,7 @@ pub(super) fn describe(
         left -= page.partitions.len();
         let end = first + page.partitions.len();
         response.topics.push(page);
-        if end < topic.partitions.len() {
+        if i32::try_from(end).is_ok_and(|end| end < topic.count()) {
             response.next_cursor = Some(next(name, end));
             break;
         }
@@ -136,17 +137,21 @@ fn described(error_code: ErrorCode, name: Str, operations: i32) -> DescribedTopi
 }
 
 fn page(topic: &Topic, first: usize, count: usize) -> DescribedTopic {
-    let partition = |partition_index| DescribedTopicPartition {
-        partition_index,
-        leader_id: NODE_ID,
-        leader_epoch: LEADER_EPOCH,
-        replica_nodes: vec![NODE_ID],
-        isr_nodes: vec![NODE_ID],
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        ..Default::default()
+    let partition = |partition_index| {
+        let is_offline = topic.is_offline(partition_index);
+        DescribedTopicPartition {
+            partition_index,
+            leader_id: if is_offline { NO_LEADER } else { NODE_ID },
+            leader_epoch: LEADER_EPOCH,
+            replica_nodes: vec![NODE_ID],
+            isr_nodes: vec![NODE_ID],
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: if is_offline { vec![NODE_ID] } else { Vec::new() },
+            ..Default::default()
+        }
     };
-    let indexes = (0..).take(topic.partitions.len()).skip(first).take(count);
+    let indexes = (0..topic.count()).skip(first).take(count);
     DescribedTopic {
         name: Some(topic.name.as_str().into()),
         topic_id: topic.id,

@@ -14,7 +14,8 @@ use tidelog_protocol::{ErrorCode, Str};
 type Refusal = (ErrorCode, String);
 
 /// The preferred leader, or any replica (KIP-460).
-const ELECTION_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+const ELECTION_TYPES: std::ops::RangeInclusive<i8> = PREFERRED..=1;
+const PREFERRED: i8 = 0;
 
 /// No partition needs an election. Asked about all, none is named, as Kafka names only those that
 /// had one.
@@ -33,9 +34,22 @@ pub(super) fn elect_leaders(
                     let text = format!("No such topic as {}", asked.topic);
                     (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
                 }
-                Some(topic) if topic.partition(partition_id).is_none() => {
+                Some(topic) if !topic.has(partition_id) => {
                     let text = format!("No such partition as {}-{partition_id}", asked.topic);
                     (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
+                }
+                Some(topic) if topic.is_offline(partition_id) => {
+                    let (code, text) = match request.election_type {
+                        PREFERRED => (
+                            ErrorCode::PREFERRED_LEADER_NOT_AVAILABLE,
+                            "The preferred leader was not available.",
+                        ),
+                        _ => (
+                            ErrorCode::ELIGIBLE_LEADERS_NOT_AVAILABLE,
+                            "Eligible topic partition leaders are not available.",
+                        ),
+                    };
+                    (code, text.to_owned())
                 }
                 Some(_) => {
                     let text = "Leader election not needed for topic partition.";
@@ -81,7 +95,7 @@ fn reassign(cluster: &Cluster, name: &str, asked: &ReassignablePartition) -> Res
     let Some(topic) = cluster.topics.get(name) else {
         return unknown(format!("Unable to find a topic named {name}."));
     };
-    if topic.partition(index).is_none() {
+    if !topic.has(index) {
         return unknown(format!("Unable to find partition {name}:{index}."));
     }
     match &asked.replicas {

@@ -7,7 +7,7 @@
 use super::{Outcome, Pending, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Config, Partition, Refused, Topic};
+use crate::topic::{Absent, Config, Partition, Refused, Topic};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
@@ -143,7 +143,7 @@ fn append(
     topic: &Topic,
     data: PartitionProduceData,
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
-    let partition = topic.partition(data.index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(data.index).map_err(Absent::code)?;
     let batch = one_batch(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
     append_batch(topic, partition, batch, data.index).map_err(|refusal| match refusal.code {
         ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => refusal,

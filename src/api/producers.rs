@@ -3,7 +3,7 @@
 use super::{NOT_HOSTED, invalid_name, log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::{Topic, is_valid_name};
+use crate::topic::{Absent, Topic, is_valid_name};
 use std::sync::Arc;
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
@@ -72,16 +72,20 @@ fn describe_one(
     index: i32,
     (code, text): &(ErrorCode, String),
 ) -> DescribeProducersPartitionResponse {
-    let found = topic.and_then(|topic| Some((topic, topic.partition(index)?)));
+    let found = topic.map(|topic| (topic, topic.partition(index)));
     let partition =
         DescribeProducersPartitionResponse { partition_index: index, ..Default::default() };
-    let Some((topic, log)) = found else {
-        let error_message = Some(text.as_str().into());
-        return DescribeProducersPartitionResponse {
-            error_code: *code,
-            error_message,
-            ..partition
-        };
+    let refused = |error_code, text: &str| DescribeProducersPartitionResponse {
+        error_code,
+        error_message: Some(text.into()),
+        ..partition.clone()
+    };
+    let (topic, log) = match found {
+        Some((topic, Ok(log))) => (topic, log),
+        Some((_, Err(offline @ Absent::Offline))) => {
+            return refused(offline.code(), &offline.to_string());
+        }
+        Some((_, Err(Absent::Unknown))) | None => return refused(*code, text),
     };
     match log.log().producers().map_err(|error| log_error(&topic.name, index, &error)) {
         Ok(producers) => DescribeProducersPartitionResponse {

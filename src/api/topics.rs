@@ -77,7 +77,7 @@ async fn create_one(
         return Ok(result(&asked.name, [0; 16], new.partitions, new.config.all(flush)));
     }
     let topic: Arc<Topic> = cluster.topics.create(new).await.map_err(refuse)?;
-    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    let partitions = topic.count();
     Ok(result(&asked.name, topic.id, partitions, topic.config.all(flush)))
 }
 

@@ -358,7 +358,7 @@ impl Shared {
         let mut cursors = self.cursors.lock();
         for claim in &assignment.claims {
             let place = claim.place();
-            let Some(partition) = claim.topic.partition(claim.partition) else { continue };
+            let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
             let Some(mut cursor) = cursors.get(&place) else { continue };
             let (start, end) =
                 (partition.log().log_start_offset(), partition.log().log_end_offset());
@@ -381,7 +381,7 @@ impl Shared {
             let cursors = self.cursors.lock();
             for claim in &assignment.claims {
                 let partition = claim.topic.partition(claim.partition);
-                if let (Some(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
+                if let (Ok(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
                     advances.push(partition.past(cursor.position.saturating_add(1)));
                 }
             }
@@ -393,7 +393,7 @@ impl Shared {
 
     /// Where the policy starts reading a partition.
     fn reset(&self, claim: &Claim) -> Option<i64> {
-        let partition = claim.topic.partition(claim.partition)?;
+        let partition = claim.topic.partition(claim.partition).ok()?;
         match self.options.reset {
             Reset::Earliest => Some(partition.log().log_start_offset()),
             Reset::Latest => Some(partition.high_watermark()),
@@ -458,7 +458,7 @@ fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<P
         if records_left == 0 || bytes_left == 0 {
             break;
         }
-        let Some(partition) = claim.topic.partition(claim.partition) else { continue };
+        let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
         let bytes_max = limits.partition_bytes_max.min(bytes_left);
         match read(partition, from, bytes_max, records_left) {
             Ok(read) => {

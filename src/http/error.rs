@@ -1,5 +1,6 @@
 //! Errors over HTTP: a status, a stable code for programs, and a sentence for people.
 
+use crate::topic::Absent;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -46,6 +47,12 @@ impl ApiError {
     /// More bytes than are taken.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// The partition's log could not be opened.
+    pub fn partition_offline(topic: &str, index: i32) -> Self {
+        let text = format!("partition {index} of topic '{topic}': {}", Absent::Offline);
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "partition_offline", text)
     }
 
     /// Our own failure; the cause goes to the log, not to the client.

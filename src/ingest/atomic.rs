@@ -74,7 +74,14 @@ fn carry_out(
     }
     let (mut runs, mut done, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for ((_, index), (share, target, mutations)) in by_partition {
-        let mut run = target.stream.run(target.destination(), index);
+        let mut run = match target.stream.run(target.destination(), index) {
+            Ok(run) => run,
+            Err(error) => {
+                let each = |(at, _)| (at, ApiError::from(error.clone()));
+                refused.extend(mutations.into_iter().map(each));
+                continue;
+            }
+        };
         for (at, mutation) in mutations {
             match run.plan(mutation) {
                 Ok(it) => done.push((at, (share, it))),

@@ -230,7 +230,7 @@ pub(super) fn step(
     for (index, ids) in by_partition {
         let end = usize::try_from(index).ok().and_then(|at| backfill.ends.get(at));
         let end = end.copied().unwrap_or(i64::MAX);
-        let mut run = stream.run(target.destination(), index);
+        let mut run = stream.run(target.destination(), index)?;
         for id in ids {
             if let Some(offset) = run.republish(&id, end, &backfill.id)? {
                 step.published += 1;

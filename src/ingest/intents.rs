@@ -17,8 +17,9 @@ use super::replay::Partitions;
 use crate::broker::Broker;
 use crate::clock;
 use crate::state::{Changes, State};
-use crate::topic::{Partition, Topic};
+use crate::topic::{Absent, Partition, Topic};
 use bytes::Bytes;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidelog_protocol::Uuid;
@@ -101,21 +102,15 @@ fn keep(broker: &Broker, value: &[u8]) -> BTreeSet<(Uuid, i32)> {
     for promised in read(value) {
         let place = (promised.topic, promised.partition);
         // A topic that was deleted meanwhile took its part of the promise with it.
-        let Some((topic, partition)) = find(broker, place) else { continue };
-        let end = partition.log().log_end_offset();
-        let appended = match end.cmp(&promised.offset) {
+        let Some(topic) = find(broker, &promised.topic) else { continue };
+        let appended = match topic.partition(promised.partition) {
             _ if broken.contains(&place) => continue,
-            std::cmp::Ordering::Greater => Ok(()),
-            std::cmp::Ordering::Equal => {
-                partition.append(&promised.batch).map(drop).map_err(|it| it.to_string())
-            }
-            std::cmp::Ordering::Less => Err(format!("its log ends at {end}")),
+            Ok(partition) => append(partition, &promised),
+            Err(Absent::Unknown) => continue,
+            Err(offline) => Err(offline.to_string()),
         };
         match appended {
-            Ok(()) => {
-                let end = partition.log().log_end_offset();
-                Handle::current().block_on(partition.past(end));
-            }
+            Ok(()) => {}
             Err(reason) => {
                 tracing::error!(
                     "{}-{} takes no mutations: what an atomic batch promised at offset {} cannot \
@@ -131,10 +126,23 @@ fn keep(broker: &Broker, value: &[u8]) -> BTreeSet<(Uuid, i32)> {
     broken
 }
 
-fn find(broker: &Broker, (topic, partition): (Uuid, i32)) -> Option<(Arc<Topic>, Partition)> {
-    let topic = broker.clusters().iter().find_map(|cluster| cluster.topics.by_id(&topic))?;
-    let partition = topic.partition(partition)?.clone();
-    Some((topic, partition))
+/// Appends what was promised, if it is not there, and waits until it is durable.
+fn append(partition: &Partition, promised: &Promised) -> Result<(), String> {
+    let end = partition.log().log_end_offset();
+    match end.cmp(&promised.offset) {
+        Ordering::Greater => {}
+        Ordering::Equal => {
+            partition.append(&promised.batch).map_err(|error| error.to_string())?;
+        }
+        Ordering::Less => return Err(format!("its log ends at {end}")),
+    }
+    let end = partition.log().log_end_offset();
+    Handle::current().block_on(partition.past(end));
+    Ok(())
+}
+
+fn find(broker: &Broker, topic: &Uuid) -> Option<Arc<Topic>> {
+    broker.clusters().iter().find_map(|cluster| cluster.topics.by_id(topic))
 }
 
 /// The batches of a promise. It was written whole or not at all.

@@ -274,9 +274,9 @@ fn check_topic(cluster: &Cluster, sync: &Sync, defined: &Defined) -> Result<(), 
     if topic.sync.as_deref() != Some(sync.id.as_str()) {
         return Err(Error::TopicTaken(name));
     }
-    let have = topic.partitions.len();
+    let have = topic.count();
     match defined.definition.partitions {
-        Some(asked) if usize::try_from(asked) != Ok(have) => {
+        Some(asked) if asked != have => {
             let collection = defined.collection.to_string();
             Err(Error::Partitions { collection, topic: name, have, asked })
         }

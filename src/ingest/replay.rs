@@ -63,7 +63,11 @@ pub(super) fn replay_topic(
     let rows = Rows::new(state.clone(), topic.id);
     let snapshots = Snapshots::load(state.clone(), topic.id)?;
     let mut damaged = BTreeSet::new();
-    for (index, partition) in (0..).zip(&topic.partitions) {
+    for index in topic.offline() {
+        tracing::error!("{}-{index} takes no mutations: it is offline", topic.name);
+        damaged.insert(index);
+    }
+    for (index, partition) in topic.online() {
         let log = Log { account, topic, index, partition };
         if let Err(reason) = replay_partition(log, &rows, &snapshots)? {
             tracing::error!("{}-{index} takes no mutations: {reason}", topic.name);

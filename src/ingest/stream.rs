@@ -22,8 +22,8 @@ use std::sync::{Arc, Weak};
 pub(super) struct Stream {
     /// As it was configured last.
     topic: RwLock<Arc<Topic>>,
-    /// A sync's topic does not grow.
-    partitions: Vec<Partition>,
+    /// As it was at first, for its partitions: a sync's topic does not grow.
+    partitions: Arc<Topic>,
     rows: Rows,
     tails: Vec<Mutex<Tail>>,
     /// The collection's snapshot.
@@ -116,13 +116,16 @@ impl Stream {
         snapshots: Arc<Snapshots>,
     ) -> Self {
         let rows = Rows::new(state, topic.id);
-        let partitions = topic.partitions.clone();
-        let tail = |index| Tail { damaged: damaged.contains(&index), ..Tail::default() };
+        let tail = |index| {
+            let damaged = damaged.contains(&index) || topic.is_offline(index);
+            Mutex::new(Tail { damaged, ..Tail::default() })
+        };
         // What is in the log was replayed at the start; where that failed, the replay said so.
-        for partition in partitions.iter().filter(|it| it.released() == i64::MAX) {
+        for (_, partition) in topic.online().filter(|(_, it)| it.released() == i64::MAX) {
             partition.release(partition.log().log_end_offset());
         }
-        let tails = (0..).zip(&partitions).map(|(index, _)| Mutex::new(tail(index))).collect();
+        let tails = (0..topic.count()).map(tail).collect();
+        let partitions = topic.clone();
         let backfill = backfill::stored(&rows).unwrap_or_else(|error| {
             tracing::error!("a backfill of {} is not readable: {error}", topic.name);
             None
@@ -143,8 +146,7 @@ impl Stream {
 
     /// The partition of a record.
     pub(super) fn partition_of(&self, id: &RecordId) -> i32 {
-        let count = i32::try_from(self.partitions.len()).unwrap_or(i32::MAX);
-        partition_for(id.as_str().as_bytes(), count)
+        partition_for(id.as_str().as_bytes(), self.partitions.count())
     }
 
     /// The record as it is now.
@@ -160,14 +162,14 @@ impl Stream {
         }
     }
 
-    /// A partition of the topic.
-    pub(super) fn partition(&self, index: i32) -> &Partition {
-        &self.partitions[position(index)]
+    /// A partition of the topic. One that is offline is damaged, too.
+    pub(super) fn partition(&self, index: i32) -> Result<&Partition, Error> {
+        self.partitions.partition(index).map_err(|_| Error::Damaged(index))
     }
 
-    /// The partitions of the topic, by index.
-    pub(super) fn partitions(&self) -> &[Partition] {
-        &self.partitions
+    /// The partitions of the topic that are not offline, with their indexes.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (i32, &Partition)> {
+        self.partitions.online()
     }
 
     /// The state store's rows.
@@ -223,7 +225,13 @@ impl Stream {
             by_partition.entry(partition).or_default().push((at, mutation));
         }
         for (index, mutations) in by_partition {
-            let mut run = self.run(destination, index);
+            let mut run = match self.run(destination, index) {
+                Ok(run) => run,
+                Err(error) => {
+                    mutations.iter().for_each(|(at, _)| outcomes[*at] = Some(Err(error.clone())));
+                    continue;
+                }
+            };
             let mut places = Vec::with_capacity(mutations.len());
             for (at, mutation) in mutations {
                 places.push(at);
@@ -246,17 +254,23 @@ impl Stream {
     }
 
     /// A partition's share of a request.
-    pub(super) fn run<'a>(&'a self, destination: Destination<'a>, index: i32) -> Run<'a> {
-        let at = position(index);
-        let tail = self.tails[at].lock();
+    pub(super) fn run<'a>(
+        &'a self,
+        destination: Destination<'a>,
+        index: i32,
+    ) -> Result<Run<'a>, Error> {
+        let partition = self.partition(index)?;
+        let tail = self.tails[position(index)].lock();
         let kept = (&self.rows, &*self.snapshots);
-        Run::new(destination, self.topic(), kept, (index, &self.partitions[at]), tail)
+        Ok(Run::new(destination, self.topic(), kept, (index, partition), tail))
     }
 
-    /// Runs `work` while no mutation is under way, with the ends of the partitions.
+    /// Runs `work` while no mutation is under way, with the ends of the partitions; 0 for one that
+    /// is offline, as if all of its events came after.
     pub(super) fn between_mutations<T>(&self, work: impl FnOnce(Vec<i64>) -> T) -> T {
         let tails: Vec<_> = self.tails.iter().map(Mutex::lock).collect();
-        let ends = self.partitions.iter().map(|it| it.log().log_end_offset());
+        let end = |index| self.partition(index).map_or(0, |it| it.log().log_end_offset());
+        let ends = (0..self.partitions.count()).map(end);
         let done = work(ends.collect());
         drop(tails);
         done
@@ -270,8 +284,7 @@ impl Stream {
 
     /// Waits until a partition is durable up to what an answer rests on.
     pub(super) async fn durable(&self, partition: i32, rests_on: Option<i64>) {
-        let partition = self.partitions.get(position(partition));
-        if let (Some(partition), Some(offset)) = (partition, rests_on) {
+        if let (Ok(partition), Some(offset)) = (self.partition(partition), rests_on) {
             partition.durable(offset).await;
         }
     }
@@ -327,10 +340,12 @@ impl Stream {
 
     /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
     pub(super) fn retire(&self) {
-        for (partition, tail) in self.partitions.iter().zip(&self.tails) {
+        for (index, tail) in (0..).zip(&self.tails) {
             let mut tail = tail.lock();
             *tail = Tail { retired: true, ..Tail::default() };
-            partition.release(i64::MAX);
+            if let Ok(partition) = self.partition(index) {
+                partition.release(i64::MAX);
+            }
         }
     }
 
@@ -340,9 +355,10 @@ impl Stream {
     }
 
     fn settle_partition(&self, index: i32) -> Result<(), state::Error> {
-        let at = position(index);
-        let mut tail = self.tails[at].lock();
-        let high_watermark = self.partitions[at].high_watermark();
+        // Nothing is under way in one that is offline.
+        let Ok(partition) = self.partition(index) else { return Ok(()) };
+        let mut tail = self.tails[position(index)].lock();
+        let high_watermark = partition.high_watermark();
         let count = tail.settled(high_watermark);
         if let Some(last) = count.checked_sub(1).and_then(|last| tail.entries.get(last)) {
             let next = last.offset + 1;
@@ -350,18 +366,8 @@ impl Stream {
             self.rows.apply(index, next, rows, Changes::new())?;
             tail.drop_front(count);
         }
-        self.release(at, &tail, high_watermark);
+        release(partition, &tail, high_watermark);
         Ok(())
-    }
-
-    /// Lets the log have what is in the store: all but the events that are in memory only.
-    fn release(&self, at: usize, tail: &Tail, high_watermark: i64) {
-        if tail.damaged || tail.retired {
-            return;
-        }
-        let partition = &self.partitions[at];
-        let first = tail.entries.front().map_or(high_watermark, |entry| entry.offset);
-        partition.release(first.max(partition.released()));
     }
 
     /// Forgets the versions of records that were deleted too long before `now_ms`, and of the
@@ -390,6 +396,14 @@ impl Stream {
             self.rows.forget(deleted)?;
         }
         Ok(count)
+    }
+}
+
+/// Lets the log have what is in the store: all but the events that are in memory only.
+fn release(partition: &Partition, tail: &Tail, high_watermark: i64) {
+    if !tail.damaged && !tail.retired {
+        let first = tail.entries.front().map_or(high_watermark, |entry| entry.offset);
+        partition.release(first.max(partition.released()));
     }
 }
 

@@ -102,7 +102,7 @@ pub enum Error {
         /// Its topic.
         topic: String,
         /// How many there are.
-        have: usize,
+        have: i32,
         /// How many were asked for.
         asked: i32,
     },

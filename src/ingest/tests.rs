@@ -109,7 +109,7 @@ impl Sandbox {
     /// The events of a collection.
     async fn events(&self, collection: &str) -> i64 {
         let topic = self.target(collection).await.stream.topic();
-        topic.partitions.iter().map(|it| it.log().log_end_offset()).sum()
+        topic.online().map(|(_, it)| it.log().log_end_offset()).sum()
     }
 
     async fn target(&self, collection: &str) -> Target {
@@ -155,15 +155,24 @@ async fn a_damaged_log_stops_its_own_partition_and_no_other() {
     }
     let log = format!("accounts/{}/sequin.sync_a.contact-0", sandbox.cluster().account.id);
     // Without its state store, everything is to be read again, and in one log it cannot be.
-    let damage = |dir: &Path| {
-        let log = dir.join(log).join("00000000000000000000.log");
-        let mut bytes = std::fs::read(&log).unwrap();
+    let log = Path::new(&log).join("00000000000000000000.log");
+    let flip = |dir: &Path| {
+        let mut bytes = std::fs::read(dir.join(&log)).unwrap();
         bytes[100] ^= 1;
-        std::fs::write(&log, bytes).unwrap();
+        std::fs::write(dir.join(&log), bytes).unwrap();
     };
-    let sandbox = sandbox.restart(State::Lost, damage).await;
-    let refused = sandbox.put("contact", r#"{"version":2}"#).await;
-    assert!(matches!(refused, Err(Error::Damaged(0))));
-    let unchanged = sandbox.put("deal", r#"{"version":2}"#).await.unwrap();
-    assert_eq!(unchanged.published, None);
+    // Or it cannot even be opened.
+    let replace = |dir: &Path| {
+        std::fs::remove_file(dir.join(&log)).unwrap();
+        std::fs::create_dir(dir.join(&log)).unwrap();
+    };
+    let mut sandbox = sandbox;
+    let damages: [&dyn Fn(&Path); 2] = [&flip, &replace];
+    for damage in damages {
+        sandbox = sandbox.restart(State::Lost, damage).await;
+        let refused = sandbox.put("contact", r#"{"version":2}"#).await;
+        assert!(matches!(refused, Err(Error::Damaged(0))));
+        let unchanged = sandbox.put("deal", r#"{"version":2}"#).await.unwrap();
+        assert_eq!(unchanged.published, None);
+    }
 }

@@ -38,7 +38,7 @@ pub(super) fn record_at(
     at: Timestamp,
 ) -> Result<Vec<u8>, ApiError> {
     let known = stream.get(id)?;
-    let partition = stream.partition(stream.partition_of(id));
+    let partition = stream.partition(stream.partition_of(id))?;
     let at_ms = at.as_millisecond();
     let high_watermark = partition.high_watermark();
     let from =

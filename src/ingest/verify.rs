@@ -113,7 +113,7 @@ pub(super) fn verify(stream: &Stream, tell: Tell<'_>) -> Result<Report, Failed> 
     stream.settle()?;
     let mut check = Check { stream, view: stream.frozen(), tell, report: Report::default() };
     let mut met = Vec::new();
-    for (index, partition) in (0..).zip(stream.partitions()) {
+    for (index, partition) in stream.partitions() {
         met.push(check.log(index, partition)?);
     }
     check.rows(&met)?;

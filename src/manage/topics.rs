@@ -20,7 +20,7 @@ pub(super) struct TopicRequest {
 pub(super) struct TopicAnswer {
     name: String,
     id: String,
-    partitions: usize,
+    partitions: i32,
     configs: BTreeMap<String, String>,
 }
 
@@ -29,7 +29,7 @@ impl From<&Topic> for TopicAnswer {
         Self {
             name: topic.name.clone(),
             id: crate::id::kafka_uuid(&topic.id),
-            partitions: topic.partitions.len(),
+            partitions: topic.count(),
             configs: topic.config.set().clone(),
         }
     }

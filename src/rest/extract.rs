@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::{ApiError, Body};
-use crate::topic::{Partition, Topic};
+use crate::topic::{Absent, Partition, Topic};
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
@@ -121,10 +121,13 @@ pub(super) fn topic(cluster: &Cluster, name: &str) -> Result<Arc<Topic>, ApiErro
 
 /// The partition, which the topic must have.
 pub(super) fn partition(topic: &Topic, index: i32) -> Result<&Partition, ApiError> {
-    topic.partition(index).ok_or_else(|| {
-        let (name, last) = (&topic.name, topic.partitions.len().saturating_sub(1));
-        let text = format!("topic '{name}' has no partition {index}, only 0 to {last}");
-        ApiError::not_found(text)
+    topic.partition(index).map_err(|absent| match absent {
+        Absent::Unknown => {
+            let (name, last) = (&topic.name, topic.count().saturating_sub(1));
+            let text = format!("topic '{name}' has no partition {index}, only 0 to {last}");
+            ApiError::not_found(text)
+        }
+        Absent::Offline => ApiError::partition_offline(&topic.name, index),
     })
 }
 

@@ -137,15 +137,19 @@ async fn find_topics(
 }
 
 /// As asked for; else by key, as the Java client does; else one for the whole request, so that it
-/// makes few batches.
+/// makes few batches, and one that is not offline.
 fn choose(topic: &Topic, message: &NewMessage, keyless: u32) -> Result<i32, ApiError> {
     if let Some(index) = message.partition {
         return partition(topic, index).map(|_| index);
     }
-    let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX).max(1);
+    let count = topic.count().max(1);
     Ok(match &message.key {
         Some(key) => partition_for(key.as_bytes(), count),
-        None => i32::try_from(keyless % count.unsigned_abs()).unwrap_or(0),
+        None => {
+            let first = i32::try_from(keyless % count.unsigned_abs()).unwrap_or(0);
+            let mut in_turn = (first..count).chain(0..first);
+            in_turn.find(|index| topic.partition(*index).is_ok()).unwrap_or(first)
+        }
     })
 }
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// `/topics`: each topic and how many partitions it has.
-pub(super) async fn topics(Account(principal): Account) -> Json<BTreeMap<String, usize>> {
+pub(super) async fn topics(Account(principal): Account) -> Json<BTreeMap<String, i32>> {
     let topics = principal.cluster.topics.all();
-    Json(topics.iter().map(|topic| (topic.name.clone(), topic.partitions.len())).collect())
+    Json(topics.iter().map(|topic| (topic.name.clone(), topic.count())).collect())
 }
 
 /// A group with REST instances.

@@ -1,98 +1,21 @@
-//! The topics of one account. **A topic is in the catalog only while it can be written and read**:
-//! it is stored and its partitions are open before it appears (unlike Kafka, where a new topic
-//! answers UNKNOWN_TOPIC_OR_PARTITION for a while).
+//! The topics of one account. **A topic is in the catalog once it can be written and read**: it is
+//! stored and its partitions are open before it appears, but for what a start finds that it cannot
+//! open (unlike Kafka, where a new topic answers UNKNOWN_TOPIC_OR_PARTITION for a while).
 //!
 //! **A change that has begun goes on to its end**, whoever asked for it and left meanwhile: half of
 //! one would be a topic that is stored and cannot be found, or the other way round.
 
-use super::{Config, ConfigError, Partition};
+use super::partitions::{Home, discard, open_all};
+use super::{Config, ConfigError, Topic};
 use crate::clock;
 use crate::control::{self, Control, TopicRow};
 use crate::task::{blocking, to_the_end};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 use tokio::sync::watch;
-
-/// A topic and its partitions, as they are at a moment: a change publishes another.
-#[derive(Clone)]
-pub struct Topic {
-    /// Kafka's topic name.
-    pub name: String,
-    /// Never reused: a topic made anew under an old name has another.
-    pub id: Uuid,
-    /// Its partitions, by index.
-    pub partitions: Vec<Partition>,
-    /// What was set on it.
-    pub config: Config,
-    /// The sync that feeds it; nobody else may write to it.
-    pub sync: Option<String>,
-}
-
-impl Topic {
-    fn without_partitions(new: &NewTopic, id: Uuid) -> Self {
-        let NewTopic { name, config, sync, .. } = new.clone();
-        Self { name, id, partitions: Vec::new(), config, sync }
-    }
-
-    /// The partition with this index, if there is one.
-    pub fn partition(&self, index: i32) -> Option<&Partition> {
-        self.partitions.get(usize::try_from(index).ok()?)
-    }
-
-    /// Creates these partitions, which come next, or none of them.
-    fn add_partitions(
-        &mut self,
-        volume: &storage::Volume,
-        account: &str,
-        indexes: std::ops::Range<i32>,
-    ) -> storage::Result<()> {
-        let before = self.partitions.len();
-        let added = self.open_partitions(volume, account, indexes);
-        if added.is_err() {
-            self.partitions.drain(before..).for_each(discard);
-        }
-        added
-    }
-
-    /// Opens these partitions, which come next, side by side: each waits for the disk. On an error
-    /// those that could be opened are there, and their files are left alone.
-    fn open_partitions(
-        &mut self,
-        volume: &storage::Volume,
-        account: &str,
-        indexes: std::ops::Range<i32>,
-    ) -> storage::Result<()> {
-        let options = self.config.partition_options();
-        let open = |index: &i32| {
-            let dir =
-                PathBuf::from("accounts").join(account).join(format!("{}-{index}", self.name));
-            Partition::open(volume, &dir, self.id, options)
-        };
-        let indexes: Vec<_> = indexes.collect();
-        let share = indexes.len().div_ceil(PARALLEL_OPENS).max(OPENED_IN_TURN);
-        let open_all = |share: &[i32]| share.iter().map(open).collect::<Vec<_>>();
-        let opened: Vec<_> = thread::scope(|scope| {
-            let (first, rest) = indexes.split_at(share.min(indexes.len()));
-            let rest: Vec<_> =
-                rest.chunks(share).map(|share| scope.spawn(move || open_all(share))).collect();
-            let rest = rest.into_iter().flat_map(|it| it.join().expect("opening does not panic"));
-            open_all(first).into_iter().chain(rest).collect()
-        });
-        let mut failed = Ok(());
-        for partition in opened {
-            match partition {
-                Ok(partition) => self.partitions.push(partition),
-                Err(error) => failed = failed.and(Err(error)),
-            }
-        }
-        failed
-    }
-}
 
 /// What a new topic is to be.
 #[derive(Clone, Debug)]
@@ -165,10 +88,6 @@ pub enum Error {
 pub const PARTITIONS_MAX: i32 = 10_000;
 /// Partitions of an account's topics together: each costs files, and memory at every start.
 const PARTITIONS_OF_ACCOUNT_MAX: usize = 100_000;
-/// Partitions of a topic opened at a time.
-const PARALLEL_OPENS: usize = 8;
-/// So few are not worth a thread.
-const OPENED_IN_TURN: usize = 16;
 /// Kafka's bound: a partition's directory must fit in a file name.
 pub const NAME_BYTES_MAX: usize = 249;
 
@@ -189,9 +108,8 @@ struct Index {
 
 /// The topics of one account.
 pub struct Catalog {
-    account: String,
     control: Control,
-    volume: storage::Volume,
+    home: Home,
     index: RwLock<Index>,
     /// Counts changes, so that pattern subscriptions know when to look again.
     changes: watch::Sender<u64>,
@@ -203,30 +121,35 @@ impl Catalog {
     /// A catalog with nothing in it.
     pub fn new(account: &str, control: Control, volume: storage::Volume) -> Self {
         Self {
-            account: account.to_owned(),
             control,
-            volume,
+            home: Home { volume, account: account.to_owned() },
             index: RwLock::default(),
             changes: watch::Sender::new(0),
             editing: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Opens a stored topic's partitions; called at start, before anyone can connect.
-    pub fn open(&self, row: TopicRow) -> Result<(), Error> {
-        let pairs: BTreeMap<String, String> =
-            serde_json::from_str(&row.configs).unwrap_or_default();
-        let new = NewTopic {
-            name: row.name,
-            partitions: i32::try_from(row.partitions.saturating_abs()).unwrap_or(0),
-            config: Config::new(pairs)?,
-            sync: row.sync,
-        };
-        let id = row.id.try_into().unwrap_or_default();
-        let mut topic = Topic::without_partitions(&new, id);
-        topic.open_partitions(&self.volume, &self.account, 0..new.partitions)?;
-        self.publish(topic);
-        Ok(())
+    /// Opens stored topics, each for its catalog; called at start, before anyone can connect. A
+    /// topic whose row says what it cannot be stays closed, and does not keep the others from
+    /// starting; nor does a partition that cannot be opened.
+    pub fn open_all(stored: Vec<(&Self, TopicRow)>) {
+        let (mut catalogs, mut topics) = (Vec::new(), Vec::new());
+        for (catalog, row) in stored {
+            let name = row.name.clone();
+            match read_row(row) {
+                Ok((topic, count)) => {
+                    topics.push((catalog.home.clone(), topic, count));
+                    catalogs.push(catalog);
+                }
+                Err(error) => {
+                    let account = &catalog.home.account;
+                    tracing::error!(account, topic = name, "topic stays closed: {error}");
+                }
+            }
+        }
+        for (catalog, topic) in catalogs.into_iter().zip(open_all(topics)) {
+            catalog.publish(topic);
+        }
     }
 
     /// The topic of this name.
@@ -280,7 +203,7 @@ impl Catalog {
         let id = clock::random_uuid();
         let configs = serde_json::json!(new.config.set()).to_string();
         let row = TopicRow {
-            account: self.account.clone(),
+            account: self.home.account.clone(),
             name: new.name.clone(),
             id: id.to_vec(),
             partitions: i64::from(new.partitions),
@@ -288,11 +211,9 @@ impl Catalog {
             sync: new.sync.clone(),
         };
         self.control.add_topic(&row).await?;
-        let (volume, account) = (self.volume.clone(), self.account.clone());
-        let mut topic = Topic::without_partitions(&new, id);
-        let partitions = 0..new.partitions;
-        let added =
-            blocking(move || topic.add_partitions(&volume, &account, partitions).map(|()| topic));
+        let (home, count) = (self.home.clone(), new.partitions);
+        let mut topic = without_partitions(new, id);
+        let added = blocking(move || home.add(&mut topic, 0..count).map(|()| topic));
         match added.await {
             Ok(topic) => Ok(self.publish(topic)),
             Err(error) => {
@@ -342,7 +263,7 @@ impl Catalog {
         self.control.update_topic(&self.row(&topic)).await?;
         let topic = self.publish(topic);
         let options = topic.config.partition_options();
-        topic.partitions.iter().for_each(|partition| partition.log().configure(options));
+        topic.online().for_each(|(_, partition)| partition.log().configure(options));
         Ok(())
     }
 
@@ -376,7 +297,7 @@ impl Catalog {
         let _editing = self.editing.lock().await;
         let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
         let partitions = topic.partitions.len();
-        let have = i32::try_from(partitions).unwrap_or(i32::MAX);
+        let have = topic.count();
         if topic.sync.is_some() {
             return Err(Error::Synced(name.to_owned()));
         }
@@ -390,14 +311,12 @@ impl Catalog {
         if dry_run {
             return Ok(());
         }
-        let (volume, account) = (self.volume.clone(), self.account.clone());
-        let mut topic = Topic::clone(&topic);
-        let topic =
-            blocking(move || topic.add_partitions(&volume, &account, have..count).map(|()| topic));
-        let topic = topic.await?;
+        let (home, mut topic) = (self.home.clone(), Topic::clone(&topic));
+        let added = blocking(move || home.add(&mut topic, have..count).map(|()| topic));
+        let topic = added.await?;
         if let Err(error) = self.control.update_topic(&self.row(&topic)).await {
             let added = topic.partitions[partitions..].to_vec();
-            blocking(move || added.into_iter().for_each(discard)).await;
+            blocking(move || added.into_iter().flatten().for_each(discard)).await;
             return Err(error.into());
         }
         self.publish(topic);
@@ -406,7 +325,7 @@ impl Catalog {
 
     fn row(&self, topic: &Topic) -> TopicRow {
         TopicRow {
-            account: self.account.clone(),
+            account: self.home.account.clone(),
             name: topic.name.clone(),
             id: topic.id.to_vec(),
             partitions: i64::try_from(topic.partitions.len()).unwrap_or(i64::MAX),
@@ -432,10 +351,10 @@ impl Catalog {
             index.by_id.remove(&topic.id);
         }
         self.changes.send_modify(|count| *count += 1);
-        let logs: Vec<_> = topic.partitions.iter().map(|it| it.log().clone()).collect();
-        blocking(move || logs.into_iter().try_for_each(storage::Partition::delete)).await?;
-        forget(topic.id).await;
-        self.control.remove_topic(&self.account, name).await?;
+        let (home, id) = (self.home.clone(), topic.id);
+        blocking(move || home.delete(&topic)).await?;
+        forget(id).await;
+        self.control.remove_topic(&self.home.account, name).await?;
         Ok(())
     }
 
@@ -450,10 +369,19 @@ impl Catalog {
     }
 }
 
-/// Closes and removes a new partition whose topic did not come about.
-fn discard(partition: Partition) {
-    // It is empty: what cannot be removed now is taken over by the next attempt.
-    let _ = partition.log().clone().delete();
+/// A topic that its partitions are still to be added to.
+fn without_partitions(new: NewTopic, id: Uuid) -> Topic {
+    let NewTopic { name, config, sync, .. } = new;
+    Topic { name, id, partitions: Vec::new(), config, sync }
+}
+
+/// What is stored of a topic, and how many partitions it has.
+fn read_row(row: TopicRow) -> Result<(Topic, i32), Error> {
+    let pairs: BTreeMap<String, String> = serde_json::from_str(&row.configs).unwrap_or_default();
+    let partitions = i32::try_from(row.partitions.saturating_abs()).unwrap_or(0);
+    let new = NewTopic { name: row.name, partitions, config: Config::new(pairs)?, sync: row.sync };
+    let id = row.id.try_into().unwrap_or_default();
+    Ok((without_partitions(new, id), partitions))
 }
 
 /// Whether an account that has some partitions may have so many more.

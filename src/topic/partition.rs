@@ -1,5 +1,6 @@
 //! A partition as the broker sees it: its log, and a way to wait for it.
 
+use tidelog_protocol::ErrorCode;
 use tidelog_protocol::records::Batch;
 use tidelog_storage as storage;
 use tokio::sync::watch;
@@ -11,6 +12,28 @@ pub struct Partition {
     high_watermark: watch::Receiver<i64>,
     /// See [`Partition::released`].
     released: watch::Sender<i64>,
+}
+
+/// Why there is no log to write to or to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Absent {
+    /// The topic has no such partition.
+    #[error("there is no such partition")]
+    Unknown,
+    /// Its log could not be opened when the broker started, which the broker's own log tells more
+    /// of. Its files are left alone until a start that can.
+    #[error("the partition is offline: its log could not be opened")]
+    Offline,
+}
+
+impl Absent {
+    /// The error code for a Kafka client.
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::Unknown => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            Self::Offline => ErrorCode::KAFKA_STORAGE_ERROR,
+        }
+    }
 }
 
 /// Single broker: the leader never changes, and neither does its epoch.

@@ -160,9 +160,14 @@ impl Driver {
         }
     }
 
-    /// Where a partition is read from: its committed offset, if the log still has it.
+    /// Where a partition is read from: its committed offset, if the log still has it; nowhere while
+    /// it is offline, and its cursor stays.
     fn first_offset(&self, at: &TopicPartition, committed: Option<i64>) -> Option<i64> {
-        let partition = at.partition()?;
+        let Some(partition) = at.partition() else {
+            let (id, topic, index) = (&self.webhook.id, &at.topic.name, at.index);
+            tracing::error!("webhook {id}: {topic}-{index} is offline, and nothing of it is sent");
+            return None;
+        };
         let (first, end) = (partition.log().log_start_offset(), partition.high_watermark());
         match committed {
             Some(offset) if !(first..=end).contains(&offset) => {

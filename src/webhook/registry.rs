@@ -33,6 +33,8 @@ pub(super) enum Error {
     Definition(#[from] super::definition::Error),
     #[error("the account has {WEBHOOKS_MAX} webhooks, as many as there can be")]
     Count,
+    #[error("the webhook is to start at the end, and that of {0}-{1} is not known")]
+    Offline(String, i32),
     #[error(transparent)]
     Broker(#[from] anyhow::Error),
 }
@@ -152,17 +154,21 @@ impl Drop for Webhooks {
 }
 
 /// Sets the cursor after everything there is.
-async fn start_at_end(webhook: &Webhook) -> Result<()> {
+async fn start_at_end(webhook: &Webhook) -> Result<(), Error> {
     let mut topics = webhook.cluster.topics.all();
     topics.retain(|topic| webhook.definition.matches(&topic.name));
     let mut subscription = Subscription::default();
     let sources = subscription.set(topics).came;
-    let ends = sources.iter().filter_map(|source| {
-        let at = subscription.get(*source)?;
-        Some((at.clone(), at.partition()?.high_watermark()))
-    });
-    let committed = commit(&webhook.cluster, &webhook.group(), ends.collect()).await;
-    committed.map_err(|error| anyhow!("the cursor of {} cannot be set: {error}", webhook.id))
+    let mut ends = Vec::new();
+    for at in sources.iter().filter_map(|source| subscription.get(*source)) {
+        // Without a cursor, all of it would be sent once it is back.
+        let offline = || Error::Offline(at.topic.name.clone(), at.index);
+        let end = at.partition().ok_or_else(offline)?.high_watermark();
+        ends.push((at.clone(), end));
+    }
+    let committed = commit(&webhook.cluster, &webhook.group(), ends).await;
+    let failed = |error| anyhow!("the cursor of {} cannot be set: {error}", webhook.id);
+    Ok(committed.map_err(failed)?)
 }
 
 /// Removes the cursors that a crash left of webhooks that were being created or deleted.

@@ -6,6 +6,7 @@ use super::instance::Webhook;
 use super::registry::{Error, Webhooks};
 use super::status::Status;
 use crate::http::{Account, ApiError, Context, Json};
+use crate::topic::Partition;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::http::StatusCode;
@@ -73,10 +74,13 @@ struct Described {
 #[derive(Serialize)]
 struct PartitionStatus {
     topic: String,
-    partition: usize,
-    committed_offset: i64,
-    end_offset: i64,
-    lag: i64,
+    partition: i32,
+    committed_offset: Option<i64>,
+    end_offset: Option<i64>,
+    lag: Option<i64>,
+    /// Why nothing of it is delivered, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl From<&Webhook> for Shown {
@@ -92,6 +96,7 @@ impl From<Error> for ApiError {
         match error {
             Error::Definition(error) => Self::bad_request(error.to_string()),
             Error::Count => Self::conflict(error.to_string()),
+            Error::Offline(topic, index) => Self::partition_offline(&topic, index),
             Error::Broker(error) => Self::internal(format!("{error:#}")),
         }
     }
@@ -171,17 +176,21 @@ async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
     topics.retain(|topic| webhook.definition.matches(&topic.name));
     let mut statuses = Vec::new();
     for topic in topics {
-        for (partition, (index, log)) in (0..).zip(&topic.partitions).enumerate() {
-            let committed = committed.get(&(topic.name.clone(), index)).copied();
-            let committed_offset = committed.unwrap_or_else(|| log.log().log_start_offset());
-            let end_offset = log.high_watermark();
+        for partition in 0..topic.count() {
+            let stored = committed.get(&(topic.name.clone(), partition)).copied();
+            let log = topic.partition(partition);
+            let start = || log.ok().map(|log| log.log().log_start_offset());
+            let committed_offset = stored.or_else(start);
+            let end_offset = log.ok().map(Partition::high_watermark);
+            // What is committed may be anything: any client of the account can say it.
+            let lag = |(end, committed): (i64, i64)| end.saturating_sub(committed).max(0);
             statuses.push(PartitionStatus {
                 topic: topic.name.clone(),
                 partition,
                 committed_offset,
                 end_offset,
-                // What is committed may be anything: any client of the account can say it.
-                lag: end_offset.saturating_sub(committed_offset).max(0),
+                lag: end_offset.zip(committed_offset).map(lag),
+                error: log.err().map(|absent| absent.to_string()),
             });
         }
     }

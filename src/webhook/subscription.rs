@@ -24,9 +24,9 @@ pub(super) struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// The partition itself.
+    /// The partition itself, unless it is offline.
     pub(super) fn partition(&self) -> Option<&Partition> {
-        self.topic.partition(self.index)
+        self.topic.partition(self.index).ok()
     }
 }
 
@@ -51,12 +51,11 @@ impl Subscription {
         }
         for topic in topics {
             let known = self.by_topic.entry(topic.id).or_default();
-            for index in known.len()..topic.partitions.len() {
+            // A topic has at most PARTITIONS_MAX partitions.
+            for index in i32::try_from(known.len()).unwrap_or(i32::MAX)..topic.count() {
                 let source = self.next;
                 self.next += 1;
                 known.push(source);
-                // A topic has at most PARTITIONS_MAX partitions.
-                let index = i32::try_from(index).unwrap_or(i32::MAX);
                 self.sources.insert(source, TopicPartition { topic: topic.clone(), index });
                 change.came.push(source);
             }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -9,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, format_topic_id, read_topic_id};
 use crate::checkpointer::{self, Checkpointer};
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::counters::{Counters, Statistics};
@@ -182,6 +183,38 @@ impl Volume {
         Ok((Partition(inner), recovered))
     }
 
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.0.shared.root
+    }
+
+    /// Removes the files of a partition that is not open, durably; those of another topic, which
+    /// took its place, stay. Nothing happens where there are none.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyOpen`]: [`Partition::delete`] removes it. [`Error::Io`].
+    pub fn delete_unopened(&self, dir: &Path, topic_id: [u8; 16]) -> Result<()> {
+        let shared = &self.0.shared;
+        let (fs, path) = (&*shared.files.fs, shared.root.join(dir));
+        let removed = {
+            let _alone = shared.creating.lock();
+            if shared.partitions.lock().open.contains_key(dir) {
+                return Err(Error::AlreadyOpen { path });
+            }
+            let found = read_topic_id(fs, &path);
+            if found.is_some_and(|found| found != format_topic_id(&topic_id)) {
+                return Ok(());
+            }
+            match shared.bury(&path) {
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
+                buried => Some(buried?),
+            }
+        };
+        shared.partitions.lock().found.points.remove(dir);
+        shared.checkpointer.note_change();
+        removed.map_or(Ok(()), |removed| remove_tree(fs, &removed).context("delete", &removed))
+    }
+
     /// Has `on_event` called with what happens to the volume; only the first call has an effect.
     pub fn on_event(&self, on_event: OnEvent) {
         let _first = self.0.shared.on_event.set(on_event);
@@ -294,16 +327,23 @@ impl Shared {
         open
     }
 
-    pub(crate) fn delete(&self, inner: &Inner) -> Result<()> {
+    /// Moves a directory out of the way, durably, to be removed from where it is now.
+    fn bury(&self, dir: &Path) -> Result<PathBuf> {
         let fs = &*self.files.fs;
         let deleted = self.root.join(DELETED_DIR);
         create_dirs(fs, &deleted).context("create", &deleted)?;
         let number = self.deletions.fetch_add(1, Ordering::Relaxed);
         let to = deleted.join(number.to_string());
-        fs.rename(&inner.dir, &to).context("delete", &inner.dir)?;
-        for dir in [inner.dir.parent(), Some(&deleted)].into_iter().flatten() {
+        fs.rename(dir, &to).context("delete", dir)?;
+        for dir in [dir.parent(), Some(&deleted)].into_iter().flatten() {
             self.sync(|| fs.sync_dir(dir).context("sync", dir))?;
         }
+        Ok(to)
+    }
+
+    pub(crate) fn delete(&self, inner: &Inner) -> Result<()> {
+        let fs = &*self.files.fs;
+        let to = self.bury(&inner.dir)?;
         self.partitions.lock().open.remove(&inner.name);
         self.checkpointer.note_change();
         for segment in inner.segments().iter() {

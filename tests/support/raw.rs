@@ -149,10 +149,15 @@ impl Raw {
 
 /// One record for a topic's first partition, acks=all.
 pub(crate) fn produce(topic: &str) -> Request {
+    produce_to(topic, 0)
+}
+
+/// The same for another partition.
+pub(crate) fn produce_to(topic: &str, index: i32) -> Request {
     let mut batch = BatchBuilder::new(Compression::None, 1 << 16);
     batch.append(0, None, Some(b"v"), &[]).unwrap();
     let records = Some(batch.finish().unwrap().bytes().clone());
-    let data = PartitionProduceData { index: 0, records };
+    let data = PartitionProduceData { index, records };
     let topic =
         TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
     ProduceRequest { acks: -1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }

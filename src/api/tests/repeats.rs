@@ -67,5 +67,5 @@ async fn what_is_changed_twice_is_refused_and_not_changed() {
     let request = CreatePartitionsRequest { topics: vec![topic; 2], ..Default::default() };
     let results = ask!(client, 3, CreatePartitions, request).results;
     assert!(results.iter().all(|it| it.error_code == ErrorCode::INVALID_REQUEST));
-    assert_eq!(client.cluster.topics.get("blue").unwrap().partitions.len(), 1);
+    assert_eq!(client.cluster.topics.get("blue").unwrap().count(), 1);
 }

@@ -70,5 +70,5 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
     assert!(client.cluster.topics.get("red").is_none());
     assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
     assert!(client.cluster.groups.offsets("readers").await.is_empty());
-    assert_eq!(client.topic("red", 1).await.partitions[0].log().log_end_offset(), 0);
+    assert_eq!(client.topic("red", 1).await.partition(0).unwrap().log().log_end_offset(), 0);
 }

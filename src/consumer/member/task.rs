@@ -41,10 +41,7 @@ impl Shared {
     async fn take_part(&self, membership: &mut Membership, wanted: &mut Wanted) -> Error {
         let groups = &self.cluster.groups;
         let group = &self.options.group;
-        let count = |topic: &str| {
-            let topic = self.cluster.topics.get(topic)?;
-            i32::try_from(topic.partitions.len()).ok()
-        };
+        let count = |topic: &str| Some(self.cluster.topics.get(topic)?.count());
         loop {
             match membership.next() {
                 Next::Join { pause } => {
@@ -79,10 +76,7 @@ impl Shared {
     /// One heartbeat, or whatever comes before it is due.
     async fn stay(&self, membership: &mut Membership, wanted: &mut Wanted) {
         let mut catalog = self.cluster.topics.watch();
-        let count = |topic: &str| {
-            let topic = self.cluster.topics.get(topic)?;
-            i32::try_from(topic.partitions.len()).ok()
-        };
+        let count = |topic: &str| Some(self.cluster.topics.get(topic)?.count());
         tokio::select! {
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {
                 let beat = membership.heartbeat();
@@ -113,7 +107,8 @@ impl Shared {
         for (topic, partitions) in assigned {
             // A topic may be deleted while the group assigns it.
             let Some(topic) = self.cluster.topics.get(&topic) else { continue };
-            let partitions = partitions.into_iter().filter(|it| topic.partition(*it).is_some());
+            // Nor is one that is offline read, and the others do not wait for it.
+            let partitions = partitions.into_iter().filter(|it| topic.partition(*it).is_ok());
             claims.extend(partitions.map(|partition| Claim { topic: topic.clone(), partition }));
         }
         let mut cursors = self.cursors.lock();

@@ -45,7 +45,8 @@ async fn a_crash_at_any_append_of_an_atomic_batch_ends_with_all_of_them() {
         let ticket = sandbox.ingest.answers.begin(&account, "k").unwrap();
         let hold = crate::ingest::mutation::Hold::default();
         let (stream, destination) = (target.stream.clone(), target.destination());
-        let mut runs: Vec<_> = (0..3).map(|index| stream.run(destination, index)).collect();
+        let mut runs: Vec<_> =
+            (0..3).map(|index| stream.run(destination, index).unwrap()).collect();
         for at in 0..20 {
             let key = Some(ticket.key(Some(at), &hold));
             let (id, data) = (at.to_string(), format!(r#"{{"a":{at}}}"#));

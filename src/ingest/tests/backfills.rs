@@ -12,7 +12,7 @@ type Events = BTreeMap<String, Vec<(String, serde_json::Value, Option<String>)>>
 
 async fn events(sandbox: &Sandbox, collection: &str) -> Events {
     let mut events = Events::new();
-    for partition in &sandbox.target(collection).await.stream.topic().partitions {
+    for (_, partition) in sandbox.target(collection).await.stream.topic().online() {
         // The start carries the backfill out beside the test, and may wait for what it published.
         partition.durable(partition.log().log_end_offset() - 1).await;
         let mut next = 0;

@@ -53,7 +53,7 @@ async fn a_batch_mixes_operations_and_collections_and_answers_each() {
     assert!(other["results"][0]["error"].as_str().unwrap().contains("'deal' is not 'contact'"));
     // All of a partition's events of one batch are one record batch.
     let topic = sandbox.target("contact").await.stream.topic();
-    let bytes = topic.partitions[0].log().read(0, 1 << 20, 3).unwrap();
+    let bytes = topic.partition(0).unwrap().log().read(0, 1 << 20, 3).unwrap();
     assert_eq!(tidelog_protocol::records::batches(bytes).count(), 1);
 }
 

@@ -74,7 +74,7 @@ impl Opened {
         let mut partitions = Vec::new();
         for index in 0..PARTITIONS {
             let dir = PathBuf::from(format!("deal-{index}"));
-            partitions.push(Partition::open(&volume, &dir, TOPIC_ID, options)?);
+            partitions.push(Some(Partition::open(&volume, &dir, TOPIC_ID, options)?));
         }
         let (id, name, sync) = (TOPIC_ID, "deal".to_owned(), Some("sync_a".to_owned()));
         let topic = Topic { name, id, partitions, config, sync };
@@ -100,7 +100,7 @@ impl Opened {
                 0..5 => self.mutate_some(random, history)?,
                 5..7 => {
                     self.volume.sync()?;
-                    for (at, partition) in self.stream.partitions().iter().enumerate() {
+                    for (at, (_, partition)) in self.stream.partitions().enumerate() {
                         history.acknowledged[at] = partition.high_watermark() as usize;
                     }
                     self.stream.settle().unwrap();
@@ -159,7 +159,7 @@ impl Opened {
     /// All that was acknowledged is there, the state is the replay of what is there, and mutations
     /// are compared with that.
     fn check(&self, history: &mut History, when: &str) {
-        for (at, partition) in self.stream.partitions().iter().enumerate() {
+        for (at, (_, partition)) in self.stream.partitions().enumerate() {
             let end = partition.log().log_end_offset() as usize;
             let (least, most) = (history.acknowledged[at], history.events[at].len());
             assert!((least..=most).contains(&end), "{when}: {end}, not {least} to {most}");

@@ -37,7 +37,7 @@ async fn events_stay_in_the_log_until_their_records_are_in_the_store() {
             let stream = sandbox.target("contact").await.stream;
             stream.settle().unwrap();
             let (topic, state) = (stream.topic(), sandbox.broker.shared.state.clone());
-            let log = topic.partitions[0].log().clone();
+            let log = topic.partition(0).unwrap().log().clone();
             let before = log.size_bytes();
             crate::task::blocking(move || rule(&topic, &state)).await;
             before - log.size_bytes()

@@ -26,7 +26,7 @@ impl Check<'_> {
                 _ => rows[at] += 1,
             }
         }
-        for (index, partition) in (0..).zip(self.stream.partitions()) {
+        for (index, partition) in self.stream.partitions() {
             let at = usize::try_from(index).unwrap_or(0);
             if rows[at] > met[at].rows {
                 self.phantoms(index, partition, met[at])?;
