@@ -164,6 +164,9 @@ fn refusal(error: &topic::Error) -> (ErrorCode, String) {
         {
             format!("Topic already has {partitions} partition(s).")
         }
+        topic::Error::Storage(error) if error.is_disk_full() => {
+            "The disk is full; nothing was stored.".to_owned()
+        }
         topic::Error::Exists(name) => format!("Topic '{name}' already exists."),
         topic::Error::Unknown(_) => NOT_HOSTED.to_owned(),
         error => error.to_string(),

@@ -68,6 +68,8 @@ impl Broker {
             blocking(move || admin_token(&token_of)),
         );
         let (control, state, admin_token) = (control?, state?, admin_token?);
+        let spare = volume.clone();
+        let state = state.with_room(Arc::new(move || spare.check_spare().is_ok()));
         let deadlines = Deadlines::default();
         let producer_ids = Arc::new(ProducerIds::new(control.clone()));
         let broker = Arc::new(Self {
@@ -254,12 +256,17 @@ fn tell(event: &storage::Event) {
         storage::Event::Full(storage::Room { root, free_bytes, margin_bytes }) => tracing::error!(
             "the volume of {} is full: {free_bytes} bytes are free, and the last {margin_bytes} \
              are not for records. Producers get KAFKA_STORAGE_ERROR until there is room; consumers \
-             go on",
+             go on, and near the end commits of offsets get COORDINATOR_NOT_AVAILABLE",
             root.display()
         ),
         storage::Event::Room(storage::Room { root, free_bytes, .. }) => tracing::warn!(
             "the volume of {} has room again, {free_bytes} bytes: records are taken",
             root.display()
+        ),
+        storage::Event::CompactionStopped(segment) => tracing::error!(
+            "compaction ends before {}, which is damaged, until `tidelog log repair` has taken the \
+             damage out",
+            segment.display()
         ),
     }
 }

@@ -30,7 +30,11 @@ pub struct State {
     /// Last state of ingested records.
     pub records: Keyspace,
     queue: SyncSender<Commit>,
+    has_room: HasRoom,
 }
+
+/// Asks whether the store may grow.
+pub type HasRoom = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Changes to one keyspace: a key, and its new value or `None` to remove it.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -63,7 +67,18 @@ impl State {
             .name("state-writer".into())
             .spawn(move || write(&writer, &commits, &on_failure))
             .map_err(fjall::Error::Io)?;
-        Ok(Self { db, groups, records, queue })
+        Ok(Self { db, groups, records, queue, has_room: Arc::new(|| true) })
+    }
+
+    /// The same store, which asks here whether it may grow.
+    pub fn with_room(self, has_room: HasRoom) -> Self {
+        Self { has_room, ..self }
+    }
+
+    /// Whether there is room for more. **A write that meets the end of the disk ends the process**,
+    /// since nobody knows then what of it is stored; so what can be refused is refused before.
+    pub fn has_room(&self) -> bool {
+        (self.has_room)()
     }
 
     /// Applies `changes` to a keyspace and calls `done` once they are durable. When the store has

@@ -145,9 +145,17 @@ impl Groups {
 
     /// Offsets are committed.
     pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, now, ticket, out| {
-            machine.commit_offsets(now, commit, ticket, out);
-        }))
+        let committed = self.state.has_room().then(|| {
+            self.submit(group, |machine, now, ticket, out| {
+                machine.commit_offsets(now, commit, ticket, out);
+            })
+        });
+        async {
+            match committed {
+                Some(committed) => wait(committed).await,
+                None => Reply::Failed(Error::NoRoom),
+            }
+        }
     }
 
     /// Deletes a group without members, and its offsets.
@@ -422,6 +430,8 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::CommitPartition;
+    use std::sync::atomic::AtomicBool;
 
     fn join(member_id: Str) -> Join {
         Join {
@@ -462,6 +472,28 @@ mod tests {
         deadlines.cancel(entry);
         slot.expire(entry);
         assert_eq!((groups.exists("silent"), deadlines.len()), (false, 0));
+    }
+
+    #[tokio::test]
+    async fn a_commit_without_room_for_it_is_refused_and_the_next_one_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = Arc::new(AtomicBool::new(true));
+        let is_full = full.clone();
+        let has_room = Arc::new(move || !is_full.load(Ordering::SeqCst));
+        let state = State::open(dir.path(), Arc::new(|_| {})).unwrap().with_room(has_room);
+        let deadlines = Deadlines::default();
+        let groups = Groups::new("acme", Options::default(), state, deadlines, no_topics());
+        let commit = || {
+            let at = CommitPartition { topic: "red".into(), offset: 7, ..Default::default() };
+            Commit { generation: -1, partitions: vec![at], ..Default::default() }
+        };
+        let refused = groups.commit("crew", commit()).await;
+        assert!(matches!(refused, Reply::Failed(Error::NoRoom)), "{refused:?}");
+        assert_eq!(groups.offsets("crew").await.len(), 0);
+        full.store(false, Ordering::SeqCst);
+        let taken = groups.commit("crew", commit()).await;
+        assert!(matches!(&taken, Reply::Each(each) if each[..] == [Ok(())]), "{taken:?}");
+        assert_eq!(groups.offsets("crew").await.len(), 1);
     }
 
     #[tokio::test]

@@ -11,6 +11,9 @@ pub enum Error {
     /// The group is gone; the client looks up its coordinator and tries again.
     #[error("coordinator not available")]
     CoordinatorNotAvailable,
+    /// Nothing more can be stored: the disk is full. The client tries again.
+    #[error("the disk is full, so nothing was committed")]
+    NoRoom,
     /// The request is of another generation than the group's.
     #[error("illegal generation")]
     IllegalGeneration,
@@ -68,7 +71,7 @@ impl From<Error> for ErrorCode {
     fn from(error: Error) -> Self {
         match error {
             Error::OffsetMetadataTooLarge => Self::OFFSET_METADATA_TOO_LARGE,
-            Error::CoordinatorNotAvailable => Self::COORDINATOR_NOT_AVAILABLE,
+            Error::CoordinatorNotAvailable | Error::NoRoom => Self::COORDINATOR_NOT_AVAILABLE,
             Error::IllegalGeneration => Self::ILLEGAL_GENERATION,
             Error::InconsistentGroupProtocol => Self::INCONSISTENT_GROUP_PROTOCOL,
             Error::UnknownMemberId => Self::UNKNOWN_MEMBER_ID,

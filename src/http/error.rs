@@ -49,6 +49,12 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// The volume is full; the operator is told once, when it fills up.
+    pub fn disk_full() -> Self {
+        let text = "the disk is full; nothing was stored";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
+    }
+
     /// The partition's log could not be opened.
     pub fn partition_offline(topic: &str, index: i32) -> Self {
         let text = format!("partition {index} of topic '{topic}': {}", Absent::Offline);
@@ -75,7 +81,8 @@ impl From<crate::topic::Error> for ApiError {
                 Self::conflict(error.to_string())
             }
             Error::Unknown(_) => Self::not_found(error.to_string()),
-            Error::Control(_) | Error::Storage(_) => Self::internal(error),
+            Error::Storage(error) => error.into(),
+            Error::Control(_) => Self::internal(error),
         }
     }
 }
@@ -83,10 +90,8 @@ impl From<crate::topic::Error> for ApiError {
 impl From<tidelog_storage::Error> for ApiError {
     fn from(error: tidelog_storage::Error) -> Self {
         if error.is_disk_full() {
-            // The operator is told once, when the volume fills up.
             tracing::debug!("{error}");
-            let text = "the disk is full; nothing was stored";
-            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text);
+            return Self::disk_full();
         }
         match error {
             tidelog_storage::Error::OffsetOutOfRange { .. } => Self::bad_request(error.to_string()),

@@ -260,6 +260,8 @@ impl Stream {
         index: i32,
     ) -> Result<Run<'a>, Error> {
         let partition = self.partition(index)?;
+        // What is compared, and what senders ask to be remembered, is in a store beside the log.
+        partition.log().check_spare().map_err(|error| Error::Log(Arc::new(error)))?;
         let tail = self.tails[position(index)].lock();
         let kept = (&self.rows, &*self.snapshots);
         Ok(Run::new(destination, self.topic(), kept, (index, partition), tail))

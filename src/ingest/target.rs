@@ -152,10 +152,8 @@ impl From<Error> for ApiError {
         match error {
             Error::TooLarge { .. } => Self::too_large(text),
             Error::Log(error) if error.is_disk_full() => {
-                // The operator is told once, when the volume fills up.
                 tracing::debug!("{error}");
-                let text = "the disk is full; nothing was stored";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
+                Self::disk_full()
             }
             Error::Damaged(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", text),
             Error::Retired => Self::not_found(text),

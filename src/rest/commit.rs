@@ -89,6 +89,7 @@ async fn commit_alone(
             let text = format!("group '{group}' has other members, which may commit");
             Err(ApiError::conflict(text))
         }
+        Reply::Failed(Error::NoRoom) => Err(ApiError::disk_full()),
         Reply::Failed(error) => Err(ApiError::conflict(error.to_string())),
         _ => Err(ApiError::internal("a commit was answered as another request")),
     }

@@ -200,6 +200,7 @@ impl Catalog {
     async fn do_create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
         let _editing = self.editing.lock().await;
         self.check(&new)?;
+        self.home.volume.check_spare()?;
         let id = clock::random_uuid();
         let configs = serde_json::json!(new.config.set()).to_string();
         let row = TopicRow {
@@ -259,6 +260,7 @@ impl Catalog {
         if dry_run || config == topic.config {
             return Ok(());
         }
+        self.home.volume.check_spare()?;
         let topic = Topic { config, ..Topic::clone(&topic) };
         self.control.update_topic(&self.row(&topic)).await?;
         let topic = self.publish(topic);
@@ -311,6 +313,7 @@ impl Catalog {
         if dry_run {
             return Ok(());
         }
+        self.home.volume.check_spare()?;
         let (home, mut topic) = (self.home.clone(), Topic::clone(&topic));
         let added = blocking(move || home.add(&mut topic, have..count).map(|()| topic));
         let topic = added.await?;

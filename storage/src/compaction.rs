@@ -31,11 +31,13 @@ mod transactions;
 pub(crate) use swap::finish_merges;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidelog_protocol::records::{Batch, Record};
 
 use crate::error::{Error, Result};
 use crate::partition::{Inner, Partition};
+use crate::room::Event;
 use crate::segment::Segment;
 use keys::Keys;
 use rewrite::Pass;
@@ -139,6 +141,7 @@ impl Inner {
             compacted.segments += saved.map_or(0, |_| segments);
             compacted.bytes += saved.unwrap_or(0);
             if first.segment.is_damaged() {
+                self.tell_stopped(&first.segment);
                 break;
             }
             rest = &rest[segments..];
@@ -150,6 +153,13 @@ impl Inner {
         *self.cleaned.lock() = Cleaned { end, horizon: pass.horizon };
         self.shared.checkpointer.note_change();
         Ok(compacted)
+    }
+
+    /// Tells which segment compaction ends before: once, not in every pass.
+    fn tell_stopped(&self, damaged: &Segment) {
+        if self.stopped_at.swap(damaged.base_offset, Ordering::AcqRel) != damaged.base_offset {
+            self.shared.tell(&Event::CompactionStopped(damaged.path()));
+        }
     }
 
     /// Seals the active segment if it has records before `time` that were not mapped.
@@ -177,6 +187,7 @@ impl Inner {
         for pair in segments.windows(2) {
             let (segment, end) = (&pair[0], pair[1].base_offset);
             if segment.is_damaged() {
+                self.tell_stopped(segment);
                 break;
             }
             if end > cleaned.end {

@@ -65,6 +65,7 @@ impl Opening<'_> {
             maintenance: Mutex::new(()),
             compacting: Mutex::new(()),
             cleaned: Mutex::new(self.point.as_ref().map(|point| point.cleaned).unwrap_or_default()),
+            stopped_at: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(log_start_offset),
             segments: RwLock::new(Arc::new(segments)),
             log_end_offset: AtomicI64::new(end.offset),

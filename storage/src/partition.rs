@@ -107,6 +107,8 @@ pub(crate) struct Inner {
     /// Held while the log is compacted, which takes long; comes before `maintenance`.
     pub compacting: Mutex<()>,
     pub cleaned: Mutex<Cleaned>,
+    /// The damaged segment that compaction was said to end before, by its base offset; -1 if none.
+    pub stopped_at: AtomicI64,
     pub log_start_offset: AtomicI64,
     pub log_end_offset: AtomicI64,
     pub high_watermark: AtomicI64,
@@ -162,6 +164,11 @@ impl Partition {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+    }
+
+    /// [`Volume::check_spare`](crate::Volume::check_spare) of the volume it is on.
+    pub fn check_spare(&self) -> Result<()> {
+        self.0.shared.check_spare()
     }
 
     /// Lays the log out like this from now on: segments that are sealed stay as they are. What was

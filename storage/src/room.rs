@@ -9,6 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
+use crate::error::{Context, Result};
 use crate::volume::Shared;
 
 /// What a volume tells of itself while it is open.
@@ -18,6 +19,8 @@ pub enum Event {
     Full(Room),
     /// Records are taken again.
     Room(Room),
+    /// Compaction ends before this segment, which is damaged.
+    CompactionStopped(PathBuf),
 }
 
 /// How much room there is.
@@ -37,6 +40,8 @@ pub type OnEvent = Box<dyn Fn(&Event) + Send + Sync>;
 /// The margin: a share of the volume, and no more than a bound.
 const MARGIN_SHARE: u64 = 100;
 const MARGIN_BYTES_MAX: u64 = 256 << 20;
+/// The part of the margin that nothing new may take: syncs, checkpoints and deletions have it.
+const LAST_SHARE: u64 = 4;
 
 impl Shared {
     /// Bytes that records may take, at least the `needed` ones.
@@ -59,10 +64,35 @@ impl Shared {
                 format!("{free_bytes} bytes are free, {margin_bytes} of them kept in reserve");
             return Err(io::Error::new(io::ErrorKind::StorageFull, text));
         }
-        if full && self.full.swap(false, Ordering::AcqRel) {
+        self.note_room(room);
+        Ok(left)
+    }
+
+    /// Whether what is stored beside the logs may grow: it has what records leave free, but for the
+    /// last share.
+    ///
+    /// # Errors
+    /// `StorageFull` where it may not.
+    pub(crate) fn check_spare(&self) -> Result<()> {
+        let Ok(room) = self.room() else { return Ok(()) };
+        let Room { free_bytes, margin_bytes, .. } = room;
+        if free_bytes < margin_bytes / LAST_SHARE {
+            self.note_full();
+            let text = format!("only {free_bytes} bytes are free");
+            let full = Err(io::Error::new(io::ErrorKind::StorageFull, text));
+            return full.context("write to the volume of", &self.root);
+        }
+        if free_bytes >= margin_bytes + margin_bytes / 4 {
+            self.note_room(room);
+        }
+        Ok(())
+    }
+
+    /// Notes that there is room for records.
+    fn note_room(&self, room: Room) {
+        if self.full.load(Ordering::Acquire) && self.full.swap(false, Ordering::AcqRel) {
             self.tell(&Event::Room(room));
         }
-        Ok(left)
     }
 
     /// Notes that records were refused for want of room.
@@ -79,7 +109,7 @@ impl Shared {
         Ok(Room { root: self.root.clone(), free_bytes: space.usable_bytes, margin_bytes })
     }
 
-    fn tell(&self, event: &Event) {
+    pub(crate) fn tell(&self, event: &Event) {
         if let Some(on_event) = self.on_event.get() {
             on_event(event);
         }

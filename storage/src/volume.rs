@@ -215,6 +215,15 @@ impl Volume {
         removed.map_or(Ok(()), |removed| remove_tree(fs, &removed).context("delete", &removed))
     }
 
+    /// Sees that what is stored beside the logs may grow, such as the stores of offsets and of
+    /// topics: on a full disk they are refused what is new before they meet its end.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `StorageFull`.
+    pub fn check_spare(&self) -> Result<()> {
+        self.0.shared.check_spare()
+    }
+
     /// Has `on_event` called with what happens to the volume; only the first call has an effect.
     pub fn on_event(&self, on_event: OnEvent) {
         let _first = self.0.shared.on_event.set(on_event);

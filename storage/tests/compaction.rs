@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
-    Compacted, Compaction, Error, Flush, Partition, Volume, VolumeOptions, repair,
+    Compacted, Compaction, Error, Event, Flush, Partition, Volume, VolumeOptions, repair,
 };
 
 use crate::faulty::{Fault, Faulty};
@@ -298,10 +298,16 @@ fn a_deleted_key_does_not_come_back_when_damage_before_its_tombstone_is_repaired
         drop((volume, partition));
         damage(&fs, damaged);
         let (volume, partition) = start(&fs);
+        let (told, events) = std::sync::mpsc::channel();
+        volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
         append(&partition, "deleted", None);
         fill(&partition, 20);
         volume.sync().unwrap();
         compact(&partition);
+        // Told once, however often it comes there.
+        let segment = Path::new("/data").join(DIR).join(format!("{:020}.log", 0));
+        let stopped = [Event::CompactionStopped(segment)];
+        assert_eq!(events.try_iter().collect::<Vec<_>>(), stopped, "{case}");
         volume.close().unwrap();
         drop((volume, partition));
 

@@ -1,5 +1,6 @@
 //! A file system that is really full: a tmpfs of a few MiB, mounted in a namespace of its own.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -60,7 +61,15 @@ fn the_process_on_the_full_disk() {
         assert!(Disk.space(root).unwrap().usable_bytes >= room.margin_bytes - 20_000, "{room:?}");
         assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
         std::fs::write(root.join("other"), vec![1; 30_000]).unwrap();
+        volume.check_spare().expect("what records leave is for the stores beside them");
+        // Another program takes that too: they are refused before they meet the end.
+        let mut other = std::fs::File::create(root.join("other")).unwrap();
+        while other.write(&[1; 4096]).is_ok_and(|written| written > 0) {}
+        assert!(volume.check_spare().unwrap_err().is_disk_full());
+        partition.check_spare().unwrap_err();
+        drop(other);
         std::fs::remove_file(root.join("other")).unwrap();
+        volume.check_spare().unwrap();
         std::fs::remove_file(&ballast).unwrap();
         for _ in 0..5 {
             let sent = batch(1, 0, &random.bytes(500));
