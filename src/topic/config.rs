@@ -293,12 +293,13 @@ impl Config {
     }
 }
 
-/// The config that has this codec's level; LZ4's is not honoured, and the others have none.
+/// The config that has this codec's level.
 fn level_config(compression: Compression) -> Option<&'static str> {
     match compression {
         Compression::Gzip => Some("compression.gzip.level"),
         Compression::Zstd => Some("compression.zstd.level"),
-        Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        Compression::Lz4 => Some("compression.lz4.level"),
+        Compression::None | Compression::Snappy => None,
     }
 }
 
@@ -376,8 +377,8 @@ mod tests {
             ),
             (
                 "compression.lz4.level",
-                "3",
-                "Invalid value 3 for configuration compression.lz4.level: only the default, '9', is supported here",
+                "18",
+                "Invalid value 18 for configuration compression.lz4.level: Value must be no more than 17",
             ),
             (
                 "compression.zstd.level",
@@ -430,6 +431,9 @@ mod tests {
             admitted.bytes().len()
         };
         let (gzip, zstd) = ("compression.gzip.level", "compression.zstd.level");
+        let lz4 = "compression.lz4.level";
+        assert!(bytes("lz4", &[(lz4, "12")]) < bytes("lz4", &[(lz4, "9")]));
+        assert_eq!(bytes("lz4", &[(lz4, "9"), (gzip, "1")]), bytes("lz4", &[]));
         assert!(bytes("gzip", &[(gzip, "9")]) < bytes("gzip", &[(gzip, "1")]));
         assert_eq!(bytes("gzip", &[(gzip, "-1"), (zstd, "19")]), bytes("gzip", &[]));
         assert!(bytes("zstd", &[(zstd, "19")]) < bytes("zstd", &[(zstd, "-50")]));

@@ -16,6 +16,7 @@ use super::snappy;
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use lz4::block::{CompressionMode, compress_to_buffer};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, Read, Write};
@@ -94,14 +95,14 @@ impl Compression {
     }
 
     /// Appends `bytes`, compressed at this level or the codec's default one, to `out`. Gzip has the
-    /// levels -1 (its default) and 1 to 9, Zstandard negative ones and those up to 22; the others
-    /// have one each.
+    /// levels -1 (its default) and 1 to 9, LZ4 1 to 17 (9 is its default), Zstandard negative ones
+    /// and those up to 22; the others have one each.
     pub fn compress_into(self, bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) {
         let written = match self {
             Self::None => out.write_all(bytes),
             Self::Gzip => write_gzip(bytes, level, out),
             Self::Snappy => snappy::compress_into(bytes, out),
-            Self::Lz4 => write_lz4(bytes, out),
+            Self::Lz4 => write_lz4(bytes, level, out),
             Self::Zstd => write_zstd(bytes, level, out),
         };
         written.expect("a codec fails only where its output does, and memory does not");
@@ -154,11 +155,51 @@ fn write_gzip(bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result
     encoder.finish().map(drop)
 }
 
-fn write_lz4(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+/// The level (KIP-390) at which Kafka compresses fast, since it did before there were levels; at
+/// any other it compresses well, be it above or below.
+const LZ4_LEVEL_FAST: i32 = 9;
+
+fn write_lz4(bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
+    match level {
+        None | Some(LZ4_LEVEL_FAST) => write_lz4_fast(bytes, out),
+        Some(level) => {
+            write_lz4_well(bytes, level, out);
+            Ok(())
+        }
+    }
+}
+
+fn write_lz4_fast(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
     let mut encoder = FrameEncoder::with_frame_info(info, out);
     encoder.write_all(bytes)?;
     encoder.finish().map(drop).map_err(io::Error::other)
+}
+
+/// The magic number of a frame, its flags (version 1, independent blocks), 64 KiB as the largest
+/// block, and the second byte of the XXH32 of flags and size.
+const LZ4_FRAME: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
+const LZ4_BLOCK_BYTES: usize = 64 << 10;
+/// In a block's length: it is stored as it was.
+const LZ4_STORED: u32 = 1 << 31;
+
+/// The same frames as [`write_lz4_fast`] makes, with blocks by LZ4's own library: the decoder's has
+/// no high compression.
+fn write_lz4_well(bytes: &[u8], level: i32, out: &mut Vec<u8>) {
+    out.extend(LZ4_FRAME);
+    let mut room = vec![0; LZ4_BLOCK_BYTES];
+    for block in bytes.chunks(LZ4_BLOCK_BYTES) {
+        let mode = Some(CompressionMode::HIGHCOMPRESSION(level));
+        // A block has to shrink, or it does not fit.
+        let compressed = compress_to_buffer(block, mode, false, &mut room[..block.len() - 1]);
+        let (length, block) = match compressed {
+            Ok(length) => (length as u32, &room[..length]),
+            Err(_) => (block.len() as u32 | LZ4_STORED, block),
+        };
+        out.extend(length.to_le_bytes());
+        out.extend(block);
+    }
+    out.extend(0_u32.to_le_bytes());
 }
 
 fn write_zstd(bytes: &[u8], level: Option<i32>, out: &mut Vec<u8>) -> io::Result<()> {
@@ -343,6 +384,33 @@ mod tests {
             let wrong = read(damaged).is_ok_and(|bytes| !bytes.is_empty());
             assert!(!wrong, "the frame has a checksum, byte {at}");
         }
+    }
+
+    #[test]
+    fn lz4_has_kafkas_levels_and_its_default_is_the_fast_one() {
+        let random =
+            |len: u32| (0..len).map(|n| (n.wrapping_mul(0x9e37_79b1) >> 13) as u8).collect();
+        for original in [Vec::new(), vec![7], text(200_000), random(LZ4_BLOCK_BYTES as u32 + 9)] {
+            let at = |level| {
+                let mut out = b"before".to_vec();
+                Compression::Lz4.compress_into(&original, level, &mut out);
+                out.split_off(6)
+            };
+            for level in 1..=17 {
+                let frame = at(Some(level));
+                assert!(frame.starts_with(&LZ4_FRAME), "{level}");
+                assert!(frame.len() <= original.len() + 8 * 4, "{level}");
+                let read = Compression::Lz4.decompress(frame.into(), LIMIT);
+                assert_eq!(read.unwrap(), original, "{level}");
+            }
+            assert_eq!(at(None), at(Some(9)));
+        }
+        let sizes = [Some(9), Some(3), Some(12)].map(|level| {
+            let mut out = Vec::new();
+            Compression::Lz4.compress_into(&text(200_000), level, &mut out);
+            out.len()
+        });
+        assert!(sizes[0] > sizes[1] && sizes[1] >= sizes[2], "{sizes:?}");
     }
 
     #[test]

@@ -178,7 +178,7 @@ async fn a_refused_change_changes_nothing_and_says_why() {
     let (config, request) = (ErrorCode::INVALID_CONFIG, ErrorCode::INVALID_REQUEST);
     let cases: &[(&[Changed<'_>], ErrorCode, &str)] = &[
         (&[("retention", 0, Some("1"))], config, "Unknown topic config name: retention"),
-        (&[("compression.lz4.level", 0, Some("3"))], config, "is supported here"),
+        (&[("compression.lz4.level", 0, Some("18"))], config, "no more than 17"),
         (&[("preallocate", 0, Some("true"))], config, "is supported here"),
         (&[("retention.ms", 2, Some("1"))], config, "its type is not LIST"),
         (&[("retention.ms", 0, None)], request, "Null value not supported for : retention.ms"),

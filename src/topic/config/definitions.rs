@@ -72,8 +72,9 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "compression.lz4.level",
         "9",
         Int(1, 17),
-        "Level of lz4 where the broker compresses; here it has one.",
-    ),
+        "Level of lz4 where the broker compresses; 9 is the fast one.",
+    )
+    .honoured(),
     define(
         "compression.type",
         "compression.type",
