@@ -187,6 +187,7 @@ fn one_batch(mut records: Bytes, bytes_max: usize) -> Result<Batch, Refusal> {
 fn refuse(error: &BatchError) -> Refusal {
     let code = match error {
         BatchError::InvalidCount { .. }
+        | BatchError::InvalidRecord { .. }
         | BatchError::Truncated { .. }
         | BatchError::InvalidMagic(0 | 1) => ErrorCode::INVALID_RECORD,
         BatchError::UnknownCompression(_) => ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
@@ -211,8 +212,12 @@ fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> 
         let text = "a transactional batch outside of a transaction";
         return Err(Refusal::new(ErrorCode::INVALID_TXN_STATE, text));
     }
-    if header.has_producer() && header.base_sequence < 0 {
-        let text = "an idempotent producer's batch needs a sequence number";
+    if header.attributes.has_delete_horizon() {
+        let text = "only compaction sets when tombstones may go";
+        return Err(Refusal::new(invalid, text));
+    }
+    if header.has_producer() && (header.base_sequence < 0 || header.producer_epoch < 0) {
+        let text = "an idempotent producer's batch needs an epoch and a sequence number";
         return Err(Refusal::new(invalid, text));
     }
     if stamped { Ok(()) } else { check_times(batch, &topic.config) }

@@ -185,6 +185,37 @@ impl Records {
     }
 }
 
+/// Sees that `count` records stand one after the other, with the offset deltas 0, 1, 2, ..., and
+/// nothing after them; else says which is the first that does not.
+pub(super) fn check_frames(mut rest: &[u8], count: i32) -> Result<(), i32> {
+    for index in 0..count {
+        rest = skip_record(rest, index).ok_or(index)?;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(count) }
+}
+
+/// What stands after a record with this offset delta.
+fn skip_record(bytes: &[u8], offset_delta: i32) -> Option<&[u8]> {
+    let (length, rest) = split_varint(bytes)?;
+    let (record, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let (_attributes, record) = record.split_first()?;
+    let (_timestamp_delta, record) = split_varint(record)?;
+    let (delta, _) = split_varint(record)?;
+    (delta == i64::from(offset_delta)).then_some(rest)
+}
+
+/// A zigzag base-128 integer of at most 10 bytes, and what stands after it.
+fn split_varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let mut value = 0;
+    for (shift, (at, byte)) in (0..u64::BITS).step_by(7).zip(bytes.iter().enumerate()) {
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(((value >> 1) as i64 ^ -((value & 1) as i64), &bytes[at + 1..]));
+        }
+    }
+    None
+}
+
 /// The least a header takes: the lengths of its key and value.
 const RECORD_HEADER_BYTES_MIN: usize = 2;
 

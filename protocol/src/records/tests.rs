@@ -243,7 +243,10 @@ fn a_batch_cut_anywhere_is_refused() {
         // Cut inside the records, with a header that knows no better.
         for end in 0..batch.payload().len() {
             let cut = with_payload(&batch, &batch.payload()[..end]);
-            cut.check().unwrap();
+            match (compression, cut.check()) {
+                (Compression::None, Err(BatchError::InvalidRecord { .. })) => {}
+                (_, checked) => checked.unwrap(),
+            }
             // The end mark of an LZ4 frame is not missed; all the records are there.
             if compression == Compression::Lz4 && batch.payload().len() - end <= 4 {
                 assert_eq!(read(&cut).unwrap(), sample(0));

@@ -1,10 +1,12 @@
 //! What a topic's configs make of a batch.
 
-use super::{Client, batch};
+use super::{Client, ask, batch};
 use crate::clock;
 use crate::topic::{Config, NewTopic};
 use tidelog_protocol::ErrorCode;
-use tidelog_protocol::messages::PartitionProduceResponse;
+use tidelog_protocol::messages::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
+};
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 
 /// Produces to a topic that has this one config.
@@ -74,4 +76,100 @@ async fn what_the_topics_codec_makes_too_large_or_cannot_read_is_refused() {
     let (_client, refused) = produce(("compression.type", "uncompressed"), bomb).await;
     assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
     assert!(refused.error_message.unwrap().contains("max.message.bytes"));
+}
+
+/// Bytes of a batch with some changed, and the checksum made anew unless that was the change.
+fn changed(at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut batch = batch(3).bytes().to_vec();
+    batch[at..at + bytes.len()].copy_from_slice(bytes);
+    if at != 17 {
+        sign(&mut batch);
+    }
+    batch
+}
+
+fn sign(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+/// The same with other records, and a length that fits them.
+fn with_records(records: &[u8]) -> Vec<u8> {
+    let mut batch = batch(3).bytes()[..61].to_vec();
+    batch.extend(records);
+    let length = i32::try_from(batch.len() - 12).unwrap();
+    batch[8..12].copy_from_slice(&length.to_be_bytes());
+    sign(&mut batch);
+    batch
+}
+
+#[tokio::test]
+async fn nothing_of_a_batch_that_is_not_sound_is_appended() {
+    use ErrorCode as Code;
+    let producer = |id: i64, epoch: i16, sequence: i32| {
+        changed(
+            43,
+            &[&id.to_be_bytes()[..], &epoch.to_be_bytes(), &sequence.to_be_bytes()].concat(),
+        )
+    };
+    let three = &batch(3).bytes()[61..].to_vec();
+    let each = three.len() / 3;
+    let swapped = [&three[each..2 * each], &three[..each], &three[2 * each..]].concat();
+    let twice = [&three[..each], &three[..each], &three[2 * each..]].concat();
+    let mut endless = three.clone();
+    endless[0] = 0x7e;
+    let far = (clock::unix_ms() + 10 * 24 * 3_600_000).to_be_bytes();
+    let cases: &[(&str, Vec<u8>, Code)] = &[
+        ("no bytes", Vec::new(), Code::INVALID_RECORD),
+        ("half a header", batch(3).bytes()[..40].to_vec(), Code::INVALID_RECORD),
+        ("a batch cut short", batch(3).bytes()[..70].to_vec(), Code::INVALID_RECORD),
+        ("two batches", batch(3).bytes().repeat(2), Code::INVALID_RECORD),
+        ("a length below the header's", changed(8, &48_i32.to_be_bytes()), Code::CORRUPT_MESSAGE),
+        ("a negative length", changed(8, &(-1_i32).to_be_bytes()), Code::CORRUPT_MESSAGE),
+        ("an offset", changed(0, &7_i64.to_be_bytes()), Code::INVALID_RECORD),
+        ("format 1", changed(16, &[1]), Code::INVALID_RECORD),
+        ("format 3", changed(16, &[3]), Code::CORRUPT_MESSAGE),
+        ("a wrong checksum", changed(17, &[1, 2, 3, 4]), Code::CORRUPT_MESSAGE),
+        ("codec 5", changed(21, &[0, 5]), Code::UNSUPPORTED_COMPRESSION_TYPE),
+        ("codec 7", changed(21, &[0, 7]), Code::UNSUPPORTED_COMPRESSION_TYPE),
+        ("the broker's time", changed(21, &[0, 0x08]), Code::INVALID_RECORD),
+        ("outside of a transaction", changed(21, &[0, 0x10]), Code::INVALID_TXN_STATE),
+        ("a marker", changed(21, &[0, 0x20]), Code::INVALID_RECORD),
+        ("a marker of a transaction", changed(21, &[0, 0x30]), Code::INVALID_RECORD),
+        ("a delete horizon", changed(21, &[0, 0x40]), Code::INVALID_RECORD),
+        ("a last offset too high", changed(23, &3_i32.to_be_bytes()), Code::INVALID_RECORD),
+        ("a last offset too low", changed(23, &(-1_i32).to_be_bytes()), Code::INVALID_RECORD),
+        ("no records", changed(57, &0_i32.to_be_bytes()), Code::INVALID_RECORD),
+        ("fewer than none", changed(57, &(-3_i32).to_be_bytes()), Code::INVALID_RECORD),
+        ("a time to come", changed(35, &far), Code::INVALID_TIMESTAMP),
+        ("a producer without a sequence", producer(7, 0, -1), Code::INVALID_RECORD),
+        ("a producer without an epoch", producer(7, -1, 0), Code::INVALID_RECORD),
+        ("one record too few", with_records(&three[..2 * each]), Code::INVALID_RECORD),
+        ("one too many", with_records(&three.repeat(2)[..4 * each]), Code::INVALID_RECORD),
+        ("bytes left over", with_records(&[three, &[0][..]].concat()), Code::INVALID_RECORD),
+        ("a record past the end", with_records(&endless), Code::INVALID_RECORD),
+        ("an offset twice", with_records(&twice), Code::INVALID_RECORD),
+        ("offsets out of order", with_records(&swapped), Code::INVALID_RECORD),
+        ("no end of a length", with_records(&[0xff; 30]), Code::INVALID_RECORD),
+        ("too large", with_records(&vec![0; 1_048_588]), Code::MESSAGE_TOO_LARGE),
+    ];
+    let client = Client::new().await;
+    let topic = client.topic("red", 1).await;
+    let send = async |records: Vec<u8>| {
+        let data = PartitionProduceData { index: 0, records: Some(records.into()) };
+        let partition_data = vec![data];
+        let topic = TopicProduceData { name: "red".into(), partition_data, ..Default::default() };
+        let (acks, topic_data) = (-1, vec![topic]);
+        let request = ProduceRequest { acks, topic_data, ..Default::default() };
+        ask!(client, 9, Produce, request).responses.remove(0).partition_responses.remove(0)
+    };
+    for (what, bytes, code) in cases {
+        let refused = send(bytes.clone()).await;
+        assert_eq!((refused.error_code, refused.base_offset), (*code, -1), "{what}: {refused:?}");
+        assert_eq!(topic.partition(0).unwrap().log().log_end_offset(), 0, "{what}");
+    }
+    // Some clients say so of a producer that they are not.
+    for bytes in [batch(3).bytes().to_vec(), producer(-1, 0, 0), with_records(three)] {
+        assert_eq!(send(bytes).await.error_code, Code::NONE);
+    }
 }
