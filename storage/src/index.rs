@@ -150,6 +150,12 @@ pub(crate) fn below_timestamp(times: &[u8], base: i64, timestamp: i64) -> Option
         .map(|entry| time_entry(entry, base))
 }
 
+/// The last entry of a batch that ends before `until`.
+pub(crate) fn time_before(times: &[u8], base: i64, until: i64) -> Option<TimeEntry> {
+    floor(times, TIME_ENTRY_BYTES, |entry| time_entry(entry, base).last_offset < until)
+        .map(|entry| time_entry(entry, base))
+}
+
 pub(crate) fn last_time_entry(times: &[u8], base: i64) -> Option<TimeEntry> {
     times.rchunks_exact(TIME_ENTRY_BYTES).next().map(|entry| time_entry(entry, base))
 }

@@ -41,15 +41,17 @@ impl Partition {
         Ok(None)
     }
 
-    /// The record with the largest timestamp, the first of several, as its offset and timestamp
-    /// (KIP-734). The batch in which the log starts counts in whole.
+    /// The record below the high watermark with the largest timestamp, the first of several, as its
+    /// offset and timestamp (KIP-734). The batch in which the log starts counts in whole.
     pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
-        let start = self.log_start_offset();
+        let (start, until) = (self.log_start_offset(), self.high_watermark());
         let mut max: Option<TimeEntry> = None;
         for segment in self.0.segments().iter() {
             let latest = segment.latest(&self.0.shared.files)?;
             let latest = match latest {
-                Some(entry) if entry.last_offset < start => self.latest_from(segment, start)?,
+                Some(entry) if !(start..until).contains(&entry.last_offset) => {
+                    self.latest_within(segment, start, until)?
+                }
                 latest => latest,
             };
             if latest.is_some_and(|new| max.is_none_or(|max| new.timestamp > max.timestamp)) {
@@ -63,12 +65,21 @@ impl Partition {
         }))
     }
 
-    /// What [`Segment::latest`] would say without the batches before `start`.
-    fn latest_from(&self, segment: &Segment, start: i64) -> Result<Option<TimeEntry>> {
-        let mut max: Option<TimeEntry> = None;
-        segment.each_from(&self.0.shared.files, start, |batch, _| {
+    /// What [`Segment::latest`] would say without the batches before `start` and those that end at
+    /// `until` or later.
+    fn latest_within(
+        &self,
+        segment: &Segment,
+        start: i64,
+        until: i64,
+    ) -> Result<Option<TimeEntry>> {
+        let files = &self.0.shared.files;
+        // It is the latest of all up to it.
+        let mut max = segment.noted_before(files, until)?.filter(|it| it.last_offset >= start);
+        let from = max.map_or(start, |noted| noted.last_offset + 1);
+        segment.each_from(files, from, |batch, _| {
             let (timestamp, last_offset) = (batch.max_timestamp, batch.last_offset());
-            if max.is_none_or(|max| timestamp > max.timestamp) {
+            if last_offset < until && max.is_none_or(|max| timestamp > max.timestamp) {
                 max = Some(TimeEntry { timestamp, last_offset });
             }
         })?;

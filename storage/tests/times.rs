@@ -41,7 +41,7 @@ fn a_time_leads_to_the_first_record_at_or_after_it() {
         let fs = Faulty::new(seed);
         let volume = open_volume(Arc::new(fs), Path::new("/data"), Flush::Manual);
         let (partition, _) = open(&volume, SMALL);
-        let mut records = Vec::new();
+        let (mut records, mut synced) = (Vec::new(), 0);
         for _ in 0..60 {
             let near = records.len() as u64;
             let count = 1 + random.below(5);
@@ -49,8 +49,16 @@ fn a_time_leads_to_the_first_record_at_or_after_it() {
             let compression = Compression::ALL[random.below(5) as usize % Compression::ALL.len()];
             let appended = partition.append(&batch_at(&timestamps, compression), 0).unwrap();
             records.extend((appended.base_offset..).zip(timestamps));
+            // What no sync covers is not there yet.
+            let visible = &records[..synced];
+            let found = partition.offset_for_time(0).unwrap();
+            assert_eq!(found, visible.first().copied(), "seed {seed}");
+            assert_eq!(partition.max_timestamp().unwrap(), latest(visible, 0), "seed {seed}");
+            if random.below(5) == 0 {
+                volume.sync().unwrap();
+                synced = records.len();
+            }
         }
-        assert_eq!(partition.offset_for_time(0).unwrap(), None, "nothing is visible yet");
         volume.sync().unwrap();
         check(&partition, &records, &format!("seed {seed}"));
         assert_eq!(partition.max_timestamp().unwrap(), latest(&records, 0), "seed {seed}");

@@ -25,6 +25,12 @@ impl Segment {
         self.with_index(files, |_, times| index::last_time_entry(times, self.base_offset))
     }
 
+    /// The last that the index noted of the batches that end before `until`: the largest timestamp
+    /// up to there.
+    pub(crate) fn noted_before(&self, files: &Files, until: i64) -> Result<Option<TimeEntry>> {
+        self.with_index(files, |_, times| index::time_before(times, self.base_offset, until))
+    }
+
     /// Takes the index files into memory, to add to them.
     pub(crate) fn load_index(&self, files: &Files) -> Result<()> {
         if self.index.read().is_some() {
