@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fs::{File, Fs};
+use crate::mistake::Mistakes;
 use crate::mmap::Map;
 
 /// Open files kept per volume; a process has 1,024 unless its limit is raised, and sockets need
@@ -19,6 +20,7 @@ const MAPS_MAX: usize = 4096;
 /// The file system with what is open on it.
 pub(crate) struct Files {
     pub fs: Arc<dyn Fs>,
+    pub mistakes: Mistakes,
     open: Cache<Arc<dyn File>>,
     maps: Cache<Map>,
     next_key: AtomicU64,
@@ -46,7 +48,8 @@ impl Key {
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
         let (open, maps) = (Cache::new(OPEN_FILES_MAX), Cache::new(MAPS_MAX));
-        Self { fs, open, maps, next_key: AtomicU64::new(0) }
+        let mistakes = Mistakes::default();
+        Self { fs, mistakes, open, maps, next_key: AtomicU64::new(0) }
     }
 
     /// A key that was never given out before.

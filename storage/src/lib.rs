@@ -43,6 +43,7 @@ pub mod fs;
 mod index;
 mod inspect;
 mod log;
+mod mistake;
 mod mmap;
 mod open;
 mod pace;
@@ -71,6 +72,8 @@ pub use counters::{Distribution, Statistics};
 pub use error::{Error, Result};
 pub use flush::Flush;
 pub use inspect::{Found, inspect, segment_bytes};
+#[cfg(feature = "mistakes")]
+pub use mistake::Mistake;
 pub use mmap::{Map, UNREADABLE_PAGE_EXIT, exit_on_unreadable_page, load};
 pub use pace::Pace;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};

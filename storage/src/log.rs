@@ -15,6 +15,7 @@ use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
+use crate::mistake::Mistake;
 use crate::partition::{Inner, PartitionOptions, Pending, Stamp};
 use crate::producers::Producers;
 use crate::seal::{Closed, NEXT, Name};
@@ -81,7 +82,9 @@ impl Log {
         let mut header = self.assigned(batch, stamp.leader_epoch)?;
         let marker = marker_of(batch);
         let producers = self.producers(home)?;
-        if let Some(appended) = producers.check(&header)? {
+        if let Some(appended) = producers.check(&header)?
+            && !home.shared.files.mistakes.made(Mistake::AppendsARetry)
+        {
             return Ok(appended);
         }
         let aborted = producers.aborted_by(&header, marker.as_ref());

@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::fs::{Durability, Entry, create_dirs, remove_if_there};
 use crate::index::Index;
 use crate::log::Log;
+use crate::mistake::Mistake;
 use crate::partition::{Inner, OnAdvance, PartitionOptions};
 use crate::recovery::{Action, Recovered, Tail};
 use crate::scan::Window;
@@ -191,7 +192,7 @@ impl Opening<'_> {
             segments.push(Listed::of_log(base_offset, 0));
             created = true;
         }
-        if created {
+        if created && !self.shared.files.mistakes.made(Mistake::SkipsDirectorySync) {
             fs.sync_dir(dir).context("sync", dir)?;
         }
         Ok(segments)

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::flush::{Flush, Policy};
 use crate::fs::File;
 use crate::log::Log;
+use crate::mistake::Mistake;
 use crate::producers::ActiveProducer;
 use crate::seal::{CLOSED_MAX, Closed};
 use crate::segment::Segment;
@@ -160,7 +161,8 @@ impl Partition {
             Some(interval) => inner.shared.schedule(inner, interval),
             None => {}
         }
-        if !policy.waits() {
+        let mistakes = &inner.shared.files.mistakes;
+        if !policy.waits() || mistakes.made(Mistake::PublishesBeforeSync) {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })

@@ -29,6 +29,7 @@ use crate::error::{Context, Result};
 use crate::files::Files;
 use crate::fs::{File, read_full_at, write_all_at};
 use crate::index::Index;
+use crate::mistake::Mistake;
 use crate::scan::Window;
 
 /// What opening a partition found.
@@ -152,6 +153,13 @@ impl Tail<'_> {
                     && position + header.total_bytes() as u64 == window.end() =>
             {
                 format!("batch of offset {} where {next_offset} follows", header.base_offset)
+            }
+            Ok(header)
+                if files.mistakes.made(Mistake::DropsTheLastBatch)
+                    && position + header.total_bytes() as u64
+                        == window.data_end(position).context("read", self.path)? =>
+            {
+                return Ok(false);
             }
             Ok(header) if position < self.trusted.0 => return Ok(outcome.take(&header)),
             Ok(header) => {

@@ -24,6 +24,7 @@ use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
 use crate::fs::File;
 use crate::index::{self, Index};
+use crate::mistake::Mistake;
 use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
 use crate::txn_index::marker_of;
@@ -155,6 +156,8 @@ impl Segment {
     /// The position of a batch at or before the one that holds `from`.
     pub(crate) fn floor(&self, files: &Files, from: i64) -> Result<u64> {
         let entry = self.with_index(files, |offsets, _| {
+            let stale = files.mistakes.made(Mistake::FollowsAStaleIndex);
+            let from = if stale { from.saturating_add(2) } else { from };
             index::floor_of_offset(offsets, self.base_offset, from)
         })?;
         Ok(entry.map_or(0, |entry| entry.position))

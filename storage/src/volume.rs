@@ -224,6 +224,12 @@ impl Volume {
         self.0.shared.check_spare()
     }
 
+    /// Has the engine make a mistake, for tests of tests.
+    #[cfg(feature = "mistakes")]
+    pub fn seed(&self, mistake: crate::Mistake) {
+        self.0.shared.files.mistakes.seed(mistake);
+    }
+
     /// Has `on_event` called with what happens to the volume; only the first call has an effect.
     pub fn on_event(&self, on_event: OnEvent) {
         let _first = self.0.shared.on_event.set(on_event);

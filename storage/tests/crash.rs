@@ -3,12 +3,14 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tidelog_protocol::records::Batch;
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
-    Action, Error, Event, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions,
+    Action, Error, Event, Flush, Mistake, Partition, PartitionOptions, Result, Volume,
+    VolumeOptions,
 };
 
 use crate::faulty::{Bug, Fault, Faulty};
@@ -19,46 +21,30 @@ use crate::support::{DIR, Random, SMALL, TOPIC, batch, batch_of, iterations, pay
 struct History {
     written: Vec<Bytes>,
     acknowledged: usize,
-    mistake: Option<Mistake>,
+    mistake: Option<Seeded>,
 }
 
-/// A mistake of the engine that the checker has to find.
+/// A mistake that the checker has to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mistake {
-    /// One about files.
+enum Seeded {
+    /// The engine's own.
+    Engine(Mistake),
+    /// One of programs with their files, put between the engine and the disk.
     Files(Bug),
-    /// A batch can be read before a sync covers it.
-    PublishesBeforeSync,
-    /// Recovery leaves the last batch out.
-    DropsTheLastBatch,
-    /// A batch that is sent again is there twice.
-    AppendsARetry,
-    /// An index that lags behind the log leads to the batch before.
-    FollowsAStaleIndex,
-}
-
-impl Mistake {
-    /// What is read by an engine that makes the mistake.
-    fn distort(self, found: &mut Vec<Bytes>) {
-        match self {
-            Self::DropsTheLastBatch => drop(found.pop()),
-            Self::AppendsARetry => found.extend(found.last().cloned()),
-            Self::FollowsAStaleIndex if found.len() > 1 => {
-                let last = found.len() - 1;
-                found[last] = found[last - 1].clone();
-            }
-            _ => {}
-        }
-    }
 }
 
 impl History {
+    /// Whether a failed sync is to pass for one that worked, so that one has to fail.
+    fn ignores_sync_errors(&self) -> bool {
+        matches!(
+            self.mistake,
+            Some(Seeded::Engine(Mistake::IgnoresASyncError) | Seeded::Files(Bug::FailureIgnored))
+        )
+    }
+
     /// Checks a log that was recovered: all that was acknowledged, then a part of the rest.
     fn check(&mut self, partition: &Partition, seed: u64) {
-        let mut found = payloads(&read_all(partition, 0));
-        if let Some(mistake) = self.mistake {
-            mistake.distort(&mut found);
-        }
+        let found = payloads(&read_all(partition, 0));
         assert!(
             found.len() >= self.acknowledged,
             "seed {seed}: {} of {} acknowledged batches are left",
@@ -80,30 +66,46 @@ fn open(fs: &Faulty, failures: Arc<AtomicU64>) -> Result<Volume> {
     Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, on_failure)
 }
 
-/// One life of a process: opens, appends, syncs, until an error or the end.
+/// The batch that the only producer sends as its `n`th.
+fn sent_as(n: usize, payload: &[u8]) -> Batch {
+    batch_of((7, 0, n as i32), 1, 0, payload)
+}
+
+/// One life of a process: opens, appends, syncs, until an error or the end. **What the high
+/// watermark was said to be counts as acknowledged**, however the life ends.
 fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
+    let told = Arc::new(AtomicI64::new(0));
+    let lived = live_until(fs, history, seed, &told);
+    let told = usize::try_from(told.load(Ordering::SeqCst)).unwrap();
+    history.acknowledged = history.acknowledged.max(told);
+    lived
+}
+
+fn live_until(fs: &Faulty, history: &mut History, seed: u64, told: &Arc<AtomicI64>) -> Result<()> {
     let mut random = Random::new(seed);
     let options = PartitionOptions { segment_bytes: 12_000, ..SMALL };
     let failures = Arc::new(AtomicU64::new(0));
     let volume = open(fs, failures.clone())?;
-    let opened = volume.open_partition(Path::new(DIR), TOPIC, options, Box::new(|_| {}));
+    if let Some(Seeded::Engine(mistake)) = history.mistake {
+        volume.seed(mistake);
+    }
+    let told = told.clone();
+    let on_advance = Box::new(move |offset| told.store(offset, Ordering::SeqCst));
+    let opened = volume.open_partition(Path::new(DIR), TOPIC, options, on_advance);
     let (partition, recovered) = opened?;
     let cut = |action| matches!(action, Action::Cut);
     assert!(recovered.repairs.iter().all(|repair| cut(repair.action)), "{seed}: {recovered:?}");
     history.check(&partition, seed);
     for _ in 0..random.below(40) {
-        match random.below(10) {
+        match random.below(11) {
             0..6 => {
                 let longest = [40, 400, 9000][random.below(3) as usize];
                 let len = 1 + random.below(longest) as usize;
-                let sent = batch(1, 0, &random.bytes(len));
+                let sent = sent_as(history.written.len(), &random.bytes(len));
                 match partition.append(&sent, (seed % 3) as i32) {
                     Ok(appended) => {
                         assert_eq!(appended.base_offset, history.written.len() as i64);
                         history.written.push(sent.payload());
-                        if history.mistake == Some(Mistake::PublishesBeforeSync) {
-                            history.acknowledged = history.written.len();
-                        }
                     }
                     // A log that had no room is as it was before.
                     Err(error) if error.is_disk_full() && failures.load(Ordering::SeqCst) == 0 => {}
@@ -116,8 +118,15 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
                     }
                 }
             }
-            6..9 => {
-                if history.mistake == Some(Mistake::Files(Bug::FailureIgnored)) {
+            // The last one again, which may have been answered in an earlier life.
+            6 => {
+                let Some(last) = history.written.len().checked_sub(1) else { continue };
+                let again = sent_as(last, &history.written[last]);
+                assert_eq!(partition.append(&again, 0)?.base_offset, last as i64, "seed {seed}");
+                assert_eq!(partition.log_end_offset(), last as i64 + 1, "seed {seed}");
+            }
+            7..10 => {
+                if history.ignores_sync_errors() {
                     fs.fail_next_sync();
                 }
                 volume.sync()?;
@@ -126,9 +135,7 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
             }
             _ => volume.checkpoint()?,
         }
-        if history.mistake != Some(Mistake::PublishesBeforeSync) {
-            assert_eq!(partition.high_watermark() as usize, history.acknowledged, "seed {seed}");
-        }
+        assert_eq!(partition.high_watermark() as usize, history.acknowledged, "seed {seed}");
         assert_eq!(failures.load(Ordering::SeqCst), 0);
     }
     if random.below(3) == 0 {
@@ -139,11 +146,11 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
 }
 
 /// Lives and power cuts, checked after each.
-fn survive(seed: u64, mistake: Option<Mistake>) {
+fn survive(seed: u64, mistake: Option<Seeded>) {
     let mut random = Random::new(seed);
     let mut history = History { mistake, ..History::default() };
     let mut fs = Faulty::new(seed);
-    if let Some(Mistake::Files(bug)) = mistake {
+    if let Some(Seeded::Files(bug)) = mistake {
         fs.seed(bug);
     }
     for life in 0..1 + random.below(5) {
@@ -170,16 +177,18 @@ fn what_was_acknowledged_survives_every_power_cut() {
 
 #[test]
 fn every_mistake_an_engine_may_make_is_found() {
-    for mistake in [
-        Mistake::Files(Bug::FileNotSynced),
-        Mistake::Files(Bug::DirectoryNotSynced),
-        Mistake::Files(Bug::FailureIgnored),
-        Mistake::Files(Bug::NamedTooEarly),
-        Mistake::PublishesBeforeSync,
+    let engines = [
+        Mistake::AcknowledgesBeforeSync,
+        Mistake::SkipsDirectorySync,
         Mistake::DropsTheLastBatch,
         Mistake::AppendsARetry,
+        Mistake::IgnoresASyncError,
+        Mistake::PublishesBeforeSync,
         Mistake::FollowsAStaleIndex,
-    ] {
+    ]
+    .map(Seeded::Engine);
+    let files = [Bug::FileNotSynced, Bug::FailureIgnored, Bug::NamedTooEarly].map(Seeded::Files);
+    for mistake in engines.into_iter().chain(files) {
         let found = (0..20)
             .find(|seed| std::panic::catch_unwind(|| survive(*seed, Some(mistake))).is_err());
         assert!(found.is_some(), "{mistake:?} is not found in 20 histories");
