@@ -80,7 +80,7 @@ impl Model {
         let by_time = |a: &&(i64, i64, i64, Bytes), b: &&(i64, i64, i64, Bytes)| {
             a.2.cmp(&b.2).then(b.0.cmp(&a.0))
         };
-        let latest = self.batches.iter().max_by(by_time);
+        let latest = self.batches[..self.synced].iter().max_by(by_time);
         let expected = latest.map(|(_, last, timestamp, _)| (*last, *timestamp));
         assert_eq!(partition.max_timestamp().unwrap(), expected);
     }
