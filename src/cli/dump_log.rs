@@ -10,7 +10,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tidelog_protocol::records::{Batch, Compression, Record};
 use tidelog_storage::fs::Disk;
-use tidelog_storage::{Found, inspect, segment_bytes};
+use tidelog_storage::{AbortedTxn, Found, inspect, segment_bytes};
 
 /// Print and check the files of a partition
 #[derive(Debug, Args)]
@@ -85,7 +85,10 @@ impl<W: Write> Dump<'_, W> {
                 }
                 false => writeln!(self.out, "{file} {position}: {bytes} bytes reserved"),
             },
-            Found::Reserved { .. } => Ok(()),
+            Found::Aborted { position, transaction } if !self.options.verify => {
+                self.aborted(&file.to_string(), position, &transaction)
+            }
+            Found::Reserved { .. } | Found::Aborted { .. } => Ok(()),
             Found::Damage { position, bytes, reason } => {
                 self.damage(&file.to_string(), position, bytes, &reason)
             }
@@ -107,6 +110,21 @@ impl<W: Write> Dump<'_, W> {
             return self.line(&json!({ "file": file, "damage": damage }));
         }
         writeln!(self.out, "{file} {at}: DAMAGED, {bytes} bytes: {reason}")
+    }
+
+    fn aborted(&mut self, file: &str, at: u64, it: &AbortedTxn) -> std::io::Result<()> {
+        let AbortedTxn { producer_id: id, first_offset: first, last_offset: last, .. } = it;
+        let stable = it.last_stable_offset;
+        match self.is_json() {
+            true => self.line(&json!({ "file": file, "position": at, "aborted": {
+                "producer_id": id, "first_offset": first, "last_offset": last,
+                "last_stable_offset": stable,
+            } })),
+            false => writeln!(
+                self.out,
+                "{file} {at}: producer {id} aborted offsets {first} to {last}, stable to {stable}"
+            ),
+        }
     }
 
     fn batch(&mut self, file: &str, position: u64, batch: &Batch) -> std::io::Result<()> {

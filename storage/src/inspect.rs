@@ -3,6 +3,8 @@
 //! **Nothing is written and no lock is taken**, so a running process may be appending: the last
 //! segment may then end in half a batch, as after a crash.
 
+mod aborted;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use crate::index::{self, OFFSET_ENTRY_BYTES, OffsetEntry, TIME_ENTRY_BYTES, Time
 use crate::producers::Producers;
 use crate::scan::Window;
 use crate::segment::base_offset_of;
+use crate::txn_index::AbortedTxn;
+use aborted::Aborted;
 
 /// Something in a partition's directory.
 #[derive(Clone, Debug)]
@@ -32,6 +36,13 @@ pub enum Found {
         /// How much.
         bytes: u64,
     },
+    /// An entry of a `.txnindex` that means a transaction which was aborted.
+    Aborted {
+        /// Where it is in its file.
+        position: u64,
+        /// The transaction.
+        transaction: AbortedTxn,
+    },
     /// Bytes that are not what was written.
     Damage {
         /// Where they start.
@@ -44,7 +55,8 @@ pub enum Found {
 }
 
 /// Calls `visit` with everything that is found in `dir`, and the file it is in: segments by offset,
-/// the indexes of each after it, and producer snapshots. Of the latter two only damage is told.
+/// the indexes of each after it, and producer snapshots. Of the latter two only damage is told, but
+/// for aborted transactions.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io); damage is no error.
@@ -54,13 +66,15 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(&Path, Found)) -> 
         entries.iter().filter_map(|entry| Some((segment_of(&entry.name)?, &entry.name))).collect();
     segments.sort_unstable();
     let mut next_offset = 0;
-    for (base_offset, name) in segments {
-        let mut segment = Segment::open(fs, dir, (base_offset, name))?;
+    let mut producers = Producers::default();
+    for (n, (base_offset, name)) in segments.iter().enumerate() {
+        let (base_offset, next) = (*base_offset, segments.get(n + 1).map(|(_, name)| &***name));
+        let mut segment = Segment::open(fs, dir, (base_offset, name), next)?;
         if base_offset < next_offset {
             let reason = format!("starts at {base_offset} where {next_offset} or more follows");
             visit(&segment.path, Found::Damage { position: 0, bytes: 0, reason });
         }
-        next_offset = segment.walk(visit)?;
+        next_offset = segment.walk(&mut producers, visit)?;
     }
     for entry in entries.iter().filter(|entry| entry.name.ends_with(".snapshot")) {
         let path = dir.join(&entry.name);
@@ -98,6 +112,7 @@ struct Segment {
     window: Window,
     offsets: Entries<OffsetEntry>,
     times: Entries<TimeEntry>,
+    aborted: Aborted,
 }
 
 struct Entries<T> {
@@ -141,7 +156,12 @@ impl<T> Entries<T> {
 }
 
 impl Segment {
-    fn open(fs: &dyn Fs, dir: &Path, (base_offset, name): (i64, &str)) -> Result<Self> {
+    fn open(
+        fs: &dyn Fs,
+        dir: &Path,
+        (base_offset, name): (i64, &str),
+        next: Option<&str>,
+    ) -> Result<Self> {
         let path = |extension| dir.join(crate::segment::file_name(base_offset, extension));
         let log = dir.join(name);
         // It may get its name just now.
@@ -150,23 +170,30 @@ impl Segment {
         let len = file.size().context("read", &log)?;
         let offset = |entry: &[u8]| index::offset_entry(entry, base_offset);
         let time = |entry: &[u8]| index::time_entry(entry, base_offset);
+        let is_sealed = aborted::is_sealed(fs, &path("index"), next);
         Ok(Self {
             window: Window::new(file, len),
             path: log,
             base_offset,
             offsets: Entries::read(fs, path("index"), OFFSET_ENTRY_BYTES, offset)?,
             times: Entries::read(fs, path("timeindex"), TIME_ENTRY_BYTES, time)?,
+            aborted: Aborted::open(fs, path("txnindex"), is_sealed)?,
         })
     }
 
     /// Returns the offset after the last batch.
-    fn walk(&mut self, visit: &mut dyn FnMut(&Path, Found)) -> Result<i64> {
+    fn walk(
+        &mut self,
+        producers: &mut Producers,
+        visit: &mut dyn FnMut(&Path, Found),
+    ) -> Result<i64> {
         let (mut position, mut next_offset) = (0, self.base_offset);
         while position < self.window.end() {
             let reason = match self.batch(position, next_offset)? {
                 Ok(batch) => {
                     let header = *batch.header();
                     self.compare_indexes(&header, position, visit);
+                    self.aborted.compare(&batch, producers, visit);
                     visit(&self.path, Found::Batch { position, batch });
                     position += header.total_bytes() as u64;
                     next_offset = header.last_offset() + 1;
@@ -191,6 +218,7 @@ impl Segment {
         // What is left means batches that are not there.
         self.offsets.compare(|_| true, |_| false, visit);
         self.times.compare(|_| true, |_| false, visit);
+        self.aborted.finish(visit);
         Ok(next_offset)
     }
 

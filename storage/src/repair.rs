@@ -127,7 +127,7 @@ fn damage_in(fs: &dyn Fs, dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<V
                 next_offset: None,
                 saved: path.with_added_extension(format!("damaged-{position}")),
             }),
-            Found::Damage { .. } | Found::Reserved { .. } => {}
+            Found::Damage { .. } | Found::Reserved { .. } | Found::Aborted { .. } => {}
         }
     })?;
     Ok(found)
