@@ -174,6 +174,9 @@ fn refusal(error: &topic::Error) -> (ErrorCode, String) {
     (topic_error(error), text)
 }
 
+/// The isolation level of readers that want no records of undecided or aborted transactions.
+const READ_COMMITTED: i8 = 1;
+
 /// Kafka's words for a topic or partition that is not there.
 const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 

@@ -4,18 +4,18 @@ mod session;
 
 pub use session::SessionSlot;
 
-use super::{Session, log_error};
+use super::{READ_COMMITTED, Session, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::{LEADER_EPOCH, Topic};
+use crate::topic::{LEADER_EPOCH, Partition, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
-    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
-    FetchTopicResponse,
+    AbortedTransaction, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
+    FetchTopic, FetchTopicResponse,
 };
 use tidelog_protocol::records::Compression;
 use tokio::time::timeout;
@@ -28,7 +28,6 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 const TOPIC_IDS_SINCE: i16 = 13;
 /// Clients of older versions do not know Zstandard (KIP-110).
 const ZSTD_SINCE: i16 = 10;
-const READ_COMMITTED: i8 = 1;
 
 /// One topic of the request, found.
 struct Asked {
@@ -174,45 +173,77 @@ impl Reading {
         if asked.last_fetched_epoch > LEADER_EPOCH {
             return self.refuse(index, ErrorCode::OFFSET_OUT_OF_RANGE);
         }
+        let (log, offset) = (partition.log(), asked.fetch_offset);
+        let is_committed = self.isolation_level == READ_COMMITTED;
         let high_watermark = partition.high_watermark();
         let mut response = FetchPartitionResponse {
             partition_index: index,
             high_watermark,
-            last_stable_offset: high_watermark,
-            log_start_offset: partition.log().log_start_offset(),
-            aborted_transactions: (self.isolation_level == READ_COMMITTED).then(Vec::new),
+            last_stable_offset: log.known_last_stable_offset().unwrap_or(-1).min(high_watermark),
+            log_start_offset: log.log_start_offset(),
+            aborted_transactions: is_committed.then(Vec::new),
             records: Some(bytes::Bytes::new()),
             ..Default::default()
         };
-        // The first batch of an answer comes whole, however large it is (KIP-74).
-        if asked.fetch_offset == high_watermark || (self.bytes_left == 0 && self.bytes > 0) {
-            return response;
-        }
         let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
-        self.waits_for_disk |=
-            !self.may_wait && !partition.log().is_resident(asked.fetch_offset, max);
+        let is_resident = response.last_stable_offset >= 0
+            && log.is_resident(offset, max)
+            && (!is_committed || log.knows_transactions(offset));
+        self.waits_for_disk |= !self.may_wait && !is_resident;
         if self.waits_for_disk {
             return response;
         }
-        match partition.log().read(asked.fetch_offset, max, high_watermark) {
-            Ok(records) if records.len() > max && self.bytes > 0 => {}
-            Ok(records) => {
-                self.bytes += records.len();
-                self.bytes_left = self.bytes_left.saturating_sub(records.len());
-                if self.may_wait {
-                    tidelog_storage::load(&records);
-                }
-                response.records = Some(records);
-            }
-            Err(error) => {
-                self.failed = true;
-                response.error_code = log_error(&topic.name, index, &error);
-                if response.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
-                    return self.refuse(index, response.error_code);
-                }
+        let read = log.last_stable_offset().and_then(|stable| {
+            response.last_stable_offset = stable.min(high_watermark);
+            self.records(partition, asked, &mut response)
+        });
+        if let Err(error) = read {
+            self.failed = true;
+            response.error_code = log_error(&topic.name, index, &error);
+            if response.error_code == ErrorCode::OFFSET_OUT_OF_RANGE {
+                return self.refuse(index, response.error_code);
             }
         }
         response
+    }
+
+    /// Adds the records to the answer, as far as it has room and the isolation level allows.
+    fn records(
+        &mut self,
+        partition: &Partition,
+        asked: &FetchPartition,
+        response: &mut FetchPartitionResponse,
+    ) -> tidelog_storage::Result<()> {
+        let (log, offset) = (partition.log(), asked.fetch_offset);
+        let until = match response.aborted_transactions {
+            Some(_) => response.last_stable_offset,
+            None => response.high_watermark,
+        };
+        // The first batch of an answer comes whole, however large it is (KIP-74).
+        if (until..=response.high_watermark).contains(&offset)
+            || (self.bytes_left == 0 && self.bytes > 0)
+        {
+            return Ok(());
+        }
+        let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
+        let records = log.read(offset, max, until)?;
+        if records.len() > max && self.bytes > 0 {
+            return Ok(());
+        }
+        if let Some(aborted) = &mut response.aborted_transactions {
+            let found = log.aborted_in(offset, &records)?.into_iter();
+            aborted.extend(found.map(|it| AbortedTransaction {
+                producer_id: it.producer_id,
+                first_offset: it.first_offset,
+            }));
+        }
+        self.bytes += records.len();
+        self.bytes_left = self.bytes_left.saturating_sub(records.len());
+        if self.may_wait {
+            tidelog_storage::load(&records);
+        }
+        response.records = Some(records);
+        Ok(())
     }
 
     fn unknown(&mut self, index: i32, code: ErrorCode) -> FetchPartitionResponse {

@@ -1,6 +1,6 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::{log_error, once, repeated};
+use super::{READ_COMMITTED, log_error, once, repeated};
 use crate::cluster::Cluster;
 use crate::task::blocking;
 use crate::topic::{Absent, LEADER_EPOCH, Topic};
@@ -43,12 +43,13 @@ pub(super) async fn list_offsets(
     version: i16,
 ) -> ListOffsetsResponse {
     let work = move || {
+        let is_committed = request.isolation_level == READ_COMMITTED;
         let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
             let topic = cluster.topics.get(&asked.name);
             let twice = repeated(asked.partitions.iter().map(|it| &it.partition_index));
             let answer = |it: &ListOffsetsPartition| match twice.contains(&it.partition_index) {
                 true => refused(it.partition_index, ErrorCode::INVALID_REQUEST),
-                false => answer(topic.as_deref(), it, version),
+                false => answer(topic.as_deref(), it, (version, is_committed)),
             };
             let partitions = once(asked.partitions, |it| it.partition_index);
             let partitions = partitions.iter().map(answer);
@@ -62,10 +63,10 @@ pub(super) async fn list_offsets(
 fn answer(
     topic: Option<&Topic>,
     asked: &ListOffsetsPartition,
-    version: i16,
+    (version, is_committed): (i16, bool),
 ) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
-    match find(topic, asked, version) {
+    match find(topic, asked, (version, is_committed)) {
         Ok(found) => {
             let (offset, timestamp) = found.unwrap_or((-1, -1));
             let leader_epoch = if offset < 0 { -1 } else { LEADER_EPOCH };
@@ -86,11 +87,12 @@ fn refused(partition_index: i32, error_code: ErrorCode) -> ListOffsetsPartitionR
     ListOffsetsPartitionResponse { partition_index, error_code, ..Default::default() }
 }
 
-/// An offset and the timestamp of its record, -1 where it stands for no record.
+/// An offset and the timestamp of its record, -1 where it stands for no record. What the isolation
+/// level may not read yet is not found.
 fn find(
     topic: Option<&Topic>,
     asked: &ListOffsetsPartition,
-    version: i16,
+    (version, is_committed): (i16, bool),
 ) -> Result<Option<(i64, i64)>, ErrorCode> {
     let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
     let partition = topic.partition(asked.partition_index).map_err(Absent::code)?;
@@ -102,11 +104,16 @@ fn find(
     }
     let log = partition.log();
     let failed = |error| log_error(&topic.name, asked.partition_index, &error);
+    let end = match is_committed {
+        true => log.last_stable_offset().map_err(failed)?,
+        false => partition.high_watermark(),
+    };
+    let below_end = |found: Option<(i64, i64)>| found.filter(|(offset, _)| *offset < end);
     match asked.timestamp {
-        LATEST => Ok(Some((partition.high_watermark(), -1))),
+        LATEST => Ok(Some((end, -1))),
         EARLIEST | EARLIEST_LOCAL => Ok(Some((log.log_start_offset(), -1))),
-        MAX_TIMESTAMP => log.max_timestamp().map_err(failed),
+        MAX_TIMESTAMP => log.max_timestamp().map(below_end).map_err(failed),
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(None),
-        timestamp => log.offset_for_time(timestamp).map_err(failed),
+        timestamp => log.offset_for_time(timestamp).map(below_end).map_err(failed),
     }
 }

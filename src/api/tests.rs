@@ -13,6 +13,7 @@ mod produce;
 mod producers;
 mod repeats;
 mod topics;
+mod transactions;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;

@@ -11,7 +11,7 @@ mod task;
 
 use super::cursors::{Cursors, Place, Reset};
 use super::membership::CLIENT_HOST;
-use super::reader::{Read, read};
+use super::reader::{Read, read_committed};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::group::{
@@ -367,7 +367,7 @@ impl Shared {
                 cursors.advance(&place, reset, clock::now());
                 cursor.position = reset;
             }
-            if cursor.position < partition.high_watermark() {
+            if cursor.position < partition.stable_end() {
                 ready.push((claim.clone(), cursor.position));
             }
         }
@@ -382,7 +382,7 @@ impl Shared {
             for claim in &assignment.claims {
                 let partition = claim.topic.partition(claim.partition);
                 if let (Ok(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
-                    advances.push(partition.past(cursor.position.saturating_add(1)));
+                    advances.push(partition.stable_past(cursor.position.saturating_add(1)));
                 }
             }
         }
@@ -396,7 +396,7 @@ impl Shared {
         let partition = claim.topic.partition(claim.partition).ok()?;
         match self.options.reset {
             Reset::Earliest => Some(partition.log().log_start_offset()),
-            Reset::Latest => Some(partition.high_watermark()),
+            Reset::Latest => Some(partition.stable_end()),
             Reset::None => None,
         }
     }
@@ -460,7 +460,7 @@ fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<P
         }
         let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
         let bytes_max = limits.partition_bytes_max.min(bytes_left);
-        match read(partition, from, bytes_max, records_left) {
+        match read_committed(partition, from, bytes_max, records_left) {
             Ok(read) => {
                 let bytes = |it: &tidelog_protocol::records::Record| {
                     it.key.as_ref().map_or(0, bytes::Bytes::len)

@@ -5,7 +5,7 @@ use super::extract::{Params, TopicPartitionOffset, partition, topic};
 use super::message::Message;
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::consumer::{Read, read};
+use crate::consumer::{Read, read_committed};
 use crate::http::{Account, ApiError, Body};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic};
@@ -112,7 +112,7 @@ pub(super) async fn fetch(
         }
         let mut more: FuturesUnordered<_> = places
             .iter()
-            .map(|place| place.partition.past(place.offset.saturating_add(1)))
+            .map(|place| place.partition.stable_past(place.offset.saturating_add(1)))
             .collect();
         // Time being up is not an error: nothing is the answer then.
         let _ = tokio::time::timeout(left, more.next()).await;
@@ -146,7 +146,7 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
             continue;
         }
         let bytes_max = PARTITION_BYTES_MAX.min(bytes_left);
-        let read = read(&place.partition, place.offset, bytes_max, records_left)?;
+        let read = read_committed(&place.partition, place.offset, bytes_max, records_left)?;
         records_left -= read.records.len().min(records_left);
         let bytes = |record: &tidelog_protocol::records::Record| {
             let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);

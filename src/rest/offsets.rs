@@ -99,7 +99,7 @@ fn answer(
 fn find(partition: &Partition, when: When) -> Result<i64, ApiError> {
     Ok(match when {
         When::Earliest => partition.log().log_start_offset(),
-        When::Latest => partition.high_watermark(),
+        When::Latest => partition.log().last_stable_offset()?,
         When::At(ms) => offset_for_time(partition, ms)?.unwrap_or(NO_OFFSET),
     })
 }

@@ -1,5 +1,6 @@
 //! A partition as the broker sees it: its log, and a way to wait for it.
 
+use crate::task::blocking;
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::records::Batch;
 use tidelog_storage as storage;
@@ -92,6 +93,35 @@ impl Partition {
         if high_watermark.wait_for(|now| *now >= offset).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Waits until the last stable offset is at least `offset`: see
+    /// [`tidelog_storage::Partition::last_stable_offset`]. It moves with the high watermark.
+    pub async fn stable_past(&self, offset: i64) {
+        let mut high_watermark = self.high_watermark.clone();
+        loop {
+            high_watermark.mark_unchanged();
+            let stable = match self.log.known_last_stable_offset() {
+                Some(stable) => stable,
+                None => {
+                    let log = self.log.clone();
+                    // Who reads there is told what is wrong.
+                    blocking(move || log.last_stable_offset()).await.unwrap_or(i64::MAX)
+                }
+            };
+            if stable >= offset {
+                return;
+            }
+            if high_watermark.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Up to where committed records may be read, as far as that is known without reading: until
+    /// then, the high watermark.
+    pub fn stable_end(&self) -> i64 {
+        self.log.known_last_stable_offset().unwrap_or_else(|| self.high_watermark())
     }
 
     /// Says that the records from `offset` on are still needed: retention, DeleteRecords and

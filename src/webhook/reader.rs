@@ -39,7 +39,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 pub(super) async fn fetch(from: TopicPartition, fetch: Fetch, window: Arc<Window>) -> Fetched {
     loop {
         let Some(partition) = from.partition() else { std::future::pending().await };
-        partition.past(fetch.from.saturating_add(1)).await;
+        partition.stable_past(fetch.from.saturating_add(1)).await;
         let (_permit, records) = room(&fetch, &window).await;
         match read(partition, &fetch, records).await {
             Ok(read) if read.records.is_empty() && read.next == fetch.from => {

@@ -163,7 +163,7 @@ async fn start_at_end(webhook: &Webhook) -> Result<(), Error> {
     for at in sources.iter().filter_map(|source| subscription.get(*source)) {
         // Without a cursor, all of it would be sent once it is back.
         let offline = || Error::Offline(at.topic.name.clone(), at.index);
-        let end = at.partition().ok_or_else(offline)?.high_watermark();
+        let end = at.partition().ok_or_else(offline)?.stable_end();
         ends.push((at.clone(), end));
     }
     let committed = commit(&webhook.cluster, &webhook.group(), ends).await;

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tidelog_protocol::records::Header;
+
 use crate::error::{Error, Result};
 use crate::partition::{Inner, Partition};
 use crate::txn_index::AbortedTxn;
@@ -40,6 +42,25 @@ impl Partition {
     /// found in the batches then.
     pub fn aborted_between(&self, from: i64, until: i64) -> Result<Vec<AbortedTxn>> {
         self.0.aborted_between(from, until)
+    }
+
+    /// The same for what [`Partition::read`] gave from `from` on.
+    ///
+    /// # Errors
+    /// As for [`Partition::aborted_between`].
+    pub fn aborted_in(&self, from: i64, records: &[u8]) -> Result<Vec<AbortedTxn>> {
+        let segments = self.0.segments();
+        let mut rest = segments[first_at(&segments, from)..].iter();
+        // The usual log has none at all, and then no batch is looked at.
+        if rest.all(|it| it.knows_aborted() && !it.has_aborted()) {
+            return Ok(Vec::new());
+        }
+        let (mut at, mut end) = (0, from);
+        while let Some(Ok(header)) = records.get(at..).map(Header::parse) {
+            at += header.total_bytes();
+            end = header.last_offset() + 1;
+        }
+        self.aborted_between(from, end)
     }
 
     /// Whether [`Partition::last_stable_offset`] and [`Partition::aborted_between`] from `from` on
