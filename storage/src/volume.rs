@@ -105,7 +105,7 @@ impl Volume {
         if found.clean {
             Checkpoint { clean: false, ..found.clone() }.write(&*fs, root)?;
         }
-        remove_deleted(&*fs, root)?;
+        let deletions = AtomicU64::new(remove_deleted(&*fs, root));
         let shared = Arc::new(Shared {
             files: Files::new(fs),
             root: root.to_path_buf(),
@@ -129,7 +129,7 @@ impl Volume {
             counters: Counters::default(),
             syncers: Syncers::default(),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
-            deletions: AtomicU64::new(0),
+            deletions,
         });
         let threads = Mutex::default();
         let volume = Self(Arc::new(Handle { shared, threads, lock: Mutex::new(Some(lock)) }));
@@ -421,15 +421,19 @@ fn sweep(fs: &dyn Fs, root: &Path, root_dir: &dyn File) -> Result<bool> {
     }
 }
 
-/// Finishes deletions that a crash interrupted.
-fn remove_deleted(fs: &dyn Fs, root: &Path) -> Result<()> {
+/// Finishes deletions that a crash interrupted, and gives a number that none which is left has. One
+/// that fails keeps no log from being opened: the next start tries again.
+fn remove_deleted(fs: &dyn Fs, root: &Path) -> u64 {
     let deleted = root.join(DELETED_DIR);
-    match remove_tree(fs, &deleted) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context("delete", &deleted)
+    let mut next = 0;
+    for entry in fs.list(&deleted).unwrap_or_default() {
+        if remove_tree(fs, &deleted.join(&entry.name)).is_err()
+            && let Ok(number) = entry.name.parse::<u64>()
+        {
+            next = next.max(number.saturating_add(1));
         }
-        _ => Ok(()),
     }
+    next
 }
 
 fn remove_tree(fs: &dyn Fs, dir: &Path) -> std::io::Result<()> {

@@ -93,6 +93,26 @@ fn a_second_process_is_told_who_has_the_directory() {
 }
 
 #[test]
+fn what_cannot_be_deleted_keeps_nothing_from_being_opened() {
+    use std::os::unix::ffi::OsStrExt;
+    let root = tempfile::tempdir().unwrap();
+    // A crash interrupted two deletions, and of one something is left that is none of ours.
+    let [stuck, other] = ["0", "1"].map(|name| root.path().join("deleted").join(name));
+    std::fs::create_dir_all(&stuck).unwrap();
+    std::fs::create_dir_all(&other).unwrap();
+    let foreign = stuck.join(std::ffi::OsStr::from_bytes(b"\xff"));
+    std::fs::write(&foreign, "x").unwrap();
+    let (volume, partition, _) = on_disk(root.path(), SMALL);
+    assert!(!other.exists());
+    partition.delete().unwrap();
+    assert!(foreign.exists());
+    volume.close().unwrap();
+    std::fs::remove_file(&foreign).unwrap();
+    let (_volume, _partition, _) = on_disk(root.path(), SMALL);
+    assert!(!stuck.exists(), "the next start tries again");
+}
+
+#[test]
 fn a_deleted_partition_is_gone_but_what_was_read_stays() {
     let root = tempfile::tempdir().unwrap();
     let (volume, partition, _) = on_disk(root.path(), SMALL);
