@@ -16,6 +16,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+/// What calls itself an event and only names its object (docs.stripe.com/event-destinations).
+const THIN: &str = "v2.core.event";
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    object: Cow<'a, str>,
+}
+
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow)]
@@ -50,6 +59,12 @@ pub(super) fn read(body: &[u8]) -> Read {
     let invalid = |what: &str, error: serde_json::Error| {
         ApiError::bad_request(format!("expected a Stripe event; {what}: {error}"))
     };
+    let kind: Kind<'_> =
+        serde_json::from_slice(body).map_err(|error| invalid("the body", error))?;
+    if kind.object == THIN {
+        let text = "a thin event (v2.core.event) does not carry its object: have the endpoint's events be of the snapshot payload style";
+        return Err(ApiError::bad_request(text).into());
+    }
     let event: Event<'_> =
         serde_json::from_slice(body).map_err(|error| invalid("the body", error))?;
     if event.object != "event" {
@@ -145,6 +160,10 @@ mod tests {
             ("", "EOF"),
             ("[]", "invalid length 0"),
             (r#"{"object":"event"}"#, "missing field `id`"),
+            (
+                r#"{"id":"a","object":"v2.core.event","type":"v2.money.created","related_object":{}}"#,
+                "a thin event (v2.core.event) does not carry its object",
+            ),
             (
                 r#"{"id":"a","object":"customer","type":"b","created":1,"data":{"object":{}}}"#,
                 "expected a Stripe event, found object 'customer'",
