@@ -77,18 +77,27 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
     }
 
-    /// Looks at the files now and then. What cannot be used is told and changes nothing: the
+    /// Looks at the files now and then. What cannot be used is told, once, and changes nothing: the
     /// certificate in use may be good for a while yet.
     pub async fn renew(self) {
         let mut ticks = interval(RENEWAL_INTERVAL);
+        let mut told = None;
         loop {
             ticks.tick().await;
             let certificate = self.certificate.clone();
-            match task::blocking(move || certificate.refresh()).await {
-                Ok(true) => tracing::info!("the TLS certificate was renewed"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!("the TLS certificate stays as it was: {error:#}"),
+            let refused = match task::blocking(move || certificate.refresh()).await {
+                Ok(is_new) => {
+                    if is_new {
+                        tracing::info!("the TLS certificate was renewed");
+                    }
+                    None
+                }
+                Err(error) => Some(format!("{error:#}")),
+            };
+            if let Some(error) = refused.as_ref().filter(|_| refused != told) {
+                tracing::warn!("the TLS certificate stays as it was: {error}");
             }
+            told = refused;
         }
     }
 
