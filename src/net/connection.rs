@@ -204,9 +204,16 @@ async fn write(
         let written = tokio::time::timeout(WRITE_TIMEOUT, output.write_buf(&mut parts)).await;
         written.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
     }
-    // TLS holds back what the socket does not take at once.
-    let flushed = tokio::time::timeout(WRITE_TIMEOUT, output.flush()).await;
-    flushed.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
+    // TLS holds back what the socket does not take at once; without TLS there is nothing to wait
+    // for, and no timer is needed.
+    let flushed = match output.flush().now_or_never() {
+        Some(flushed) => flushed,
+        None => {
+            let flushed = tokio::time::timeout(WRITE_TIMEOUT, output.flush()).await;
+            flushed.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?
+        }
+    };
+    flushed.map_err(Hangup::Write)?;
     answer.then.map_or(Ok(()), Err)
 }
 
