@@ -19,8 +19,10 @@ def line(found):
                 f"{it} {found[name][it]:.2f}" for it in ("p50", "p99", "p99.9") if it in found[name]
             )
             parts.append(f"{name.removesuffix('_ms')} {shown} ms")
-    if "beside_records_per_second" in found:
-        parts.append(f"beside it {found['beside_records_per_second']:,.0f} records/s")
+    for what, rate in found.get("beside", {}).items():
+        parts.append(f"beside it {rate:,.0f} {what}/s")
+    if "first_record_ms" in found:
+        parts.append(f"first record after {found['first_record_ms']:,.0f} ms")
     parts.append(f"broker {found['broker_cpu_s']:.2f} s")
     return "; ".join(parts)
 
@@ -39,6 +41,11 @@ class Results:
         runs = self.systems.get(system, {}).get("workloads", {}).get(workload, [])
         found = [figure(it) for it in runs]
         return [it for it in found if it is not None]
+
+    def beside(self, workload):
+        """What was done beside it."""
+        runs = self.runs(TIDELOG, workload, lambda run: run.get("beside"))
+        return list(runs[0]) if runs else []
 
     def of(self, system, name, scale=1):
         return [it * scale for it in self.systems.get(system, {}).get(name, [])]
@@ -108,9 +115,10 @@ def throughput(results):
             results.runs(TIDELOG, workload, megabytes), results.runs(KAFKA, workload, megabytes)
         )
         rows.append([workload, *[spread(it) for it in by_system], times(against)])
-        beside = lambda run: run.get("beside_records_per_second")
-        by_system = [spread(results.runs(it, workload, beside)) for it in names]
-        rows.append([f"{workload}: records/s ingested", *by_system, ""])
+        for what in results.beside(workload):
+            rate = lambda run, what=what: run.get("beside", {}).get(what)
+            by_system = [spread(results.runs(it, workload, rate)) for it in names]
+            rows.append([f"{workload}: {what}/s", *by_system, ""])
     return table(["MB/s", *names, "tidelog / kafka"], rows)
 
 
@@ -137,7 +145,32 @@ def latencies(results):
                 runs = [results.runs(it, workload, latency(name, quantile)) for it in names]
                 label = f"{workload}, {name.removesuffix('_ms').replace('_', ' ')} {quantile}"
                 rows.append([label, *[spread(it, 2) for it in runs]])
+        first = [results.runs(it, workload, lambda run: run.get("first_record_ms")) for it in names]
+        rows.append([f"{workload}, first record", *[spread(it) for it in first]])
     return table(["ms", *names], rows)
+
+
+# What grows from one workload to the next.
+GROWTH = [
+    ("partitions, 1 to 12", "produce 1 KiB", "produce 12 partitions"),
+    ("partitions, 1 to 1,000", "produce 1 KiB", "produce 1,000 partitions"),
+    ("connections, 16 to 500", "produce 16 connections", "produce 500 connections"),
+    ("tail consumers, 1 to 10", "1 tail consumer", "10 tail consumers"),
+    ("bytes retained, producing", "produce 1 KiB", "produce 1 KiB, after the rest"),
+    ("bytes retained, latency", "latency 1,000/s", "latency 1,000/s, after the rest"),
+    ("TLS", "kafka-producer-perf-test", "kafka-producer-perf-test, TLS"),
+]
+
+
+def growth(results):
+    """By what the broker's processor seconds a GB produced are multiplied as something grows."""
+    names = [it for it in results.systems if it != BLACK_HOLE]
+    rows = []
+    for label, before, after in GROWTH:
+        seconds = lambda it, name: results.runs(it, name, cpu_per_gb)
+        found = [times(ratio(seconds(it, after), seconds(it, before))) for it in names]
+        rows.append([label, *found])
+    return table(["times", *names], rows)
 
 
 def processes(results):
@@ -296,6 +329,7 @@ def write(raw, path):
         "## Latency\n\n" + latencies(results),
         "## Broker's processor seconds a GB\n\n" + table(["s", *head], per_gb),
         "## Broker's processor seconds a million records\n\n" + table(["s", *head], per_million),
+        "## Processor seconds a GB, as something grows\n\n" + growth(results),
         "## The process\n\n" + processes(results),
         "## The machine's floors\n\n" + floors(results),
     ]

@@ -27,6 +27,22 @@ JVM = "-server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyP
 JVM = [*JVM.split(), "-XX:+ExplicitGCInvokesConcurrent", "-Djava.awt.headless=true"]
 
 
+# For those that serve TLS beside plaintext.
+TLS = WORK / "tls"
+CERTIFICATE, KEY, BOTH = TLS / "certificate.pem", TLS / "key.pem", TLS / "both.pem"
+
+
+def make_certificate():
+    """A certificate for this machine, good for a week."""
+    TLS.mkdir(exist_ok=True)
+    files = ["-keyout", KEY, "-out", CERTIFICATE]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "7"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", *curve, *names, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    BOTH.write_text(KEY.read_text() + CERTIFICATE.read_text())
+
+
 def java(main, *args, heap="256m"):
     """The command line of a class of Kafka's."""
     return brokers.command(main, *args, options=[f"-Xmx{heap}"], level="warn")
@@ -51,7 +67,7 @@ class System:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         port = brokers.free_port()
-        self.address = f"127.0.0.1:{port}"
+        self.address = self.tls_address = f"127.0.0.1:{port}"
         self.started = self.command(directory, port)
         return self.start_again(cpus)
 
@@ -85,6 +101,7 @@ class Tidelog(System):
 
     def command(self, directory, port):
         listen = ["--kafka-listen", f"127.0.0.1:{port}", "--http-listen", "127.0.0.1:0"]
+        listen += ["--tls-certificate", CERTIFICATE, "--tls-key", KEY]
         return [TIDELOG, "dev", "--data-dir", directory, *listen, "--output", "json"]
 
     def ready(self):
@@ -101,7 +118,10 @@ class Kafka(System):
         return None if brokers.missing_tools() else brokers.install()
 
     def command(self, directory, port):
-        settings = brokers.format_logs(directory / "logs", port, **self.extra)
+        tls_port = brokers.free_port()
+        self.tls_address = f"127.0.0.1:{tls_port}"
+        tls = {"ssl.keystore.type": "PEM", "ssl.keystore.location": BOTH}
+        settings = brokers.format_logs(directory / "logs", port, tls_port, **tls, **self.extra)
         options = ["-Xmx1G", "-Xms1G", *JVM]
         return brokers.command("kafka.Kafka", settings, options=options, level="warn")
 

@@ -4,7 +4,7 @@ import re
 
 import beside
 import proc
-from systems import PARTS, TIDELOG, java
+from systems import CERTIFICATE, PARTS, TIDELOG, TLS, java
 
 EVERYONE = {"tidelog", "kafka", "kafka-flush-1", "tansu", "black-hole"}
 BROKERS = EVERYONE - {"black-hole"}
@@ -12,7 +12,8 @@ PAIR = {"tidelog", "kafka"}
 # What the Java tools send: about a second's worth.
 PERF_RECORDS = 200_000
 END_TO_END_RECORDS = 2_000
-# Ten consumers of this many batches of 16 records a second: 48 MiB/s in, 480 MiB/s out.
+GROUP_RECORDS = 30_000
+# Batches of 16 records: 48 MiB/s in, and out to ten consumers 480 MiB/s.
 TAIL_RATE, TAIL_BATCH = 48_000, 16
 
 
@@ -29,20 +30,34 @@ class Workload:
         before=None,
         beside=None,
         login=False,
+        tls=False,
     ):
         self.name, self.systems = name, systems
         self._command, self.read, self.before, self.beside = command, read, before, beside
         # Whether each connection of a load of ours logs in with SASL/PLAIN.
         self.login = login
+        # Whether a load of Kafka's speaks TLS.
+        self.tls = tls
         # A workload that reads what another wrote names it.
         self.topic = re.sub(r"[^a-z0-9]+", "-", topic or name)
 
     def command(self, system, seconds):
-        command = [str(it) for it in self._command(system.address, self.topic, seconds)]
+        address = system.tls_address if self.tls else system.address
+        command = [str(it) for it in self._command(address, self.topic, seconds)]
+        if self.tls:
+            command += ["--command-config", str(tls_properties())]
         return [*command, "--username", system.ready()["username"]] if self.login else command
 
     def environment(self, system):
         return {"TIDELOG_PASSWORD": system.ready()["password"]} if self.login else {}
+
+
+def tls_properties():
+    """What Kafka's clients are told to speak TLS."""
+    file = TLS / "client.properties"
+    trust = f"ssl.truststore.type=PEM\nssl.truststore.location={CERTIFICATE}\n"
+    file.write_text(f"security.protocol=SSL\n{trust}")
+    return file
 
 
 def bench(verb, once=False, lengths=1, **options):
@@ -74,6 +89,16 @@ def rdkafka_produce(record_size):
 def rdkafka_consume(address, topic, _):
     base = [PARTS, "rdkafka-consume", address, topic, "--partitions", 1, "--records", PERF_RECORDS]
     return [*base, "--set", "group.id=compare", "--set", "queued.min.messages=1000000"]
+
+
+def rdkafka_group(members):
+    def command(address, topic, _):
+        base = [PARTS, "rdkafka-consume", address, topic, "--partitions", 12]
+        group = ["--members", members, "--records", GROUP_RECORDS]
+        settings = [f"group.id=compare-{members}", "auto.offset.reset=earliest"]
+        return [*base, *group, *[it for setting in settings for it in ("--set", setting)]]
+
+    return command
 
 
 def perf_produce(address, topic, _):
@@ -134,6 +159,13 @@ def fetch(name, systems, topic, **options):
     return Workload(f"fetch {name}", systems, bench("fetch", **options), topic=f"produce {topic}")
 
 
+def tail(consumers):
+    plural = "s" if consumers > 1 else ""
+    options = {"rate": TAIL_RATE, "batch_records": TAIL_BATCH, "warm_up": "200ms"}
+    load = bench("latency", consumers=consumers, **options)
+    return Workload(f"{consumers} tail consumer{plural}", PAIR, load)
+
+
 # One connection with this many batches under way, so that the time of a sync is hidden.
 DEEP = {"in_flight": 64}
 MOST = {"tidelog", "kafka", "black-hole"}
@@ -151,11 +183,8 @@ ALL = [
         bench("latency", lengths=3, rate=1000),
         topic="latency",
     ),
-    Workload(
-        "10 tail consumers",
-        PAIR,
-        bench("latency", rate=TAIL_RATE, batch_records=TAIL_BATCH, consumers=10, warm_up="200ms"),
-    ),
+    tail(1),
+    tail(10),
     Workload("librdkafka produce 1 KiB", EVERYONE, rdkafka_produce(1024)),
     Workload("librdkafka produce 100 B", EVERYONE, rdkafka_produce(100)),
     Workload("kafka-producer-perf-test", MOST, perf_produce, read_perf_produce),
@@ -165,6 +194,17 @@ ALL = [
         perf_consume,
         read_perf_consume,
         topic="kafka-producer-perf-test",
+    ),
+    Workload(
+        "kafka-producer-perf-test, TLS", PAIR, perf_produce, read_perf_produce, tls=True
+    ),
+    Workload(
+        "kafka-consumer-perf-test, TLS",
+        PAIR,
+        perf_consume,
+        read_perf_consume,
+        topic="kafka-producer-perf-test, TLS",
+        tls=True,
     ),
     Workload("librdkafka consume", PAIR, rdkafka_consume, topic="kafka-producer-perf-test"),
     Workload("kafka-e2e-latency", PAIR, end_to_end, read_end_to_end),
@@ -187,6 +227,15 @@ ALL = [
         topic="produce 16 connections",
         beside=beside.Ingest,
     ),
+    Workload(
+        "produce 16 connections, ingest, REST and webhook beside",
+        {"tidelog"},
+        bench("produce", partitions=12, connections=16),
+        topic="produce 16 connections",
+        beside=beside.Mixed,
+    ),
+    Workload("librdkafka group of 1", PAIR, rdkafka_group(1), topic="produce 16 connections"),
+    Workload("librdkafka group of 4", PAIR, rdkafka_group(4), topic="produce 16 connections"),
     fetch("16 connections", PAIR, "12 partitions", partitions=12, connections=16),
     produce("gzip", PAIR, compression="gzip", **DEEP),
     produce("snappy", PAIR, compression="snappy", **DEEP),
@@ -198,5 +247,13 @@ ALL = [
         bench("fetch", once=True),
         topic="produce 1 KiB",
         before=proc.forget_page_cache,
+    ),
+    # What the loads before have left is in the broker now.
+    produce("1 KiB, after the rest", PAIR, **DEEP),
+    Workload(
+        "latency 1,000/s, after the rest",
+        PAIR,
+        bench("latency", lengths=3, rate=1000),
+        topic="latency",
     ),
 ]

@@ -7,9 +7,10 @@ use rdkafka::producer::{
     BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
 };
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use serde_json::json;
-use std::sync::Arc;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 use tidelog::clock;
 
@@ -36,11 +37,16 @@ pub(crate) struct Consume {
     partitions: i32,
     #[arg(long)]
     records: u64,
+    /// Consumers that share the partitions as members of a group; without it, one takes them all
+    #[arg(long)]
+    members: Option<usize>,
     #[arg(long, value_parser = setting)]
     set: Vec<(String, String)>,
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A member looks this often whether the others have read the rest.
+const POLL: Duration = Duration::from_millis(50);
 /// How long to wait for room in the client's queue.
 const BACKOFF: Duration = Duration::from_millis(1);
 
@@ -92,7 +98,7 @@ impl Produce {
             match producer.send(record.partition(partition)) {
                 Ok(()) => sent += 1,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                    std::thread::park_timeout(BACKOFF);
+                    thread::park_timeout(BACKOFF);
                 }
                 Err((error, _)) => panic!("{error}"),
             }
@@ -109,6 +115,9 @@ impl Produce {
 impl Consume {
     pub(crate) fn run(self) {
         let config = config(&self.bootstrap_server, self.set);
+        if let Some(members) = self.members {
+            return consume_in_group(&config, &self.topic, self.records, members);
+        }
         let consumer: BaseConsumer = config.create().unwrap();
         let mut assignment = TopicPartitionList::new();
         for partition in 0..self.partitions {
@@ -126,13 +135,43 @@ impl Consume {
     }
 }
 
+/// Counts from the first record that one of them gets, and says how long that took.
+fn consume_in_group(config: &ClientConfig, topic: &str, wanted: u64, members: usize) {
+    let (records, bytes, first) = (AtomicU64::new(0), AtomicU64::new(0), OnceLock::new());
+    let started = clock::now();
+    let consume = || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.subscribe(&[topic]).unwrap();
+        while records.load(Ordering::Relaxed) < wanted {
+            let Some(message) = consumer.poll(POLL) else {
+                assert!(clock::now() - started < PATIENCE, "{wanted} records within a minute");
+                continue;
+            };
+            first.get_or_init(clock::now);
+            bytes.fetch_add(message.unwrap().payload_len() as u64, Ordering::Relaxed);
+            records.fetch_add(1, Ordering::Relaxed);
+        }
+        clock::now()
+    };
+    let ended = thread::scope(|scope| {
+        let threads: Vec<_> = (0..members).map(|_| scope.spawn(consume)).collect();
+        threads.into_iter().map(|it| it.join().unwrap()).max().unwrap()
+    });
+    let first = *first.get().unwrap();
+    let seconds = (ended - first).as_secs_f64();
+    let mut found = summary(records.into_inner(), bytes.into_inner(), seconds);
+    found["first_record_ms"] = json!((first - started).as_secs_f64() * 1e3);
+    println!("{found}");
+}
+
 fn report(records: u64, bytes: u64, seconds: f64) {
-    println!(
-        "{}",
-        json!({
-            "records": records, "bytes": bytes, "seconds": seconds,
-            "records_per_second": records as f64 / seconds,
-            "bytes_per_second": bytes as f64 / seconds,
-        })
-    );
+    println!("{}", summary(records, bytes, seconds));
+}
+
+fn summary(records: u64, bytes: u64, seconds: f64) -> Value {
+    json!({
+        "records": records, "bytes": bytes, "seconds": seconds,
+        "records_per_second": records as f64 / seconds,
+        "bytes_per_second": bytes as f64 / seconds,
+    })
 }

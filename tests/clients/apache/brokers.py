@@ -87,15 +87,17 @@ class Tidelog:
         urllib.request.urlopen(request, timeout=LIMIT_S).close()
 
 
-def format_logs(directory, port, **more):
+def format_logs(directory, port, tls_port=None, **more):
     """Formats `directory` for a broker that is its own controller; gives the broker's settings."""
     controller = free_port()
+    serving = f"PLAINTEXT://127.0.0.1:{port}"
+    serving += f",SSL://127.0.0.1:{tls_port}" if tls_port else ""
     settings = {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{serving},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": serving,
         "controller.listener.names": "CONTROLLER",
         "log.dirs": directory,
         # One broker cannot hold three replicas: as in the server.properties that ships.
