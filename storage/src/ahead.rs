@@ -28,8 +28,10 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What there is ahead of the end of the active file.
 pub(crate) struct Ahead {
-    /// Where it ends; the end of the log itself where there is none.
+    /// Where the file ends, or more: what is past the end of the log is to be trimmed.
     pub end: u64,
+    /// Up to where writes cannot be refused for want of room.
+    pub reserved: u64,
     step: u64,
     /// Where the log ended when space was last made.
     since: u64,
@@ -52,7 +54,7 @@ pub(crate) struct Wanted {
 impl Ahead {
     /// None yet, for a file that ends at `position`.
     pub(crate) fn none(position: u64) -> Self {
-        Self { end: position, step: FIRST_BYTES, since: position, syncs: 0 }
+        Self { end: position, reserved: position, step: FIRST_BYTES, since: position, syncs: 0 }
     }
 
     /// Notes a sync that was of this file by itself.
@@ -60,27 +62,36 @@ impl Ahead {
         self.syncs += 1;
     }
 
-    /// Makes space. Not enough of it is no reason to fail: the write itself will tell whether there
-    /// is enough for the batch.
+    /// Makes space: a step of it, or what is needed where there is not as much. Nothing is reserved
+    /// where the system has no such call.
     ///
     /// # Errors
-    /// Those of the file, other than that there is no room, or no such call.
+    /// Those of the file, among them that there is no room.
     pub(crate) fn make(&mut self, file: &dyn File, wanted: &Wanted) -> io::Result<()> {
         let &Wanted { position, needed, limit, room } = wanted;
         let fills = self.zeros_pay(position);
         let step = if fills { self.step.min(ZEROS_LAST_BYTES) } else { self.step };
         let end = position.saturating_add(step.min(room)).min(limit).max(needed);
+        (self.since, self.syncs) = (position, 0);
+        // Some of it may be there although not all is, and is to be trimmed.
+        self.end = self.end.max(end);
         let made = match fills {
             true => fill(file, position, end),
             false => file.allocate(position, end),
         };
-        (self.since, self.syncs) = (position, 0);
-        if fills || made.is_ok() {
-            // Some zeros may be there although not all are, and are to be trimmed.
-            self.end = end;
-            self.step = (self.step * 2).min(LAST_BYTES);
-        }
-        made.or_else(|error| if refused(&error) { Ok(()) } else { Err(error) })
+        self.reserved = match made {
+            Ok(()) => {
+                self.step = (self.step * 2).min(LAST_BYTES);
+                end
+            }
+            Err(error) if is_full(&error) => {
+                file.allocate(position, needed).map_err(|_| error)?;
+                needed
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        Ok(())
     }
 
     fn zeros_pay(&self, position: u64) -> bool {
@@ -99,7 +110,7 @@ fn fill(file: &dyn File, from: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn refused(error: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull, Unsupported};
-    matches!(error.kind(), StorageFull | QuotaExceeded | Unsupported)
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

@@ -3,15 +3,16 @@
 //! There is no timer unless somebody asks for one: while one round syncs, appends queue their
 //! partitions for the next. A round
 //! 1. takes the queued partitions and how far each is written,
-//! 2. seals the segments that were closed, and syncs the files that are written to: few in
-//!    parallel, many by one `syncfs`, for which the disk has begun to write them when they were
-//!    queued: the system would write them one after the other,
-//! 3. advances each high watermark **to what was written before the sync began**.
+//! 2. seals the segments that were closed,
+//! 3. writes what is left to write to the other files, and syncs them: few in parallel, many by one
+//!    `syncfs`. There the system would write one after the other, so partitions that find many
+//!    others queued write their batches themselves, and have the disk begin,
+//! 4. advances each high watermark **to what was written before the sync began**.
 //!
-//! **A failed sync is final.** The kernel may have dropped the bytes and report success next time,
-//! so nothing is retried: the volume is poisoned, the failure is told once, and only a restart,
-//! which reads the disk again, goes on. All syncs of log files happen under one lock, since a
-//! failure is reported to only one of the calls.
+//! **A failed write or sync is final.** The kernel may have dropped the bytes and report success
+//! next time, so nothing is retried: the volume is poisoned, the failure is told once, and only a
+//! restart, which reads the disk again, goes on. All syncs of log files happen under one lock,
+//! since a failure is reported to only one of the calls.
 
 use std::collections::BTreeMap;
 use std::iter::repeat;
@@ -23,6 +24,7 @@ use crate::clock::now;
 use crate::error::{Context, Error, Result};
 use crate::mistake::Mistake;
 use crate::partition::{Inner, Pending};
+use crate::syncers::Dirty;
 use crate::volume::Shared;
 
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
@@ -79,13 +81,18 @@ impl Shared {
             }
             queue.take_due();
             if !queue.dirty.is_empty() {
-                return Some(std::mem::take(&mut queue.dirty));
+                return Some(self.take_dirty(&mut queue));
             }
             match queue.later.first_key_value().map(|((due, _), _)| *due) {
                 Some(due) => drop(self.wake.wait_until(&mut queue, due)),
                 None => self.wake.wait(&mut queue),
             }
         }
+    }
+
+    fn take_dirty(&self, queue: &mut Queue) -> Vec<Arc<Inner>> {
+        self.crowd.store(0, Ordering::Relaxed);
+        std::mem::take(&mut queue.dirty)
     }
 
     /// Has the next round sync the partition.
@@ -96,12 +103,18 @@ impl Shared {
         let before = {
             let mut queue = self.queue.lock();
             queue.dirty.push(inner.clone());
+            self.crowd.store(queue.dirty.len(), Ordering::Relaxed);
             queue.dirty.len() - 1
         };
         self.wake.notify_one();
         if before >= SINGLE_SYNCS_MAX {
             inner.begin_sync();
         }
+    }
+
+    /// Whether the next round has so many partitions that each should write its own batches.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowd.load(Ordering::Relaxed) >= SINGLE_SYNCS_MAX
     }
 
     /// Has a round sync the partition in `interval`, or before.
@@ -117,7 +130,7 @@ impl Shared {
 
     /// Syncs all that was appended before the call.
     pub(crate) fn commit_all(&self) -> Result<()> {
-        let mut dirty = std::mem::take(&mut self.queue.lock().dirty);
+        let mut dirty = self.take_dirty(&mut self.queue.lock());
         // Those that the commit thread has on its list too wait here for it.
         let open = self.open_partitions();
         dirty.extend(open.into_iter().filter(|inner| inner.is_behind()));
@@ -135,18 +148,16 @@ impl Shared {
     }
 
     /// Makes what is pending durable, and moves the high watermarks.
-    pub(crate) fn finish(&self, pending: Vec<(&Arc<Inner>, Pending)>) -> Result<()> {
-        let sealing = || {
-            let all = pending.iter();
-            all.flat_map(|(inner, pending)| pending.sealing.iter().zip(repeat(*inner)))
-        };
+    pub(crate) fn finish(&self, mut pending: Vec<(&Arc<Inner>, Pending)>) -> Result<()> {
         if self.files.mistakes.made(Mistake::AcknowledgesBeforeSync) {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
         }
         let began = now();
         self.sync(|| {
-            sealing().try_for_each(|(closed, inner)| inner.seal(closed))?;
-            self.sync_files(&pending)
+            for (inner, pending) in &mut pending {
+                pending.sealing.iter_mut().try_for_each(|closed| inner.seal(closed))?;
+            }
+            self.sync_files(pending.iter_mut().filter_map(|(_, it)| it.file.take()).collect())
         })?;
         if !pending.is_empty() {
             let micros = u64::try_from(now().duration_since(began).as_micros()).unwrap_or(u64::MAX);
@@ -154,7 +165,9 @@ impl Shared {
             self.counters.commit_partitions.observe(pending.len() as u64);
             self.counters.committed_records.add(pending.iter().map(|(_, it)| it.records).sum());
         }
-        for (closed, inner) in sealing().filter(|(closed, _)| closed.producers.is_some()) {
+        let all = pending.iter();
+        let sealed = all.flat_map(|(inner, pending)| pending.sealing.iter().zip(repeat(*inner)));
+        for (closed, inner) in sealed.filter(|(closed, _)| closed.producers.is_some()) {
             // An old snapshot that cannot be removed is in nobody's way.
             let _ = inner.log.lock().note_snapshot(inner, closed.end.offset);
         }
@@ -199,11 +212,12 @@ impl Shared {
         }
     }
 
-    fn sync_files(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<()> {
-        let files: Vec<_> =
-            pending.iter().filter_map(|(_, pending)| pending.file.clone()).collect();
-        if files.len() > SINGLE_SYNCS_MAX && self.sync_filesystem()? {
-            return Ok(());
+    fn sync_files(&self, files: Vec<Dirty>) -> Result<()> {
+        if files.len() > SINGLE_SYNCS_MAX {
+            files.iter().try_for_each(Dirty::write)?;
+            if self.sync_filesystem()? {
+                return Ok(());
+            }
         }
         match self.syncers.sync(files) {
             Err(_) if self.files.mistakes.made(Mistake::IgnoresASyncError) => Ok(()),

@@ -65,6 +65,7 @@ mod times;
 mod transactions;
 mod txn_index;
 mod txn_recovery;
+mod unwritten;
 mod volume;
 
 pub use compaction::{Compacted, Compaction};

@@ -1,18 +1,24 @@
 //! The appending side of a partition: where the next batch goes.
 //!
-//! **All of it is under the partition's one mutex.** A failed append leaves the log as it was: the
-//! bytes that were written are past the end, are taken off at once, and the next append overwrites
-//! them.
+//! **All of it is under the partition's one mutex.** Small batches are left to the commit round, as
+//! the `unwritten` module says. Others are written at once, and so are those whose high watermark
+//! does not wait for a round, those for which no space could be reserved, and those whose round has
+//! many logs to write.
+//!
+//! A failed append leaves the log as it was: bytes that were written are past the end, are taken
+//! off at once, and the next append overwrites them.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
 use tidelog_protocol::records::{Batch, Header};
 
 use crate::ahead::{Ahead, Wanted};
 use crate::checkpoint::{End, LeaderEpochs};
 use crate::error::{Context, Error, Result};
+use crate::flush::Policy;
 use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
 use crate::mistake::Mistake;
@@ -21,7 +27,9 @@ use crate::producers::Producers;
 use crate::seal::{Closed, NEXT, Name};
 use crate::segment::{Aborted, Segment, Setup, file_name};
 use crate::snapshot::{RECENT_BYTES, Snapshots};
+use crate::syncers::Dirty;
 use crate::txn_index::{ENTRIES_MAX, marker_of};
+use crate::unwritten::{LEFT_BYTES_MAX, Unwritten};
 
 pub(crate) struct Log {
     pub options: PartitionOptions,
@@ -31,6 +39,10 @@ pub(crate) struct Log {
     pub durable: End,
     /// The active file, while it has bytes that no sync covers.
     pub unsynced: Option<Arc<dyn File>>,
+    /// What the next round writes to it first.
+    pub unwritten: Option<Unwritten>,
+    /// The end of what was left to a round.
+    left: i64,
     /// Records that no sync covers.
     pub unsynced_records: u64,
     /// Whether the index files lack something, or the active file has a tail to trim.
@@ -61,6 +73,8 @@ impl Log {
             end,
             durable: end,
             unsynced: None,
+            unwritten: None,
+            left: 0,
             unsynced_records: 0,
             untidy: false,
             closed: false,
@@ -97,11 +111,14 @@ impl Log {
         self.note_epoch(home, stamp.leader_epoch)?;
         let offset = header.base_offset;
         match stamp.append_time_ms {
-            None => self.write(home, batch, &batch.assigned_prefix(offset, stamp.leader_epoch))?,
+            None => {
+                let prefix = batch.assigned_prefix(offset, stamp.leader_epoch);
+                self.put(home, &header, batch, &prefix)?;
+            }
             Some(time) => {
                 let stamped = batch.restamped_header(offset, stamp.leader_epoch, time);
                 header = Header::parse(&stamped).expect("the header was just written");
-                self.write(home, batch, &stamped)?;
+                self.put(home, &header, batch, &stamped)?;
             }
         }
         if self.end.position == 0 {
@@ -110,7 +127,6 @@ impl Log {
         if let Some(aborted) = &aborted {
             self.active.add_aborted(aborted);
         }
-        self.active.publish(&header, self.end.position);
         self.end.position += header.total_bytes() as u64;
         self.end.offset = header.last_offset() + 1;
         self.unsynced_records += header.last_offset().abs_diff(header.base_offset) + 1;
@@ -126,34 +142,60 @@ impl Log {
 
     /// What the next sync has to cover: from now on it counts as covered.
     pub(crate) fn pending(&mut self) -> Pending {
-        let segment = self.active.clone();
+        let (segment, unwritten) = (self.active.clone(), Mutex::new(self.unwritten.take()));
         Pending {
             records: std::mem::take(&mut self.unsynced_records),
             sealing: std::mem::take(&mut self.sealing),
-            file: self.unsynced.take().map(|file| (file, segment)),
+            file: self.unsynced.take().map(|file| Dirty { file, segment, unwritten }),
             end: self.end,
         }
     }
 
-    /// Writes the batch with `prefix` in place of its first bytes.
-    fn write(&mut self, home: &Inner, batch: &Batch, prefix: &[u8]) -> Result<()> {
+    /// Whether some of the log is left to a commit round that has not ended.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.durable.offset < self.left
+    }
+
+    /// Puts the batch at the end, with `prefix` in place of its first bytes.
+    fn put(&mut self, home: &Inner, header: &Header, batch: &Batch, prefix: &[u8]) -> Result<()> {
         let file = match &self.unsynced {
             Some(file) => file.clone(),
             None => self.active.file(&home.shared.files)?,
         };
         let bytes = batch.bytes().len() as u64;
-        let allocated = self.allocate(home, &*file, bytes);
         // A path is put together only for an error to name.
-        let failed = |operation, source| Error::Io { operation, path: self.active.path(), source };
-        allocated.map_err(|source| failed("allocate", source))?;
-        let mut parts = [IoSlice::new(prefix), IoSlice::new(&batch.bytes()[prefix.len()..])];
-        if let Err(source) = write_all_at(&*file, &mut parts, self.end.position) {
-            let error = failed("write", source);
-            self.take_back(home, &*file)?;
-            return Err(error);
+        let reserved = self.reserve(home, &*file, bytes).map_err(|source| Error::Io {
+            operation: "allocate",
+            path: self.active.path(),
+            source,
+        })?;
+        // In order: what is left to a round is written before what comes after it.
+        let waits = reserved && bytes <= LEFT_BYTES_MAX && self.waits(home);
+        if waits || self.active.published() < self.end.position {
+            let (buffers, position) = (&home.shared.buffers, self.end.position);
+            let unwritten = self.unwritten.get_or_insert_with(|| Unwritten::new(buffers, position));
+            unwritten.push(header, prefix, &batch.bytes().slice(prefix.len()..));
+            self.left = header.last_offset() + 1;
+        } else {
+            self.write(home, &*file, &[prefix, &batch.bytes()[prefix.len()..]])?;
+            self.active.publish(header, self.end.position);
         }
         self.unsynced = Some(file);
         Ok(())
+    }
+
+    /// Whether a batch may wait for the next round.
+    fn waits(&self, home: &Inner) -> bool {
+        Policy::new(home.shared.flush, &self.options).waits() && !home.shared.is_crowded()
+    }
+
+    fn write(&mut self, home: &Inner, file: &dyn File, parts: &[&[u8]; 2]) -> Result<()> {
+        let written = write_all_at(file, &mut parts.map(IoSlice::new), self.end.position);
+        written.or_else(|source| {
+            let path = self.active.path();
+            self.take_back(home, file)?;
+            Err(Error::Io { operation: "write", path, source })
+        })
     }
 
     /// The idempotent producers, read when they are first asked for, and with them what the
@@ -245,6 +287,7 @@ impl Log {
         self.sealing.push(Closed {
             segment: std::mem::replace(&mut self.active, segment.clone()),
             file,
+            unwritten: self.unwritten.take(),
             end: self.end,
             trim: self.ahead.end != self.end.position,
             producers: self.snapshots.as_ref().map(|snapshots| snapshots.producers.encode()),
@@ -358,15 +401,19 @@ impl Log {
         Ok(())
     }
 
-    /// Makes space ahead when `bytes` more go past what there is.
-    fn allocate(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<()> {
+    /// Makes space ahead when `bytes` more go past what there is; false where no space can be
+    /// reserved, and the write will tell.
+    fn reserve(&mut self, home: &Inner, file: &dyn File, bytes: u64) -> io::Result<bool> {
         let needed = self.end.position + bytes;
-        if needed <= self.ahead.end || !self.options.preallocate {
-            return Ok(());
+        if !self.options.preallocate {
+            return Ok(false);
         }
-        let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
-        let room = home.shared.room_for(bytes)?;
-        self.ahead.make(file, &Wanted { position: self.end.position, needed, limit, room })
+        if needed > self.ahead.reserved {
+            let limit = self.options.segment_bytes.min(SEGMENT_BYTES_MAX);
+            let room = home.shared.room_for(bytes)?;
+            self.ahead.make(file, &Wanted { position: self.end.position, needed, limit, room })?;
+        }
+        Ok(needed <= self.ahead.reserved)
     }
 
     /// Cuts off what a failed write may have left, durably, so that a crash cannot bring it back

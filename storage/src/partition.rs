@@ -17,12 +17,12 @@ use crate::checkpoint::{End, RecoveryPoint};
 use crate::compaction::Cleaned;
 use crate::error::{Error, Result};
 use crate::flush::{Flush, Policy};
-use crate::fs::File;
 use crate::log::Log;
 use crate::mistake::Mistake;
 use crate::producers::ActiveProducer;
 use crate::seal::{CLOSED_MAX, Closed};
 use crate::segment::Segment;
+use crate::syncers::Dirty;
 use crate::volume::Shared;
 
 /// How a log is laid out.
@@ -138,7 +138,7 @@ impl Partition {
     /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
     pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
-        let ((base_offset, last_offset), policy, due, many) = {
+        let ((base_offset, last_offset), policy, waits, due, behind) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
@@ -149,10 +149,12 @@ impl Partition {
             })?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
             let policy = Policy::new(inner.shared.flush, &log.options);
-            let due = policy.is_due(log.unsynced_records) || !log.sealing.is_empty();
-            (offsets, policy, due, log.sealing.len() >= CLOSED_MAX)
+            let waits = policy.waits() || log.is_unwritten();
+            let due = waits || policy.is_due(log.unsynced_records) || !log.sealing.is_empty();
+            let behind = log.sealing.len() >= CLOSED_MAX || inner.shared.buffers.are_full();
+            (offsets, policy, waits, due, behind)
         };
-        if many && inner.shared.flush != Flush::Manual {
+        if behind && inner.shared.flush != Flush::Manual {
             // The disk is far behind, and nothing else would hold the appends up.
             inner.shared.commit(vec![inner.clone()])?;
         }
@@ -162,7 +164,7 @@ impl Partition {
             None => {}
         }
         let mistakes = &inner.shared.files.mistakes;
-        if !policy.waits() || mistakes.made(Mistake::PublishesBeforeSync) {
+        if !waits || mistakes.made(Mistake::PublishesBeforeSync) {
             inner.advance(last_offset + 1);
         }
         Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
@@ -281,7 +283,7 @@ impl Partition {
             // Not in the middle of a round, which writes to the directory.
             let _no_round = self.0.shared.committing.lock();
             let mut log = self.0.log.lock();
-            log.closed = true;
+            (log.closed, log.unwritten) = (true, None);
             log.end.offset
         };
         let _alone = self.0.maintenance.lock();
@@ -297,7 +299,7 @@ impl Partition {
 pub(crate) struct Pending {
     pub sealing: Vec<Closed>,
     /// `None` when all bytes are synced already, and only the high watermark has to follow.
-    pub file: Option<(Arc<dyn File>, Arc<Segment>)>,
+    pub file: Option<Dirty>,
     pub end: End,
     /// Records that no sync covered before.
     pub records: u64,
@@ -337,6 +339,9 @@ impl Inner {
         let (file, from, end) = {
             let log = self.log.lock();
             let Some(file) = log.unsynced.clone() else { return };
+            if log.is_unwritten() {
+                return;
+            }
             let same = log.durable.segment == log.end.segment;
             (file, if same { log.durable.position } else { 0 }, log.end.position)
         };

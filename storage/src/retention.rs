@@ -63,12 +63,14 @@ impl Partition {
         let inner = &self.0;
         let _alone = inner.maintenance.lock();
         inner.check_open()?;
+        // Looked at first: what is not written yet is in no index.
+        let high_watermark = self.high_watermark();
         let start = match retention.age_ms {
             Some(age_ms) => inner.first_younger_than(now_ms.saturating_sub(age_ms))?,
             None => self.log_start_offset(),
         };
         let start = start.max(retention.bytes.map_or(start, |bytes| inner.first_within(bytes)));
-        let removed = inner.remove_before(start.min(self.high_watermark()).min(retention.until));
+        let removed = inner.remove_before(start.min(high_watermark).min(retention.until));
         if !inner.log.lock().sealing.is_empty() {
             // Sealed although nothing is appended.
             inner.shared.enqueue(inner);

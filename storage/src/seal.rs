@@ -2,7 +2,7 @@
 //!
 //! An append that starts a segment does no more than create its file, as `<base offset>.log.next`.
 //! The commit round does the rest, for each closed segment in order:
-//! 1. trims and syncs the file, and writes its indexes and the producers' snapshot,
+//! 1. completes, trims and syncs the file, and writes its indexes and the producers' snapshot,
 //! 2. **gives the next segment its name**, durably, and only then
 //! 3. syncs what the next one holds.
 //!
@@ -22,11 +22,14 @@ use crate::mistake::Mistake;
 use crate::partition::Inner;
 use crate::segment::Segment;
 use crate::snapshot;
+use crate::unwritten::Unwritten;
 
 /// A segment that takes no more batches and is not durable yet.
 pub(crate) struct Closed {
     pub segment: Arc<Segment>,
     pub file: Arc<dyn File>,
+    /// What is to be written to it first.
+    pub unwritten: Option<Unwritten>,
     /// Where it ends.
     pub end: End,
     /// Whether the file has a tail to trim.
@@ -44,9 +47,12 @@ pub(crate) const NEXT: &str = "log.next";
 
 impl Inner {
     /// Makes a closed segment durable and names the next one.
-    pub(crate) fn seal(&self, closed: &Closed) -> Result<()> {
-        let Closed { segment, file, end, trim, producers, next } = closed;
+    pub(crate) fn seal(&self, closed: &mut Closed) -> Result<()> {
+        let Closed { segment, file, unwritten, end, trim, producers, next } = closed;
         let (files, path) = (&self.shared.files, segment.path());
+        if let Some(unwritten) = unwritten.take() {
+            unwritten.write(&**file, segment)?;
+        }
         if *trim {
             file.set_len(end.position).context("trim", &path)?;
         }

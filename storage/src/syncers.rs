@@ -1,4 +1,5 @@
-//! Threads that sync files side by side: each waits for the disk, which takes many at once.
+//! Threads that write and sync files side by side: each waits for the disk, which takes many at
+//! once.
 //!
 //! They are started when a round first has more than one file, and kept: a round is shorter than
 //! starting a thread for each of its files.
@@ -8,15 +9,37 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use parking_lot::Mutex;
+
 use crate::error::{Context, Result};
 use crate::fs::File;
 use crate::segment::Segment;
+use crate::unwritten::Unwritten;
 
 /// Syncs at a time, that of the calling thread included.
 const PARALLEL_SYNCS: usize = 4;
 
-/// A file, and the segment to name when it cannot be synced.
-pub(crate) type Written = (Arc<dyn File>, Arc<Segment>);
+/// The file of a segment that is written to.
+pub(crate) struct Dirty {
+    pub file: Arc<dyn File>,
+    pub segment: Arc<Segment>,
+    /// What is to be written before the sync.
+    pub unwritten: Mutex<Option<Unwritten>>,
+}
+
+impl Dirty {
+    /// Writes what is to be written.
+    pub(crate) fn write(&self) -> Result<()> {
+        let unwritten = self.unwritten.lock().take();
+        unwritten.map_or(Ok(()), |unwritten| unwritten.write(&*self.file, &self.segment))
+    }
+
+    /// A path is put together only for an error to name.
+    fn sync(&self) -> Result<()> {
+        self.write()?;
+        self.file.sync_data().or_else(|error| Err(error).context("sync", &self.segment.path()))
+    }
+}
 
 /// They end when this is dropped.
 #[derive(Default)]
@@ -26,18 +49,18 @@ type Job = (Arc<Round>, Sender<Result<()>>);
 
 /// Files to sync, each by whoever comes to it first.
 struct Round {
-    files: Vec<Written>,
+    files: Vec<Dirty>,
     next: AtomicUsize,
 }
 
 impl Syncers {
-    /// Syncs the data of all files; when it returns, no sync is under way.
+    /// Writes and syncs the data of all files; when it returns, no sync is under way.
     ///
     /// # Errors
     /// That of one file that failed; others may not have been synced either.
-    pub(crate) fn sync(&self, files: Vec<Written>) -> Result<()> {
+    pub(crate) fn sync(&self, files: Vec<Dirty>) -> Result<()> {
         if let [one] = &files[..] {
-            return sync(one);
+            return one.sync();
         }
         let others = files.len().min(PARALLEL_SYNCS).saturating_sub(1);
         let round = Arc::new(Round { files, next: AtomicUsize::new(0) });
@@ -54,15 +77,10 @@ impl Syncers {
 impl Round {
     fn run(&self) -> Result<()> {
         while let Some(file) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            sync(file)?;
+            file.sync()?;
         }
         Ok(())
     }
-}
-
-/// A path is put together only for an error to name.
-fn sync((file, segment): &Written) -> Result<()> {
-    file.sync_data().or_else(|error| Err(error).context("sync", &segment.path()))
 }
 
 /// As many as the system gives; what they do not do, the calling thread does.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
@@ -24,6 +24,7 @@ use crate::recovery::Recovered;
 use crate::room::OnEvent;
 use crate::scrub::Round;
 use crate::syncers::Syncers;
+use crate::unwritten::Buffers;
 
 /// How a volume is run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +75,9 @@ pub(crate) struct Shared {
     pub known_damage: Mutex<HashSet<(PathBuf, u64)>>,
     pub counters: Counters,
     pub syncers: Syncers,
+    pub buffers: Arc<Buffers>,
+    /// Partitions that are queued for the next round.
+    pub crowd: AtomicUsize,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -128,6 +132,8 @@ impl Volume {
             known_damage: Mutex::default(),
             counters: Counters::default(),
             syncers: Syncers::default(),
+            buffers: Arc::default(),
+            crowd: AtomicUsize::new(0),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions,
         });

@@ -20,6 +20,7 @@ fn written(close: bool) -> Faulty {
         let sent = batch_of((5, 0, n), 1, i64::from(n), &[n as u8; 300]);
         partition.append(&sent, 0).unwrap();
     }
+    volume.sync().unwrap();
     if close {
         volume.close().unwrap();
     }

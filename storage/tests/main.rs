@@ -23,3 +23,4 @@ mod scrub;
 mod support;
 mod times;
 mod transactions;
+mod unwritten;

@@ -15,6 +15,8 @@ use crate::support::{MANUAL, Random, batch, batches, iterations, open, open_volu
 struct Model {
     batches: Vec<(i64, i64, i64, Bytes)>,
     synced: usize,
+    /// Whether batches are written when they are synced rather than when they are appended.
+    deferred: bool,
 }
 
 impl Model {
@@ -24,6 +26,10 @@ impl Model {
 
     fn high_watermark(&self) -> i64 {
         self.batches[..self.synced].last().map_or(0, |(_, last, ..)| last + 1)
+    }
+
+    fn written(&self) -> &[(i64, i64, i64, Bytes)] {
+        if self.deferred { &self.batches[..self.synced] } else { &self.batches }
     }
 
     fn append(&mut self, partition: &Partition, random: &mut Random) {
@@ -109,7 +115,7 @@ fn a_log_answers_as_a_list_of_batches_does() {
         };
         let fs = Faulty::new(seed);
         let (mut volume, mut partition) = start(&fs, options);
-        let mut model = Model::default();
+        let mut model = Model { deferred: options.preallocate, ..Model::default() };
         for _ in 0..200 {
             match random.below(20) {
                 0..7 => model.append(&partition, &mut random),
@@ -120,9 +126,13 @@ fn a_log_answers_as_a_list_of_batches_does() {
                     model.synced = model.batches.len();
                 }
                 _ => {
-                    // Whether closed or just left, nothing is lost while the machine runs.
+                    // Whether closed or just left, nothing that was written is lost while the
+                    // machine runs.
                     if random.below(2) == 0 {
                         volume.close().unwrap();
+                    } else {
+                        let written = model.written().len();
+                        model.batches.truncate(written);
                     }
                     drop((volume, partition));
                     (volume, partition) = start(&fs, options);
@@ -131,7 +141,8 @@ fn a_log_answers_as_a_list_of_batches_does() {
             }
             assert_eq!(partition.log_end_offset(), model.end(), "seed {seed}");
             assert_eq!(partition.high_watermark(), model.high_watermark(), "seed {seed}");
-            let bytes = model.batches.iter().map(|(.., payload)| 61 + payload.len() as u64).sum();
+            let written = model.written().iter();
+            let bytes = written.map(|(.., payload)| 61 + payload.len() as u64).sum();
             assert_eq!(partition.size_bytes(), bytes, "seed {seed}");
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
-use tidelog_storage::{Compaction, Error, Partition, Volume};
+use tidelog_storage::{Compaction, Error, Partition, PartitionOptions, Volume};
 
 use crate::faulty::Faulty;
 use crate::support::{
@@ -108,6 +108,8 @@ fn a_snapshot_from_beyond_the_end_is_not_believed() {
 fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs);
+    // Written at once, so that a crash leaves what no round has seen.
+    partition.configure(PartitionOptions { preallocate: false, ..SMALL });
     let keyed = |producer: Option<i32>, key: &str, len: usize| {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
         if let Some(sequence) = producer {

@@ -53,12 +53,12 @@ fn an_append_that_starts_a_segment_syncs_nothing() {
 }
 
 #[test]
-fn a_kill_between_two_segments_loses_nothing_and_a_power_cut_nothing_acknowledged() {
+fn neither_a_kill_nor_a_power_cut_between_two_segments_loses_what_was_acknowledged() {
     let log = |fs: &Faulty| {
         let (_volume, partition) = start(fs, SMALL);
         payloads(&read_all(&partition, 0))
     };
-    for call in 0..60 {
+    for call in 0..120 {
         let fs = Faulty::new(call);
         let (volume, partition) = start(&fs, SMALL);
         let mut sent = Vec::new();
@@ -75,12 +75,11 @@ fn a_kill_between_two_segments_loses_nothing_and_a_power_cut_nothing_acknowledge
         let synced = volume.sync();
         drop((volume, partition));
         fs.revive();
-        for seed in 0..4 {
-            let left = log(&fs.crash(seed));
+        let crashed = (0..4).map(|seed| fs.crash(seed)).collect::<Vec<_>>();
+        for left in crashed.iter().chain([&fs]).map(log) {
             assert!(left.len() >= if synced.is_ok() { 75 } else { 10 }, "call {call}");
             assert_eq!(left, sent[..left.len()], "call {call}");
         }
-        assert_eq!(log(&fs), sent, "call {call}: a kill");
         if synced.is_ok() {
             return assert!(call > 20, "the fault was met at only {call} calls");
         }
