@@ -40,6 +40,7 @@ mod registry;
 mod replay;
 mod routes;
 mod run;
+mod scan;
 mod sequin;
 mod settle;
 mod shares;

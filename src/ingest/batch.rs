@@ -14,11 +14,12 @@ use super::Ingest;
 use super::answers::{Answer, Ticket, Under, fingerprint};
 use super::atomic;
 use super::items::{Broken, Full, Part, Splitter};
-use super::json::{self, Columns, Object};
+use super::json::{self, Object};
 use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
 use super::records::{idempotency_key, respond};
+use super::scan::{Scan, unquote};
 use super::shares::Shares;
 use super::target::{Target, find_sync};
 use super::version::Version;
@@ -53,9 +54,9 @@ pub(super) struct Options {
     atomic: bool,
 }
 
-/// An item, its record read as a `D`.
+/// An item, its record as a `D`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "'de: 'a, D: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Item<'a, D> {
     op: Operation,
     #[serde(borrow)]
@@ -75,11 +76,35 @@ fn none<D>() -> Option<D> {
 /// Reads an item with its record in one go; nothing if there is anything to be said of it.
 fn read_at_once(text: &[u8]) -> Option<Item<'_, Object<'_>>> {
     let text = std::str::from_utf8(text).ok().filter(|text| !json::may_be_deep(text))?;
-    let item: Item<'_, Columns<'_>> = serde_json::from_str(text).ok()?;
-    let Item { op, id, data, collection, version } = item;
-    // What comes along with a deletion need not be a record.
-    (op != Operation::Delete).then_some(())?;
-    Some(Item { op, id, data: data.map(Columns::into_object), collection, version })
+    let (mut op, mut id, mut data, mut collection, mut version) = (None, None, None, None, None);
+    let mut scan = Scan::new(text);
+    scan.object(|scan, name| match name {
+        r#""op""# => once(&mut op, operation(scan.value()?)),
+        r#""id""# => once(&mut id, string(scan.value()?)),
+        r#""data""# => once(&mut data, Object::scan(scan)),
+        r#""collection""# => once(&mut collection, string(scan.value()?)),
+        r#""version""# => once(&mut version, serde_json::from_str(scan.value()?).ok()),
+        _ => None,
+    })?;
+    scan.is_at_end().then_some(Item { op: op?, id: id?, data, collection, version })
+}
+
+/// Holds what a member says, unless it says nothing or there was another.
+fn once<T>(member: &mut Option<T>, says: Option<T>) -> Option<()> {
+    (says.is_some() && member.is_none()).then(|| *member = says)
+}
+
+/// What comes along with a deletion need not be a record, so that is not read at once.
+fn operation(text: &str) -> Option<Operation> {
+    match text {
+        r#""upsert""# => Some(Operation::Upsert),
+        r#""patch""# => Some(Operation::Patch),
+        _ => None,
+    }
+}
+
+fn string(text: &str) -> Option<Cow<'_, str>> {
+    text.starts_with('"').then(|| unquote(text)).flatten()
 }
 
 /// Reads an item, and says what is wrong with it.

@@ -9,9 +9,7 @@
 //! has prior value `null`, one that disappears has its prior value, and one that goes from absent
 //! to `null` or back has not changed.
 
-use serde_json::value::RawValue;
-
-use super::json::Object;
+use super::json::{Column, Object, Raw, is_plain};
 use super::value;
 
 /// What happened to a record.
@@ -21,13 +19,13 @@ pub enum Change<'a> {
     /// The prior value of every column whose value changed: first the columns the record has now,
     /// in their order, then those it has no more.
     Updated {
-        changes: Vec<(&'a str, &'a RawValue)>,
+        changes: Vec<Column<'a>>,
     },
     Deleted,
 }
 
 /// Compares a record before and after a mutation; `None` if nothing changed.
-pub fn diff<'a>(prior: Option<&'a Object<'_>>, next: Option<&'a Object<'_>>) -> Option<Change<'a>> {
+pub fn diff<'a>(prior: Option<&Object<'a>>, next: Option<&Object<'a>>) -> Option<Change<'a>> {
     match (prior, next) {
         (None, None) => None,
         (None, Some(_)) => Some(Change::Inserted),
@@ -40,20 +38,59 @@ pub fn diff<'a>(prior: Option<&'a Object<'_>>, next: Option<&'a Object<'_>>) -> 
 }
 
 /// The prior value of every column whose value changed; see [`Change::Updated`].
-pub fn changes<'a>(prior: &'a Object<'_>, next: &'a Object<'_>) -> Vec<(&'a str, &'a RawValue)> {
+pub fn changes<'a>(prior: &Object<'a>, next: &Object<'a>) -> Vec<Column<'a>> {
     // A record mostly has the columns it had, in their order.
-    let before = |at: usize, name: &str| prior.get_near(at, name).unwrap_or(RawValue::NULL);
+    let before = |at: usize, name: &str| prior.get_near(at, name).unwrap_or(Raw::NULL);
     let changed = (0..)
         .zip(next.columns())
-        .map(|(at, (name, now))| (&**name, before(at, name), *now))
-        .filter(|(_, before, now)| !value::equal(before, now))
-        .map(|(name, before, _)| (name, before));
+        .map(|(at, (name, now))| (name, before(at, name), *now))
+        .filter(|(_, before, now)| !value::equal(*before, *now))
+        .map(|(name, before, _)| (name.clone(), before));
     let is_gone = |at: usize, name: &str| next.get_near(at, name).is_none();
     let removed = (0..)
         .zip(prior.columns())
         .filter(|(at, (name, before))| is_gone(*at, name) && before.get() != "null")
-        .map(|(_, (name, before))| (&**name, *before));
+        .map(|(_, (name, before))| (name.clone(), *before));
     changed.chain(removed).collect()
+}
+
+/// The same for a record in its text, of which is read only what is not as `next` has it; nothing
+/// if that is no JSON.
+///
+/// Columns that are alike letter by letter are left out from both ends. That a column ends where
+/// the other text's does is clear from the front. It is from the back too, since a text that is
+/// JSON ends outside of strings: read from inside of one, the same letters would end inside.
+pub fn changes_since<'a>(prior: &'a str, next: &Object<'a>) -> Option<Vec<Column<'a>>> {
+    let mut members = prior.strip_prefix('{')?.strip_suffix('}')?;
+    let mut columns = next.columns();
+    while let [first, rest @ ..] = columns
+        && let Some(after) = after_first(members, first)
+    {
+        (members, columns) = (after, rest);
+    }
+    while let [rest @ .., last] = columns
+        && let Some(before) = before_last(members, last)
+    {
+        (members, columns) = (before, rest);
+    }
+    let prior = Object::parse_members(members)?;
+    Some(changes(&prior, &Object::from_columns(columns.to_vec())))
+}
+
+/// What comes after the first of some members, if it is this column.
+fn after_first<'m>(members: &'m str, (name, value): &Column<'_>) -> Option<&'m str> {
+    let named = members.strip_prefix('"')?.strip_prefix(&**name)?.strip_prefix("\":")?;
+    let after = named.strip_prefix(value.get())?;
+    let after = if after.is_empty() { after } else { after.strip_prefix(',')? };
+    is_plain(name).then_some(after)
+}
+
+/// What comes before the last of some members, if it is this column.
+fn before_last<'m>(members: &'m str, (name, value): &Column<'_>) -> Option<&'m str> {
+    let named = members.strip_suffix(value.get())?.strip_suffix("\":")?;
+    let before = named.strip_suffix(&**name)?.strip_suffix('"')?;
+    let before = if before.is_empty() { before } else { before.strip_suffix(',')? };
+    is_plain(name).then_some(before)
 }
 
 #[cfg(test)]
@@ -69,8 +106,7 @@ mod tests {
             Some(Change::Inserted) => "inserted".to_owned(),
             Some(Change::Deleted) => "deleted".to_owned(),
             Some(Change::Updated { changes }) => {
-                let columns = changes.into_iter().map(|(name, value)| (name.into(), value));
-                format!("updated {}", Object::from_columns(columns.collect()))
+                format!("updated {}", Object::from_columns(changes))
             }
         }
     }
@@ -142,6 +178,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn columns_that_look_alike_where_they_are_not_are_read() {
+        for (prior, next) in [
+            (r#"{"a":1}"#, r#"{"a":12}"#),
+            (r#"{"a":12,"b":1}"#, r#"{"a":1,"b":1}"#),
+            (r#"{"a":"1","b":"x"}"#, r#"{"a":"1\",\"b\":\"x"}"#),
+            (r#"{"a":"1\",\"b\":\"x"}"#, r#"{"a":"1","b":"x"}"#),
+            (r#"{"a":0,"c":{"b":1}}"#, r#"{"b":1}"#),
+            (r#"{"a\",\"b":1}"#, r#"{"a":2,"b":1}"#),
+            (r#"{"":",","":1}"#, r#"{"":1}"#),
+            (r#"{"x":",","y":":"}"#, r#"{"y":":"}"#),
+            ("{}", r#"{"a":1}"#),
+            (r#"{"a":1}"#, "{}"),
+            (r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1,"c":3}"#),
+            (r#"{"a":1,"c":3}"#, r#"{"a":1,"b":2,"c":3}"#),
+            (r#"{"a":1,"b":1}"#, r#"{"b":1,"a":1}"#),
+        ] {
+            let [was, is] = [prior, next].map(|text| Object::parse(text.as_bytes()).unwrap());
+            let stored = was.text();
+            let found = changes_since(&stored, &is);
+            assert_eq!(found, Some(changes(&was, &is)), "{prior} to {next}");
+        }
+    }
+
     /// Some columns in any order, some of them twice.
     fn random(random: &mut fastrand::Rng) -> Vec<(String, serde_json::Value)> {
         let values = ["null", "1", "true", "\"x\"", "[1]", r#"{"b":1,"c":[null]}"#];
@@ -175,9 +235,15 @@ mod tests {
             let want: Vec<_> = changed.map(|name| (name.clone(), value(&before, name))).collect();
             let [prior, next] = [prior, next].map(|columns| text(&columns));
             let [was, is] = [&prior, &next].map(|text| Object::parse(text.as_bytes()).unwrap());
-            let mut found: Vec<_> = changes(&was, &is)
+            let found = changes(&was, &is);
+            // As it is stored, which is how `changes_since` wants it.
+            let stored = was.text();
+            assert_eq!(changes_since(&stored, &is), Some(found.clone()), "{prior} to {next}");
+            let mut found: Vec<_> = found
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), serde_json::from_str(value.get()).unwrap()))
+                .map(|(name, value)| {
+                    (name.into_owned(), serde_json::from_str(value.get()).unwrap())
+                })
                 .collect();
             found.sort_by(|(a, _), (b, _)| a.cmp(b));
             assert_eq!(found, want, "{round}: {prior} to {next}");

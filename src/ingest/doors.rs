@@ -18,12 +18,11 @@ mod stripe;
 
 pub(super) use routes::router;
 
-use super::json::Object;
+use super::json::{Object, Raw};
 use super::mutation::Operation;
 use super::name::RecordId;
 use super::version::Version;
 use crate::http::ApiError;
-use serde_json::value::RawValue;
 
 /// What a delivery says of one record.
 #[derive(Debug, PartialEq)]
@@ -66,13 +65,13 @@ impl From<ApiError> for NoChange {
 const ITEMS_MAX: usize = 10_000;
 
 /// The items of a body: a JSON array, or one JSON value or more after each other.
-fn items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
+fn items(body: &[u8]) -> Result<Vec<Raw<'_>>, ApiError> {
     let invalid = |error| ApiError::bad_request(format!("invalid JSON body: {error}"));
-    let items: Vec<&RawValue> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
+    let items: Vec<Raw<'_>> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => return Err(ApiError::bad_request("the body is empty, expected JSON")),
         Some(b'[') => serde_json::from_slice(body).map_err(invalid)?,
         Some(_) => {
-            let values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+            let values = serde_json::Deserializer::from_slice(body).into_iter::<Raw<'_>>();
             values.take(ITEMS_MAX + 1).collect::<Result<_, _>>().map_err(invalid)?
         }
     };
@@ -83,7 +82,7 @@ fn items(body: &[u8]) -> Result<Vec<&RawValue>, ApiError> {
 }
 
 /// A value that must be an object, which the error calls `what`.
-fn object<'a>(what: &str, value: &'a RawValue) -> Result<Object<'a>, ApiError> {
+fn object<'a>(what: &str, value: Raw<'a>) -> Result<Object<'a>, ApiError> {
     object_in(what, value.get())
 }
 

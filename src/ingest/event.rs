@@ -121,7 +121,7 @@ impl NewEvent<'_> {
         string(",\"table_db_name\":", self.table);
         if let Change::Updated { .. } = self.change {
             out.push_str(",\"changes\":");
-            write_members(changes.iter().map(|(name, value)| (*name, value.get())), &mut out);
+            write_members(changes.iter().map(|(name, value)| (&**name, value.get())), &mut out);
         }
         out.push('}');
         out.into()

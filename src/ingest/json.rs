@@ -1,6 +1,6 @@
 //! A JSON object as columns over the text it came in.
 //!
-//! The values stay text ([`RawValue`]); only the names are decoded. **Names are unique and in the
+//! The values stay text ([`Raw`]); only the names are decoded. **Names are unique and in the
 //! order of their first appearance; of a repeated name the last value counts**, which is what
 //! `JSON.parse` and Python's `json.loads` make of it.
 //!
@@ -8,21 +8,28 @@
 //! more object, and readers that follow serde_json stop at 128. Size is bounded by the caller.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use super::scan::{Scan, plain, unquote};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// How deep objects and arrays may nest, the outermost object included.
 pub const DEPTH_MAX: usize = 100;
 
+/// The text of a JSON value, as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
 /// The name of a column, decoded, and the text of its value.
-pub type Column<'a> = (Cow<'a, str>, &'a RawValue);
+pub type Column<'a> = (Cow<'a, str>, Raw<'a>);
 
 /// A JSON object: its columns in order, each name once.
 #[derive(Clone, Debug, Default)]
 pub struct Object<'a> {
+    /// The text it was read from, if that is what [`Object::text`] would write.
+    source: Option<&'a str>,
     columns: Vec<Column<'a>>,
     /// Sorted, so that lookups in large objects stay logarithmic.
     by_name: Vec<Place>,
@@ -44,6 +51,30 @@ pub struct Error {
     pub column: usize,
 }
 
+impl Raw<'_> {
+    /// What a column is that is not there.
+    pub const NULL: Raw<'static> = Raw("null");
+}
+
+impl<'a> Raw<'a> {
+    /// The text.
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Raw(value.get())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Raw::from)
+    }
+}
+
 impl<'a> Object<'a> {
     /// Reads `text`, which must be one JSON object in UTF-8 and nothing after it.
     pub fn parse(text: &'a [u8]) -> Result<Object<'a>, Error> {
@@ -56,8 +87,43 @@ impl<'a> Object<'a> {
 
     /// Reads an object whose nesting has been checked as part of a larger one.
     pub(super) fn parse_checked(text: &'a str) -> Result<Object<'a>, Error> {
-        let columns: Columns<'a> = serde_json::from_str(text).map_err(Error::from_serde)?;
-        Ok(columns.into_object())
+        let mut scan = Scan::new(text);
+        let object = Object::scan(&mut scan).filter(|_| scan.is_at_end());
+        object.ok_or_else(|| Error::in_object(text))
+    }
+
+    /// Reads the object that comes next; nothing if there is anything to be said of it.
+    pub(super) fn scan(scan: &mut Scan<'a>) -> Option<Object<'a>> {
+        let mut columns = Vec::with_capacity(COLUMNS_USUAL);
+        // What would be written: braces, and of each member quotes, colon and comma.
+        let mut written = 2;
+        let text = scan.object(|scan, name| {
+            let value = scan.value()?;
+            written += name.len() + value.len() + 2;
+            columns.push((unquote(name)?, Raw(value)));
+            Some(())
+        })?;
+        let count = columns.len();
+        let plain = columns.iter().all(|(name, _)| matches!(name, Cow::Borrowed(_)));
+        let mut object = Object::from_columns(columns);
+        let as_written = text.len() + usize::from(count > 0) == written;
+        if plain && as_written && object.columns.len() == count {
+            object.source = Some(text);
+        }
+        Some(object)
+    }
+
+    /// Reads members as they stand between braces, with nothing after them.
+    pub(super) fn parse_members(text: &'a str) -> Option<Object<'a>> {
+        let mut columns = Vec::new();
+        let mut scan = Scan::new(text);
+        if !scan.is_at_end() {
+            scan.members(&mut |scan, name| {
+                columns.push((unquote(name)?, Raw(scan.value()?)));
+                Some(())
+            })?;
+        }
+        scan.is_at_end().then(|| Object::from_columns(columns))
     }
 
     /// An object of these columns. Of a repeated name the last value counts, at its first place.
@@ -83,7 +149,7 @@ impl<'a> Object<'a> {
             });
             by_name = sorted(&columns);
         }
-        Object { columns, by_name }
+        Object { source: None, columns, by_name }
     }
 
     /// The columns, in order.
@@ -97,7 +163,7 @@ impl<'a> Object<'a> {
     }
 
     /// The text of the column `name`.
-    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         let hash = hash(name);
         let order =
             |it: &Place| it.hash.cmp(&hash).then_with(|| (*self.columns[it.at()].0).cmp(name));
@@ -106,19 +172,22 @@ impl<'a> Object<'a> {
     }
 
     /// The same as [`Object::get`], fast if the column is where it is in an object of that shape.
-    pub fn get_near(&self, at: usize, name: &str) -> Option<&'a RawValue> {
+    pub fn get_near(&self, at: usize, name: &str) -> Option<Raw<'a>> {
         match self.columns.get(at) {
-            Some((there, value)) if there == name => Some(value),
+            Some((there, value)) if there == name => Some(*value),
             _ => self.get(name),
         }
     }
 
     /// The object as JSON: names escaped anew, values as they came.
-    pub fn text(&self) -> String {
+    pub fn text(&self) -> Cow<'a, str> {
+        if let Some(source) = self.source {
+            return Cow::Borrowed(source);
+        }
         let lengths = self.columns.iter().map(|(name, value)| name.len() + value.get().len() + 4);
         let mut text = String::with_capacity(lengths.sum::<usize>() + 2);
         write_members(self.columns.iter().map(|(name, value)| (&**name, value.get())), &mut text);
-        text
+        Cow::Owned(text)
     }
 }
 
@@ -136,7 +205,17 @@ impl Error {
         Error { reason, line, column }
     }
 
-    fn from_serde(error: serde_json::Error) -> Error {
+    /// What is wrong with an object that was not read.
+    fn in_object(text: &str) -> Error {
+        // Half a surrogate pair is wrong in a name only, so names are read and values are not.
+        type Members<'a> = HashMap<String, &'a RawValue>;
+        match serde_json::from_str::<Members<'_>>(text) {
+            Ok(_) => Error::at(text.as_bytes(), 0, "expected a JSON object".to_owned()),
+            Err(error) => Error::from_serde(&error),
+        }
+    }
+
+    fn from_serde(error: &serde_json::Error) -> Error {
         let (line, column) = (error.line(), error.column());
         let text = error.to_string();
         let place = format!(" at line {line} column {column}");
@@ -164,13 +243,18 @@ pub(super) fn write_members<'m>(
 
 /// Writes `text` as a JSON string.
 pub(super) fn write_string(text: &str, out: &mut String) {
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    if is_plain(text) {
         out.push('"');
         out.push_str(text);
         out.push('"');
     } else {
         out.push_str(&serde_json::to_string(text).expect("a string is always valid JSON"));
     }
+}
+
+/// Whether a text stands in a JSON string as it is.
+pub(super) fn is_plain(text: &str) -> bool {
+    plain(text.as_bytes()) == text.len()
 }
 
 impl Place {
@@ -252,43 +336,6 @@ fn check_depth(text: &str) -> Result<(), Error> {
 /// Room for columns before their number is known: most records have no more.
 const COLUMNS_USUAL: usize = 64;
 
-/// Every member as it came, repeated names included.
-pub(super) struct Columns<'a>(Vec<Column<'a>>);
-
-impl<'a> Columns<'a> {
-    /// The object they are.
-    pub(super) fn into_object(self) -> Object<'a> {
-        Object::from_columns(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Columns<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Columns<'de>, D::Error> {
-        #[derive(Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Columns<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns<'de>, A::Error> {
-                let mut columns = Vec::with_capacity(COLUMNS_USUAL);
-                while let Some((Name(name), value)) = map.next_entry()? {
-                    columns.push((name, value));
-                }
-                Ok(Columns(columns))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,7 +377,7 @@ mod tests {
             .unwrap();
         let text = format!("{{{one:?}:1,{other:?}:2,\"x\":0,{one:?}:3}}");
         let object = Object::parse(text.as_bytes()).unwrap();
-        let value = |name: &str| object.get(name).map(RawValue::get);
+        let value = |name: &str| object.get(name).map(Raw::get);
         assert_eq!([value(&one), value(&other), value("x")], [Some("3"), Some("2"), Some("0")]);
         assert_eq!(object.to_string(), format!("{{{one:?}:3,{other:?}:2,\"x\":0}}"));
     }

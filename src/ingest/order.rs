@@ -11,14 +11,13 @@
 
 use super::diff::changes;
 use super::event;
-use super::json::{Column, Object};
+use super::json::{Column, Object, Raw};
 use super::replay::header;
 use super::state::Row;
 use super::value::covers;
 use crate::consumer;
 use crate::topic::Partition;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// A record, and what a mutation makes of it; all under the names of one mapping.
 pub(super) struct Compared<'a> {
@@ -43,8 +42,8 @@ pub(super) fn is_earlier(partition: &Partition, row: &Row, compared: &Compared<'
 
 /// Whether a record has what is said of some of its columns.
 fn has(record: &Object<'_>, columns: &Object<'_>) -> bool {
-    let value = |name: &str| record.get(name).unwrap_or(RawValue::NULL);
-    columns.columns().iter().all(|(name, said)| covers(value(name), said))
+    let value = |name: &str| record.get(name).unwrap_or(Raw::NULL);
+    columns.columns().iter().all(|(name, said)| covers(value(name), *said))
 }
 
 /// The value of the record's last event, unless a backfill said again what it was.
@@ -59,7 +58,7 @@ fn before<'a>(record: &Object<'a>, event: &'a [u8]) -> Option<Object<'a>> {
     #[derive(Deserialize)]
     struct Updated<'a> {
         #[serde(borrow)]
-        changes: &'a RawValue,
+        changes: Raw<'a>,
     }
     let updated: Updated<'a> = serde_json::from_slice(event).ok()?;
     let changes = Object::parse(updated.changes.get().as_bytes()).ok()?;

@@ -33,7 +33,8 @@ fn write_merged(prior: &Object<'_>, patch: &Object<'_>, out: &mut String) -> Res
             merged.insert(name, text);
         }
     }
-    let kept = prior.columns().iter().map(|(name, value)| (name, patch.get(name).unwrap_or(value)));
+    let kept =
+        prior.columns().iter().map(|(name, value)| (name, patch.get(name).unwrap_or(*value)));
     let added = patch.columns().iter().filter(|(name, _)| prior.get(name).is_none());
     let members = kept
         .chain(added.map(|(name, value)| (name, *value)))

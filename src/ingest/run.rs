@@ -5,7 +5,7 @@
 //! planned, since nobody else writes to the partition; a record that is mutated twice is compared
 //! with what the first mutation makes of it.
 
-use super::diff::{Change, changes, diff};
+use super::diff::{Change, changes, changes_since, diff};
 use super::event::{self, Kind, NewEvent};
 use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
@@ -119,6 +119,18 @@ impl<'a> Run<'a> {
             && whole.as_deref().map(str::as_bytes) == data.as_deref()
         {
             return Ok(self.raise(mutation.id, known, version));
+        }
+        if named.is_none()
+            && mutation.follows.is_none()
+            && let (Some(text), Some(data), Some(record)) = (&whole, &data, &incoming)
+            && let Some(changes) =
+                std::str::from_utf8(data).ok().and_then(|it| changes_since(it, record))
+        {
+            if changes.is_empty() {
+                return Ok(self.raise(mutation.id, known, version));
+            }
+            let change = Change::Updated { changes };
+            return self.change(&mutation.id, &change, text, (version, mutation.key));
         }
         let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
         let prior = match prior {

@@ -9,23 +9,21 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use super::json::DEPTH_MAX;
+use super::json::{DEPTH_MAX, Raw};
 use super::number::Number;
 
 /// Whether `a` and `b` mean the same JSON value.
 ///
 /// Values nested deeper than [`DEPTH_MAX`], which no [`super::json::Object`] holds, are equal only
 /// if their texts are.
-pub fn equal(a: &RawValue, b: &RawValue) -> bool {
+pub fn equal(a: Raw<'_>, b: Raw<'_>) -> bool {
     let (a, b) = (a.get(), b.get());
     a == b || matches!((read(a), read(b)), (Some(a), Some(b)) if a == b)
 }
 
 /// Whether `whole` has what `part` says: like [`equal`], but members of objects that `part` does
 /// not mention may be anything, and one that `whole` does not have is null.
-pub fn covers(whole: &RawValue, part: &RawValue) -> bool {
+pub fn covers(whole: Raw<'_>, part: Raw<'_>) -> bool {
     let (whole, part) = (read(whole.get()), read(part.get()));
     matches!((whole, part), (Some(whole), Some(part)) if has(&whole, &part))
 }
@@ -206,7 +204,7 @@ fn push_unit(unit: u32, rest: &mut &str, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn raw(text: &str) -> &RawValue {
+    fn raw(text: &str) -> Raw<'_> {
         serde_json::from_str(text).unwrap()
     }
 

@@ -11,11 +11,10 @@
 
 use super::{Change, NoChange, Read, object, object_in, record_id};
 use crate::http::ApiError;
-use crate::ingest::json::{Object, write_members};
+use crate::ingest::json::{Object, Raw, write_members};
 use crate::ingest::mutation::Operation;
 use crate::ingest::version::Version;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// What stands for a value that Debezium had no access to (`unavailable.value.placeholder`).
@@ -24,9 +23,9 @@ const UNAVAILABLE: &str = "\"__debezium_unavailable_value\"";
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    before: Option<&'a RawValue>,
+    before: Option<Raw<'a>>,
     #[serde(borrow, default)]
-    after: Option<&'a RawValue>,
+    after: Option<Raw<'a>>,
     #[serde(borrow)]
     op: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -40,14 +39,14 @@ struct Source<'a> {
     #[serde(borrow, default)]
     collection: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    lsn: Option<&'a RawValue>,
+    lsn: Option<Raw<'a>>,
     #[serde(default)]
     ts_ms: Option<i64>,
 }
 
 /// The change an envelope is about; `key` are the columns that make up the id where the envelope
 /// comes without its key.
-pub(super) fn read(item: &RawValue, key: &[&str]) -> Read {
+pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
     let (record_key, value) = split(item)?;
     let Some(value) = value else {
         return Err(NoChange::Passed("a tombstone follows a deletion and says no more".to_owned()));
@@ -121,7 +120,7 @@ fn known_columns(row: &Object<'_>) -> (Operation, Option<String>) {
 }
 
 /// The key and the value of a record, without their schemas.
-fn split(item: &RawValue) -> Result<(Option<&RawValue>, Option<&RawValue>), ApiError> {
+fn split(item: Raw<'_>) -> Result<(Option<Raw<'_>>, Option<Raw<'_>>), ApiError> {
     let object = object("an item", item)?;
     match (object.get("key"), object.get("value")) {
         (Some(key), Some(value)) => {
@@ -136,7 +135,7 @@ fn split(item: &RawValue) -> Result<(Option<&RawValue>, Option<&RawValue>), ApiE
 }
 
 /// The payload of a value that has its schema beside it; any other value as it is.
-fn unwrap<'a>(what: &str, value: &'a RawValue) -> Result<&'a RawValue, ApiError> {
+fn unwrap<'a>(what: &str, value: Raw<'a>) -> Result<Raw<'a>, ApiError> {
     if !value.get().starts_with('{') {
         return Ok(value);
     }
@@ -148,7 +147,7 @@ fn unwrap<'a>(what: &str, value: &'a RawValue) -> Result<&'a RawValue, ApiError>
 }
 
 /// The id of a record's key: its one column's text, or a JSON array of several columns' values.
-fn id_of_key(key: &RawValue) -> Result<crate::ingest::name::RecordId, ApiError> {
+fn id_of_key(key: Raw<'_>) -> Result<crate::ingest::name::RecordId, ApiError> {
     if !key.get().starts_with('{') {
         return record_id("key", &text(key));
     }
@@ -174,9 +173,9 @@ fn id_of_row(
     record_id(field, &id(&values))
 }
 
-fn id(values: &[&RawValue]) -> String {
+fn id(values: &[Raw<'_>]) -> String {
     match values {
-        [value] => text(value),
+        [value] => text(*value),
         values => {
             let values: Vec<_> = values.iter().map(|value| value.get()).collect();
             format!("[{}]", values.join(","))
@@ -185,7 +184,7 @@ fn id(values: &[&RawValue]) -> String {
 }
 
 /// A string's text, any other value's JSON.
-fn text(value: &RawValue) -> String {
+fn text(value: Raw<'_>) -> String {
     serde_json::from_str(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
@@ -194,8 +193,8 @@ mod tests {
     use super::*;
 
     fn read(item: &str, key: &[&str]) -> String {
-        let item: Box<RawValue> = serde_json::from_str(item).unwrap();
-        match super::read(&item, key) {
+        let item: Raw<'_> = serde_json::from_str(item).unwrap();
+        match super::read(item, key) {
             Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();

@@ -11,12 +11,11 @@
 
 use super::{Change, NoChange, Read, object, record_id};
 use crate::http::ApiError;
-use crate::ingest::json::{Object, write_members};
+use crate::ingest::json::{Object, Raw, write_members};
 use crate::ingest::mutation::Operation;
 use crate::ingest::version::Version;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 
 const HEADER: &str = "ChangeEventHeader";
@@ -41,14 +40,14 @@ struct Header {
 }
 
 /// The changes an event is about, one for each of its records.
-pub(super) fn read(item: &RawValue) -> Vec<Read> {
+pub(super) fn read(item: Raw<'_>) -> Vec<Read> {
     match read_event(item) {
         Ok(changes) => changes,
         Err(refused) => vec![Err(refused)],
     }
 }
 
-fn read_event(item: &RawValue) -> Result<Vec<Read>, NoChange> {
+fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
     let mut event = object("a change event", item)?;
     for _ in 0..WRAPPERS_DEEP {
         if event.get(HEADER).is_some() {
@@ -140,7 +139,7 @@ fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
             }
             "null" => {}
             compound if compound.starts_with('{') => {
-                members.push((name, changed_parts(name, object(name, value)?, &listed)));
+                members.push((name, changed_parts(name, object(name, *value)?, &listed)));
             }
             value => members.push((name, value.to_owned())),
         }
@@ -171,7 +170,7 @@ fn is_listed(listed: &BTreeSet<&str>, name: &str) -> bool {
 
 /// The parts of a compound field, such as an address, that changed.
 fn changed_parts(name: &str, compound: Object<'_>, listed: &BTreeSet<&str>) -> String {
-    let changed = |part: &str, value: &RawValue| {
+    let changed = |part: &str, value: &Raw<'_>| {
         let all = listed.is_empty() || is_listed(listed, name);
         value.get() != "null" || all || is_listed(listed, &format!("{name}.{part}"))
     };
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
 
     fn read(item: &str) -> Vec<String> {
-        let item: Box<RawValue> = serde_json::from_str(item).unwrap();
+        let item: Raw<'_> = serde_json::from_str(item).unwrap();
         let text = |read: Read| match read {
             Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
@@ -197,7 +196,7 @@ mod tests {
             Err(NoChange::Passed(why)) => format!("passed: {why}"),
             Err(NoChange::Refused(error)) => format!("{}: {}", error.code, error.message),
         };
-        super::read(&item).into_iter().map(text).collect()
+        super::read(item).into_iter().map(text).collect()
     }
 
     /// An event with these fields, and these members of its header.
