@@ -33,6 +33,7 @@ pub mod name;
 mod number;
 mod order;
 mod outcomes;
+mod overlap;
 mod page;
 pub mod patch;
 mod records;

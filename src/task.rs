@@ -5,10 +5,21 @@ use std::panic::resume_unwind;
 /// Runs what reads, writes or syncs files on one of the blocking threads, so that the async
 /// workers go on serving sockets meanwhile.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        // Started or not, such work is never cancelled: what is left is a panic.
-        Err(error) => resume_unwind(error.into_panic()),
+    begin_blocking(work).await
+}
+
+/// The same, begun at once: what is begun first gets its thread first, and all of it is carried
+/// out, also if nobody waits for it.
+pub fn begin_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> + Send + 'static {
+    let begun = tokio::task::spawn_blocking(work);
+    async {
+        match begun.await {
+            Ok(value) => value,
+            // Started or not, such work is never cancelled: what is left is a panic.
+            Err(error) => resume_unwind(error.into_panic()),
+        }
     }
 }
 

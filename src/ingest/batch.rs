@@ -6,9 +6,10 @@
 //! none ([`atomic`](super::atomic)).
 //!
 //! **The body is carried out as it arrives**, in [`Part`]s, so memory does not grow with it; only
-//! the answers are kept until it ends. An atomic batch is one part. A body that stops being a list
-//! of items ends the batch there: what came before is carried out, and the last result says what is
-//! wrong; if nothing came before, the whole request is refused.
+//! the answers are kept until it ends. Without a key the parts [overlap](super::overlap); under one
+//! each has its answer stored before the next begins. An atomic batch is one part. A body that
+//! stops being a list of items ends the batch there: what came before is carried out, and the last
+//! result says what is wrong; if nothing came before, the whole request is refused.
 
 use super::Ingest;
 use super::answers::{Answer, Ticket, Under, fingerprint};
@@ -18,6 +19,7 @@ use super::json::{self, Object};
 use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
+use super::overlap::Overlap;
 use super::records::{idempotency_key, respond};
 use super::scan::{Scan, unquote};
 use super::shares::Shares;
@@ -41,8 +43,10 @@ use tokio::runtime::Handle;
 const ITEMS_MAX: usize = 100_000;
 /// Bytes of one request.
 const BYTES_MAX: usize = 256 << 20;
-/// What is carried out at a time.
+/// What is carried out at a time under a key, where each part costs a row that is synced.
 const PART: Full = Full { items: 1000, bytes: 1 << 20 };
+/// What is carried out at a time without one. Both fit [`ITEMS_MAX`], where a batch ends, exactly.
+const SMALL: Full = Full { items: 125, bytes: 256 << 10 };
 /// What an atomic batch stays below.
 const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
 
@@ -169,7 +173,11 @@ pub(super) async fn stream(
     let (parts, body) = request.into_parts();
     let batch = Arc::new(batch);
     let ticket = batch.ticket(&parts.headers)?;
-    let full = if options.atomic { ATOMIC } else { PART };
+    let full = match (options.atomic, &ticket) {
+        (true, _) => ATOMIC,
+        (false, Some(_)) => PART,
+        (false, None) => SMALL,
+    };
     let source = Source { splitter: Splitter::new(full), body, bytes: 0, items: 0 };
     match options.atomic {
         true => all_or_nothing(batch, source, parts.uri, ticket).await,
@@ -185,6 +193,7 @@ async fn each_part(
     ticket: Option<Arc<Ticket>>,
 ) -> Result<Response, ApiError> {
     let mut results = Results::default();
+    let mut overlap = Overlap::new(batch.clone());
     for number in 0_u32.. {
         let first = source.items;
         let (part, end) = source.part().await?;
@@ -192,27 +201,29 @@ async fn each_part(
         if let (End::Broken(error), 0) = (&end, number) {
             return Err(error.clone());
         }
-        let named = format!("{uri} {number}");
-        let (batch, ticket) = (batch.clone(), ticket.clone());
-        // Once begun it ends with a stored answer, also when the client hangs up.
-        let share = to_the_end(async move {
-            let Some(ticket) = ticket else {
-                return Ok((batch.carry_out(part, first, None).await?, false));
-            };
-            let fingerprint = fingerprint(&[&named], part.bytes());
-            let carry_out = |under| batch.carry_out(part, first, Some(under));
-            ticket.once((number, last), &fingerprint, carry_out).await
-        });
-        let (answer, replayed) = share.await?;
-        results.extend(&answer.body, replayed);
+        if let Some(ticket) = ticket.clone() {
+            let named = format!("{uri} {number}");
+            let batch = batch.clone();
+            // Once begun it ends with a stored answer, also when the client hangs up.
+            let share = to_the_end(async move {
+                let fingerprint = fingerprint(&[&named], part.bytes());
+                let carry_out = |under| batch.carry_out(part, first, under);
+                ticket.once((number, last), &fingerprint, carry_out).await
+            });
+            let (answer, replayed) = share.await?;
+            results.extend(&answer.body, replayed);
+        } else {
+            overlap.begin(part, first, &mut results).await?;
+        }
         match end {
-            End::More => {}
-            End::Last => break,
+            End::More => continue,
+            End::Last => overlap.end(&mut results).await?,
             End::Broken(error) => {
+                overlap.end(&mut results).await?;
                 results.push_error(&error, source.items);
-                break;
             }
         }
+        break;
     }
     Ok(results.respond())
 }
@@ -273,11 +284,11 @@ impl Batch {
         self: Arc<Self>,
         part: Part,
         first: usize,
-        under: Option<Under>,
+        under: Under,
     ) -> Result<Answer, ApiError> {
         let outcomes = blocking(move || {
-            let shares = self.shares(&part, first, under.as_ref());
-            shares.mutate(under.as_ref().map(|(ticket, _)| &**ticket))
+            let shares = self.shares(&part, first, Some(&under));
+            shares.mutate(Some(&under.0)).inspect(Outcomes::settle)
         });
         let outcomes = outcomes.await?;
         outcomes.confirm().await;
@@ -307,7 +318,12 @@ impl Batch {
     }
 
     /// A part's mutations by collection. Looks up collections: not for an async worker.
-    fn shares<'a>(&'a self, part: &'a Part, first: usize, under: Option<&Under>) -> Shares<'a> {
+    pub(super) fn shares<'a>(
+        &'a self,
+        part: &'a Part,
+        first: usize,
+        under: Option<&Under>,
+    ) -> Shares<'a> {
         let mut shares = Shares::new(part.items().len());
         for (at, text) in part.items().enumerate() {
             let parsed = self.parse(text).and_then(|(collection, mutation)| {

@@ -32,12 +32,25 @@ impl Outcomes {
         Self { targets, items: items.into_iter().map(|it| it.unwrap_or_else(missing)).collect() }
     }
 
+    /// Moves what has become durable into the store where these mutations were; see
+    /// [`Stream::settle_after`](super::stream::Stream::settle_after).
+    pub(super) fn settle(&self) {
+        for (index, target) in self.targets.iter().enumerate() {
+            target.stream.settle_after(self.of(index));
+        }
+    }
+
     /// Waits until the outcomes may be answered.
     pub(super) async fn confirm(&self) {
         for (index, target) in self.targets.iter().enumerate() {
-            let its = self.items.iter().flatten().filter(|(of, _)| *of == index);
-            target.stream.confirm(its.map(|(_, done)| done)).await;
+            target.stream.confirm(self.of(index)).await;
         }
+    }
+
+    /// What became of a target's mutations.
+    fn of(&self, target: usize) -> impl Iterator<Item = &Done> + Send {
+        let its = self.items.iter().flatten().filter(move |(of, _)| *of == target);
+        its.map(|(_, done)| done)
     }
 
     /// The items' answers, a comma after each; the first of them has number `first`.

@@ -169,8 +169,9 @@ impl Write {
         let mutation = Mutation::new(self.id, self.operation, data);
         let mutation = Mutation { version, condition, key, ..mutation };
         let ticket = under.map(|(ticket, _)| &**ticket);
-        let done = self.target.mutate_once(vec![mutation], ticket)?.pop();
-        done.unwrap_or_else(|| Err(ApiError::internal("a mutation had no outcome")))
+        let mut outcomes = self.target.mutate_once(vec![mutation], ticket)?;
+        self.target.stream.settle_after(outcomes.iter().flatten());
+        outcomes.pop().unwrap_or_else(|| Err(ApiError::internal("a mutation had no outcome")))
     }
 }
 

@@ -3,7 +3,8 @@
 //! A partition's mutations run one after the other under its lock. What has been appended but is
 //! not durable yet is kept in memory (`tail`), so that the next mutation of a record is compared
 //! with the truth, and moves to the store once it is durable: **the store is never ahead of the
-//! log, and an answer waits for every event it rests on**, also for another client's.
+//! log, and an answer waits for every event it rests on**, also for another client's. While it
+//! moves, mutations go on.
 
 use super::backfill::{self, Backfill};
 use super::mutation::{Done, Error, Mutation, Raised};
@@ -26,6 +27,8 @@ pub(super) struct Stream {
     partitions: Arc<Topic>,
     rows: Rows,
     tails: Vec<Mutex<Tail>>,
+    /// Held, before the tail's lock, by who writes rows of a partition to the store.
+    rows_of: Vec<Mutex<()>>,
     /// The collection's snapshot.
     pub snapshots: Arc<Snapshots>,
     /// Its backfill, the last there was.
@@ -87,6 +90,13 @@ impl Tail {
         self.entries.push_back(entry);
     }
 
+    /// What may move to the store from the front, and the offset after it.
+    fn durable(&self, high_watermark: i64) -> (i64, Vec<(Box<str>, Row)>) {
+        let its = self.entries.range(..self.settled(high_watermark));
+        let next = its.clone().next_back().map_or(0, |last| last.offset + 1);
+        (next, its.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
+    }
+
     /// How many entries at the front may move to the store.
     fn settled(&self, high_watermark: i64) -> usize {
         let stays = |entry: &Entry| {
@@ -125,13 +135,14 @@ impl Stream {
             partition.release(partition.log().log_end_offset());
         }
         let tails = (0..topic.count()).map(tail).collect();
+        let rows_of = (0..topic.count()).map(|_| Mutex::default()).collect();
         let partitions = topic.clone();
         let backfill = backfill::stored(&rows).unwrap_or_else(|error| {
             tracing::error!("a backfill of {} is not readable: {error}", topic.name);
             None
         });
         let backfill = Mutex::new(backfill);
-        Self { topic: RwLock::new(topic), partitions, rows, tails, snapshots, backfill }
+        Self { topic: RwLock::new(topic), partitions, rows, tails, rows_of, snapshots, backfill }
     }
 
     /// The topic as it is now.
@@ -210,8 +221,9 @@ impl Stream {
         Ok((known, last.is_none()))
     }
 
-    /// Carries out mutations in their order; each has its own outcome. Reads the store and writes
-    /// the log: not for an async worker.
+    /// Carries out mutations in their order; each has its own outcome. Whoever calls this lets
+    /// [`Stream::settle_after`] follow. Reads the store and writes the log: not for an async
+    /// worker.
     pub(super) fn mutate(
         &self,
         destination: Destination<'_>,
@@ -244,9 +256,6 @@ impl Stream {
                         outcomes[at] = Some(Err(error.clone()));
                     }
                 }
-            }
-            if let Err(error) = self.settle_partition(index) {
-                tracing::error!("record state stays in memory: {error}");
             }
         }
         // Every mutation was in one partition's run, which gave it an outcome.
@@ -291,6 +300,17 @@ impl Stream {
         }
     }
 
+    /// Moves what has become durable into the store, of the partitions that these mutations were
+    /// in. Writes the store: not for an async worker.
+    pub(super) fn settle_after<'a>(&self, done: impl Iterator<Item = &'a Done>) {
+        let partitions: BTreeSet<_> = done.map(|done| done.partition).collect();
+        for index in partitions.into_iter().filter(|index| *index >= 0) {
+            if let Err(error) = self.settle_partition(index) {
+                tracing::error!("record state stays in memory: {error}");
+            }
+        }
+    }
+
     /// Waits until answers may be given: what they rest on is durable, and what is nowhere but in
     /// the state store is synced there.
     pub(super) async fn confirm(self: &Arc<Self>, done: impl Iterator<Item = &Done> + Send) {
@@ -332,6 +352,7 @@ impl Stream {
     /// Writes a version to the store ahead of what else is in the tail. What it rests on is
     /// durable, and replaying that does not undo it, since the row has the same offset.
     fn write_raised(&self, partition: i32, raised: &Raised) -> Result<(), state::Error> {
+        let _writing = self.rows_of[position(partition)].lock();
         let tail = self.tails[position(partition)].lock();
         match tail.known(&raised.id) {
             Some(_) => self.rows.write(&raised.id, &raised.row),
@@ -343,6 +364,7 @@ impl Stream {
     /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
     pub(super) fn retire(&self) {
         for (index, tail) in (0..).zip(&self.tails) {
+            let _writing = self.rows_of[position(index)].lock();
             let mut tail = tail.lock();
             *tail = Tail { retired: true, ..Tail::default() };
             if let Ok(partition) = self.partition(index) {
@@ -359,15 +381,17 @@ impl Stream {
     fn settle_partition(&self, index: i32) -> Result<(), state::Error> {
         // Nothing is under way in one that is offline.
         let Ok(partition) = self.partition(index) else { return Ok(()) };
-        let mut tail = self.tails[position(index)].lock();
+        let at = position(index);
+        let _writing = self.rows_of[at].lock();
         let high_watermark = partition.high_watermark();
-        let count = tail.settled(high_watermark);
-        if let Some(last) = count.checked_sub(1).and_then(|last| tail.entries.get(last)) {
-            let next = last.offset + 1;
-            let rows = tail.entries.range(..count).map(|entry| (&*entry.id, &entry.row));
+        let (next, rows) = self.tails[at].lock().durable(high_watermark);
+        let count = rows.len();
+        if count > 0 {
+            let rows = rows.iter().map(|(id, row)| (&**id, row));
             self.rows.apply(index, next, rows, Changes::new())?;
-            tail.drop_front(count);
         }
+        let mut tail = self.tails[at].lock();
+        tail.drop_front(count);
         release(partition, &tail, high_watermark);
         Ok(())
     }
@@ -394,6 +418,7 @@ impl Stream {
         for deleted in oldest {
             let index = RecordId::parse(&deleted.id).map_or(0, |id| self.partition_of(&id));
             // So that the record does not come back between the look and the removal.
+            let _writing = self.rows_of[position(index)].lock();
             let _tail = self.tails[position(index)].lock();
             self.rows.forget(deleted)?;
         }

@@ -66,13 +66,16 @@ impl Target {
         Ok(Self { sync, defined, stream })
     }
 
-    /// Carries out mutations in their order; see [`Stream::mutate`].
+    /// Carries out mutations in their order; see [`Stream::mutate`]. What is durable before is in
+    /// the store after.
     pub(super) fn mutate(&self, mutations: Vec<Mutation<'_>>) -> Vec<Result<Done, Error>> {
-        self.stream.mutate(self.destination(), mutations)
+        let outcomes = self.stream.mutate(self.destination(), mutations);
+        self.stream.settle_after(outcomes.iter().flatten());
+        outcomes
     }
 
-    /// The same, but for those of a request under a key that a crash has left carried out. Reads
-    /// the store and writes the log: not for an async worker.
+    /// Carries out mutations but for those of a request under a key that a crash has left carried
+    /// out; see [`Stream::mutate`].
     ///
     /// # Errors
     /// When it is not known which those are; then nothing was carried out.
@@ -90,7 +93,7 @@ impl Target {
             }
             outcomes.push(noted.map(Ok));
         }
-        let mut carried_out = self.mutate(left).into_iter();
+        let mut carried_out = self.stream.mutate(self.destination(), left).into_iter();
         let mut next = || carried_out.next().map(|it| it.map_err(ApiError::from));
         // Every mutation is noted or was carried out.
         Ok(outcomes.into_iter().map_while(|noted| noted.or_else(&mut next)).collect())
