@@ -495,3 +495,32 @@ fn compaction_drops_aborted_records_and_then_their_markers() {
     assert_eq!(partition.last_stable_offset().unwrap(), 10);
     assert_eq!(partition.aborted_between(0, 10).unwrap(), []);
 }
+
+#[test]
+fn a_power_cut_at_any_call_of_a_seal_leaves_no_aborted_record_to_be_read() {
+    let mut call = 0;
+    loop {
+        let fs = Faulty::new(call);
+        let (volume, partition) = try_open(&fs, SMALL).unwrap();
+        partition.append(&data(1, 0, b"void"), 0).unwrap();
+        partition.append(&marker(1, ABORT), 0).unwrap();
+        volume.sync().unwrap();
+        // Two segments to seal, the second with an entry too.
+        for sequence in 1..3 {
+            partition.append(&data(1, sequence, &[7; 3950]), 0).unwrap();
+            partition.append(&marker(1, ABORT), 0).unwrap();
+        }
+        fs.fault_after(call, Fault::Dies);
+        let synced = volume.sync();
+        for seed in 0..30 {
+            let (_volume, partition) = try_open(&fs.crash(seed), SMALL).unwrap();
+            let stable = partition.last_stable_offset().unwrap();
+            assert_eq!(consume(&partition, stable, 1 << 16).unwrap(), [], "call {call}, {seed}");
+        }
+        if synced.is_ok() {
+            break;
+        }
+        call += 1;
+    }
+    assert!(call > 15, "the fault was met at only {call} calls");
+}
