@@ -175,9 +175,9 @@ fn a_compacted_log_leads_to_the_state_that_the_whole_one_does() {
                 (volume, partition) = start(&fs);
             }
         }
-        // All of it, until tombstones and markers are gone too, which takes something new. Records go
-        // in one pass, what had to stay in the one after it, and the marker of what went is given
-        // its time in the next and goes in the one after that.
+        // All of it, until tombstones and markers are gone too, which takes something new.
+        // Records go in one pass, what had to stay in the one after it, and the marker of what went
+        // is given its time in the next and goes in the one after that.
         for _ in 0..5 {
             let mut last = BatchBuilder::new(Compression::None, 1 << 10);
             last.append(now_ms, Some(b"last"), Some(b""), &[]).unwrap();
