@@ -99,6 +99,7 @@ def format_logs(directory, port, tls_port=None, **more):
         "listeners": f"{serving},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": serving,
         "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL",
         "log.dirs": directory,
         # One broker cannot hold three replicas: as in the server.properties that ships.
         "offsets.topic.replication.factor": 1,
