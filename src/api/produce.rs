@@ -216,9 +216,13 @@ fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> 
         let text = "only compaction sets when tombstones may go";
         return Err(Refusal::new(invalid, text));
     }
-    if header.has_producer() && (header.base_sequence < 0 || header.producer_epoch < 0) {
-        let text = "an idempotent producer's batch needs an epoch and a sequence number";
+    if header.has_producer() && header.base_sequence < 0 {
+        let text = "an idempotent producer's batch needs a sequence number";
         return Err(Refusal::new(invalid, text));
+    }
+    if header.has_producer() && header.producer_epoch < 0 {
+        let text = "an idempotent producer's batch needs an epoch";
+        return Err(Refusal::new(ErrorCode::INVALID_PRODUCER_EPOCH, text));
     }
     if stamped { Ok(()) } else { check_times(batch, &topic.config) }
 }

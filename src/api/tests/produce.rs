@@ -143,7 +143,7 @@ async fn nothing_of_a_batch_that_is_not_sound_is_appended() {
         ("fewer than none", changed(57, &(-3_i32).to_be_bytes()), Code::INVALID_RECORD),
         ("a time to come", changed(35, &far), Code::INVALID_TIMESTAMP),
         ("a producer without a sequence", producer(7, 0, -1), Code::INVALID_RECORD),
-        ("a producer without an epoch", producer(7, -1, 0), Code::INVALID_RECORD),
+        ("a producer without an epoch", producer(7, -1, 0), Code::INVALID_PRODUCER_EPOCH),
         ("one record too few", with_records(&three[..2 * each]), Code::INVALID_RECORD),
         ("one too many", with_records(&three.repeat(2)[..4 * each]), Code::INVALID_RECORD),
         ("bytes left over", with_records(&[three, &[0][..]].concat()), Code::INVALID_RECORD),
