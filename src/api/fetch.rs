@@ -186,9 +186,9 @@ impl Reading {
             ..Default::default()
         };
         let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
-        let is_resident = response.last_stable_offset >= 0
-            && log.is_resident(offset, max)
-            && (!is_committed || log.knows_transactions(offset));
+        let has_all =
+            || log.is_resident(offset, max) && (!is_committed || log.knows_transactions(offset));
+        let is_resident = response.last_stable_offset >= 0 && (self.is_full() || has_all());
         self.waits_for_disk |= !self.may_wait && !is_resident;
         if self.waits_for_disk {
             return response;
@@ -207,6 +207,11 @@ impl Reading {
         response
     }
 
+    /// Whether the answer has room for no more: of a partition that is left out nothing is read.
+    fn is_full(&self) -> bool {
+        self.bytes_left == 0 && self.bytes > 0
+    }
+
     /// Adds the records to the answer, as far as it has room and the isolation level allows.
     fn records(
         &mut self,
@@ -220,9 +225,7 @@ impl Reading {
             None => response.high_watermark,
         };
         // The first batch of an answer comes whole, however large it is (KIP-74).
-        if (until..=response.high_watermark).contains(&offset)
-            || (self.bytes_left == 0 && self.bytes > 0)
-        {
+        if (until..=response.high_watermark).contains(&offset) || self.is_full() {
             return Ok(());
         }
         let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
