@@ -159,6 +159,12 @@ def fetch(name, systems, topic, **options):
     return Workload(f"fetch {name}", systems, bench("fetch", **options), topic=f"produce {topic}")
 
 
+def produce_beside(what, kind):
+    name, options = "produce 16 connections", {"partitions": 12, "connections": 16}
+    load = bench("produce", **options)
+    return Workload(f"{name}, {what} beside", {"tidelog"}, load, topic=name, beside=kind)
+
+
 def tail(consumers):
     plural = "s" if consumers > 1 else ""
     options = {"rate": TAIL_RATE, "batch_records": TAIL_BATCH, "warm_up": "200ms"}
@@ -220,20 +226,8 @@ ALL = [
         bench("produce", partitions=12, connections=500),
         login=True,
     ),
-    Workload(
-        "produce 16 connections, ingest beside",
-        {"tidelog"},
-        bench("produce", partitions=12, connections=16),
-        topic="produce 16 connections",
-        beside=beside.Ingest,
-    ),
-    Workload(
-        "produce 16 connections, ingest, REST and webhook beside",
-        {"tidelog"},
-        bench("produce", partitions=12, connections=16),
-        topic="produce 16 connections",
-        beside=beside.Mixed,
-    ),
+    produce_beside("ingest", beside.Ingest),
+    produce_beside("ingest, REST and webhook", beside.Mixed),
     Workload("librdkafka group of 1", PAIR, rdkafka_group(1), topic="produce 16 connections"),
     Workload("librdkafka group of 4", PAIR, rdkafka_group(4), topic="produce 16 connections"),
     fetch("16 connections", PAIR, "12 partitions", partitions=12, connections=16),
