@@ -52,6 +52,8 @@ impl Page {
         self.histogram("commit_partitions", partitions, &of.commit_partitions, 1.0);
         let counters = [
             ("committed_records_total", "Records made durable.", of.committed_records),
+            ("journal_bytes_total", "Bytes written to the journal.", of.journaled_bytes),
+            ("redone_bytes_total", "Bytes the start had from the journal.", of.redone_bytes),
             ("scrub_bytes_total", "Bytes read again in the background.", of.scrubbed_bytes),
             ("scrub_rounds_total", "Times that everything was read again.", of.scrub_rounds),
             ("recovery_bytes_total", "Bytes read to recover logs at start.", of.recovery_bytes),

@@ -48,6 +48,15 @@ pub(crate) struct End {
     pub offset: i64,
 }
 
+impl End {
+    /// Moves it on to `end`, unless it is there.
+    pub(crate) fn raise(&mut self, end: Self) {
+        if (end.offset, end.segment) > (self.offset, self.segment) {
+            *self = end;
+        }
+    }
+}
+
 /// All recovery points of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Checkpoint {

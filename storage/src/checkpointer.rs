@@ -19,6 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Checkpointer {
     behind: AtomicBool,
+    /// Whether it is wanted before its time.
+    hurried: AtomicBool,
     stopped: Mutex<bool>,
     wake: Condvar,
 }
@@ -32,9 +34,18 @@ impl Checkpointer {
         }
     }
 
+    /// Has the checkpoint written soon, since what waits for it gets too much.
+    pub(crate) fn hurry(&self) {
+        if !self.hurried.swap(true, Ordering::AcqRel) {
+            let _awaited = self.stopped.lock();
+            self.wake.notify_one();
+        }
+    }
+
     /// Notes that what was noted before is about to be written.
     pub(crate) fn catch_up(&self) {
         self.behind.store(false, Ordering::Release);
+        self.hurried.store(false, Ordering::Release);
     }
 
     /// Ends the thread.
@@ -50,7 +61,7 @@ impl Checkpointer {
             self.wake.wait(&mut stopped);
         }
         let due = now() + INTERVAL;
-        while !*stopped && now() < due {
+        while !*stopped && !self.hurried.load(Ordering::Acquire) && now() < due {
             self.wake.wait_until(&mut stopped, due);
         }
         !*stopped

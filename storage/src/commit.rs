@@ -4,14 +4,13 @@
 //! partitions for the next. A round
 //! 1. takes the queued partitions and how far each is written,
 //! 2. seals the segments that were closed,
-//! 3. writes what is left to write to the other files, and syncs them: few in parallel, many by one
-//!    `syncfs`. There the system would write one after the other, so partitions that find many
-//!    others queued write their batches themselves, and have the disk begin,
+//! 3. writes what is left to write to the other files, and syncs them: a few in parallel, more by
+//!    way of the [journal](crate::journal), what is too much for that by one `syncfs`,
 //! 4. advances each high watermark **to what was written before the sync began**.
 //!
 //! **A failed write or sync is final.** The kernel may have dropped the bytes and report success
 //! next time, so nothing is retried: the volume is poisoned, the failure is told once, and only a
-//! restart, which reads the disk again, goes on. All syncs of log files happen under one lock,
+//! restart, which reads the disk again, goes on. All syncs of a round's files happen under one lock,
 //! since a failure is reported to only one of the calls.
 
 use std::collections::BTreeMap;
@@ -23,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now;
 use crate::error::{Context, Error, Result};
 use crate::mistake::Mistake;
-use crate::partition::{Inner, Pending};
+use crate::partition::{Inner, Pending, Synced};
 use crate::syncers::Dirty;
 use crate::volume::Shared;
 
@@ -81,7 +80,7 @@ impl Shared {
             }
             queue.take_due();
             if !queue.dirty.is_empty() {
-                return Some(self.take_dirty(&mut queue));
+                return Some(std::mem::take(&mut queue.dirty));
             }
             match queue.later.first_key_value().map(|((due, _), _)| *due) {
                 Some(due) => drop(self.wake.wait_until(&mut queue, due)),
@@ -90,31 +89,13 @@ impl Shared {
         }
     }
 
-    fn take_dirty(&self, queue: &mut Queue) -> Vec<Arc<Inner>> {
-        self.crowd.store(0, Ordering::Relaxed);
-        std::mem::take(&mut queue.dirty)
-    }
-
     /// Has the next round sync the partition.
     pub(crate) fn enqueue(&self, inner: &Arc<Inner>) {
         if inner.queued.swap(true, Ordering::SeqCst) {
             return;
         }
-        let before = {
-            let mut queue = self.queue.lock();
-            queue.dirty.push(inner.clone());
-            self.crowd.store(queue.dirty.len(), Ordering::Relaxed);
-            queue.dirty.len() - 1
-        };
+        self.queue.lock().dirty.push(inner.clone());
         self.wake.notify_one();
-        if before >= SINGLE_SYNCS_MAX {
-            inner.begin_sync();
-        }
-    }
-
-    /// Whether the next round has so many partitions that each should write its own batches.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.crowd.load(Ordering::Relaxed) >= SINGLE_SYNCS_MAX
     }
 
     /// Has a round sync the partition in `interval`, or before.
@@ -130,7 +111,7 @@ impl Shared {
 
     /// Syncs all that was appended before the call.
     pub(crate) fn commit_all(&self) -> Result<()> {
-        let mut dirty = self.take_dirty(&mut self.queue.lock());
+        let mut dirty = std::mem::take(&mut self.queue.lock().dirty);
         // Those that the commit thread has on its list too wait here for it.
         let open = self.open_partitions();
         dirty.extend(open.into_iter().filter(|inner| inner.is_behind()));
@@ -153,7 +134,10 @@ impl Shared {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
         }
         let began = now();
-        self.sync(|| {
+        let synced = self.sync(|| {
+            if self.journal(&pending)? {
+                return Ok(Synced::Journal);
+            }
             for (inner, pending) in &mut pending {
                 pending.sealing.iter_mut().try_for_each(|closed| inner.seal(closed))?;
             }
@@ -171,9 +155,8 @@ impl Shared {
             // An old snapshot that cannot be removed is in nobody's way.
             let _ = inner.log.lock().note_snapshot(inner, closed.end.offset);
         }
-        let alone = pending.len() <= SINGLE_SYNCS_MAX;
         for (inner, pending) in pending {
-            inner.synced(pending.end, alone);
+            inner.synced(pending.end, synced);
         }
         self.checkpointer.note_change();
         Ok(())
@@ -212,16 +195,17 @@ impl Shared {
         }
     }
 
-    fn sync_files(&self, files: Vec<Dirty>) -> Result<()> {
+    fn sync_files(&self, files: Vec<Dirty>) -> Result<Synced> {
         if files.len() > SINGLE_SYNCS_MAX {
             files.iter().try_for_each(Dirty::write)?;
             if self.sync_filesystem()? {
-                return Ok(());
+                return Ok(Synced::Volume);
             }
         }
         match self.syncers.sync(files) {
-            Err(_) if self.files.mistakes.made(Mistake::IgnoresASyncError) => Ok(()),
-            synced => synced,
+            Err(_) if self.files.mistakes.made(Mistake::IgnoresASyncError) => {}
+            synced => synced?,
         }
+        Ok(Synced::File)
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Counters {
     pub commit_micros: Histogram,
     pub commit_partitions: Histogram,
     pub committed_records: Counter,
+    pub journaled_bytes: Counter,
+    pub redone_bytes: Counter,
     pub refused_for_room: Counter,
     pub failed_appends: Counter,
     clean_logs: Counter,
@@ -78,6 +80,8 @@ impl Default for Counters {
             commit_micros: Histogram::new(COMMIT_MICROS),
             commit_partitions: Histogram::new(COMMIT_PARTITIONS),
             committed_records: none(),
+            journaled_bytes: none(),
+            redone_bytes: none(),
             refused_for_room: none(),
             failed_appends: none(),
             clean_logs: none(),
@@ -115,6 +119,8 @@ impl Counters {
             commit_micros: self.commit_micros.get(),
             commit_partitions: self.commit_partitions.get(),
             committed_records: self.committed_records.get(),
+            journaled_bytes: self.journaled_bytes.get(),
+            redone_bytes: self.redone_bytes.get(),
             refused_for_room: self.refused_for_room.get(),
             failed_appends: self.failed_appends.get(),
             clean_logs: self.clean_logs.get(),
@@ -152,6 +158,10 @@ pub struct Statistics {
     pub commit_partitions: Distribution,
     /// Records that commits made durable.
     pub committed_records: u64,
+    /// Bytes written to the journal.
+    pub journaled_bytes: u64,
+    /// Bytes of batches that the start wrote into the logs again, from the journal.
+    pub redone_bytes: u64,
     /// Appends that were refused for want of room.
     pub refused_for_room: u64,
     /// Appends that the operating system failed otherwise.

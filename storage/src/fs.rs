@@ -57,9 +57,6 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves space and extends the file with zeros up to `end`.
     fn allocate(&self, from: u64, end: u64) -> io::Result<()>;
-    /// Has the disk begin to write the cached bytes of a range, without waiting: a later sync then
-    /// has less to do, and makes them durable. Nothing relies on it.
-    fn begin_sync(&self, from: u64, end: u64);
     /// Makes the file's bytes and length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes all files of this file's file system durable.
@@ -293,14 +290,6 @@ impl File for DiskFile {
     fn allocate(&self, _from: u64, _end: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    #[cfg(target_os = "linux")]
-    fn begin_sync(&self, from: u64, end: u64) {
-        // The system writes the pages of the range back before it lets go of those that are clean,
-        // which these are not; a partial page, as at the end of a log, stays in any case.
-        let _hint = dont_need(&self.0, from, end);
-    }
-    #[cfg(not(target_os = "linux"))]
-    fn begin_sync(&self, _from: u64, _end: u64) {}
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
     }

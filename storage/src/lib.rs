@@ -6,6 +6,7 @@
 //! ```text
 //! <root>/lock                                  held while a process has the volume open
 //! <root>/recovery-checkpoint                   how far each partition is durable
+//! <root>/commit-journal-0 -1                   commits that are not in the partitions' files yet
 //! <root>/deleted/                              partitions on their way out
 //! <root>/<partition>/00000000000000000000.log  record batches, byte for byte as Kafka stores them
 //!                   /00000000000000000000.index .timeindex .txnindex
@@ -42,6 +43,7 @@ mod flush;
 pub mod fs;
 mod index;
 mod inspect;
+mod journal;
 mod log;
 mod mistake;
 mod mmap;

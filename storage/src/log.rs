@@ -2,8 +2,7 @@
 //!
 //! **All of it is under the partition's one mutex.** Small batches are left to the commit round, as
 //! the `unwritten` module says. Others are written at once, and so are those whose high watermark
-//! does not wait for a round, those for which no space could be reserved, and those whose round has
-//! many logs to write.
+//! does not wait for a round, and those for which no space could be reserved.
 //!
 //! A failed append leaves the log as it was: bytes that were written are past the end, are taken
 //! off at once, and the next append overwrites them.
@@ -35,8 +34,10 @@ pub(crate) struct Log {
     pub options: PartitionOptions,
     pub active: Arc<Segment>,
     pub end: End,
-    /// How far a sync covered the log.
+    /// How far a commit covered the log.
     pub durable: End,
+    /// How far syncs of its own files did; the journal has the rest. Kafka's recovery point.
+    pub recovery_point: End,
     /// The active file, while it has bytes that no sync covers.
     pub unsynced: Option<Arc<dyn File>>,
     /// What the next round writes to it first.
@@ -72,6 +73,7 @@ impl Log {
             active,
             end,
             durable: end,
+            recovery_point: end,
             unsynced: None,
             unwritten: None,
             left: 0,
@@ -142,11 +144,19 @@ impl Log {
 
     /// What the next sync has to cover: from now on it counts as covered.
     pub(crate) fn pending(&mut self) -> Pending {
-        let (segment, unwritten) = (self.active.clone(), Mutex::new(self.unwritten.take()));
+        let same = self.durable.segment == self.end.segment;
+        let from = if same { self.durable.position } else { 0 };
+        let dirty = |file| Dirty {
+            file,
+            segment: self.active.clone(),
+            from,
+            end: self.end.position,
+            unwritten: Mutex::new(self.unwritten.take()),
+        };
         Pending {
             records: std::mem::take(&mut self.unsynced_records),
             sealing: std::mem::take(&mut self.sealing),
-            file: self.unsynced.take().map(|file| Dirty { file, segment, unwritten }),
+            file: self.unsynced.take().map(dirty),
             end: self.end,
         }
     }
@@ -186,7 +196,7 @@ impl Log {
 
     /// Whether a batch may wait for the next round.
     fn waits(&self, home: &Inner) -> bool {
-        Policy::new(home.shared.flush, &self.options).waits() && !home.shared.is_crowded()
+        Policy::new(home.shared.flush, &self.options).waits()
     }
 
     fn write(&mut self, home: &Inner, file: &dyn File, parts: &[&[u8]; 2]) -> Result<()> {
@@ -317,7 +327,7 @@ impl Log {
         }
         if now {
             shared.sync(|| file.sync_data().context("sync", &path))?;
-            self.durable = self.end;
+            (self.durable, self.recovery_point) = (self.end, self.end);
             self.unsynced = None;
         }
         let walked_again = self.end.position <= WALKED_AGAIN_BYTES_MAX;

@@ -305,6 +305,17 @@ pub(crate) struct Pending {
     pub records: u64,
 }
 
+/// What was synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synced {
+    /// The log's file, by itself.
+    File,
+    /// All files.
+    Volume,
+    /// The journal, which has a copy.
+    Journal,
+}
+
 impl Inner {
     pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         self.segments.read().clone()
@@ -334,35 +345,22 @@ impl Inner {
         }
     }
 
-    /// Has the disk begin to write what no sync covers, for one that has many files to wait for.
-    pub(crate) fn begin_sync(&self) {
-        let (file, from, end) = {
-            let log = self.log.lock();
-            let Some(file) = log.unsynced.clone() else { return };
-            if log.is_unwritten() {
-                return;
-            }
-            let same = log.durable.segment == log.end.segment;
-            (file, if same { log.durable.position } else { 0 }, log.end.position)
-        };
-        file.begin_sync(from, end);
-    }
-
     /// Whether something was appended that no sync covers yet.
     pub(crate) fn is_behind(&self) -> bool {
         let log = self.log.lock();
         log.durable != log.end
     }
 
-    /// Notes that a sync covered all up to `end`; `alone` if that was of this file by itself.
-    pub(crate) fn synced(&self, end: End, alone: bool) {
+    /// Notes that a sync covered all up to `end`.
+    pub(crate) fn synced(&self, end: End, sync: Synced) {
         {
             let mut log = self.log.lock();
-            if alone {
+            if sync == Synced::File {
                 log.ahead.note_sync();
             }
-            if (end.offset, end.segment) > (log.durable.offset, log.durable.segment) {
-                log.durable = end;
+            log.durable.raise(end);
+            if sync != Synced::Journal {
+                log.recovery_point.raise(end);
             }
         }
         self.advance(end.offset);
@@ -380,7 +378,7 @@ impl Inner {
         RecoveryPoint {
             topic_id: self.topic_id,
             log_start_offset: self.log_start_offset.load(Ordering::Acquire),
-            end: self.log.lock().durable,
+            end: self.log.lock().recovery_point,
             cleaned: *self.cleaned.lock(),
         }
     }

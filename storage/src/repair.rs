@@ -1,6 +1,7 @@
 //! The operator's way out for damage: takes the damaged bytes out of logs that no process has open.
 //!
-//! Of each segment with damage
+//! First the logs get what a crash left in the [journal](crate::journal). Then, of each segment
+//! with damage,
 //! 1. the damaged bytes are saved beside it, as `<segment>.log.damaged-<position>`, durably,
 //! 2. the recovery checkpoint forgets how long the partition's last segment was, so that the next
 //!    start scans it,
@@ -20,6 +21,7 @@ use crate::compaction::CLEANED_SUFFIX;
 use crate::error::{Context, Error, Result};
 use crate::fs::{Fs, read_full_at, remove_if_there, write_all_at};
 use crate::inspect::{Found, inspect};
+use crate::journal::redo;
 use crate::segment::{base_offset_of, file_name};
 use crate::volume::{LOCK_FILE, take_lock};
 
@@ -75,6 +77,9 @@ pub fn repair(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Excised>> {
     let _lock = take_lock(fs, root)?;
+    if !dry_run {
+        redo(fs, root)?.settle(fs, root, false)?;
+    }
     let mut all = Vec::new();
     for dir in partitions {
         let found = damage_in(fs, dir, progress)?;

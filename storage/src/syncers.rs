@@ -23,11 +23,20 @@ const PARALLEL_SYNCS: usize = 4;
 pub(crate) struct Dirty {
     pub file: Arc<dyn File>,
     pub segment: Arc<Segment>,
+    /// What no commit covers yet begins here,
+    pub from: u64,
+    /// and ends here.
+    pub end: u64,
     /// What is to be written before the sync.
     pub unwritten: Mutex<Option<Unwritten>>,
 }
 
 impl Dirty {
+    /// Bytes that no commit covers yet.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.end - self.from
+    }
+
     /// Writes what is to be written.
     pub(crate) fn write(&self) -> Result<()> {
         let unwritten = self.unwritten.lock().take();

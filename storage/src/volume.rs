@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
@@ -18,8 +18,9 @@ use crate::error::{Context, Error, Result};
 use crate::files::Files;
 use crate::flush::Flush;
 use crate::fs::{Durability, File, Fs, create_dirs, sync_parent};
+use crate::journal::{self, Journal, Redone};
 use crate::open::Opening;
-use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions};
+use crate::partition::{Inner, OnAdvance, Partition, PartitionOptions, Synced};
 use crate::recovery::Recovered;
 use crate::room::OnEvent;
 use crate::scrub::Round;
@@ -66,6 +67,9 @@ pub(crate) struct Shared {
     pub wake: Condvar,
     pub checkpointer: Checkpointer,
     checkpointing: Mutex<()>,
+    pub journal: Mutex<Journal>,
+    /// Logs into which the journal could not be written, and why.
+    pub not_redone: HashMap<PathBuf, String>,
     /// Held while directories of partitions are made.
     pub creating: Mutex<()>,
     /// Held for a step of the scrubber; `round` for a moment.
@@ -76,8 +80,6 @@ pub(crate) struct Shared {
     pub counters: Counters,
     pub syncers: Syncers,
     pub buffers: Arc<Buffers>,
-    /// Partitions that are queued for the next round.
-    pub crowd: AtomicUsize,
     partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
@@ -105,7 +107,9 @@ impl Volume {
         let lock = take_lock(&*fs, root)?;
         let root_dir = fs.open_read(root).context("open", root)?;
         let found = Checkpoint::read(&*fs, root);
+        let redone = if found.clean { Redone::default() } else { journal::redo(&*fs, root)? };
         let swept = !found.clean && sweep(&*fs, root, &*root_dir)?;
+        let kept = redone.settle(&*fs, root, swept)?;
         if found.clean {
             Checkpoint { clean: false, ..found.clone() }.write(&*fs, root)?;
         }
@@ -126,6 +130,8 @@ impl Volume {
             wake: Condvar::new(),
             checkpointer: Checkpointer::default(),
             checkpointing: Mutex::new(()),
+            journal: Mutex::new(Journal::new(kept)),
+            not_redone: redone.failed,
             creating: Mutex::new(()),
             scrubbing: Mutex::new(()),
             round: Mutex::new(found.round.clone()),
@@ -133,11 +139,11 @@ impl Volume {
             counters: Counters::default(),
             syncers: Syncers::default(),
             buffers: Arc::default(),
-            crowd: AtomicUsize::new(0),
             partitions: Mutex::new(Partitions { open: HashMap::new(), found }),
             deletions,
         });
         let threads = Mutex::default();
+        shared.counters.redone_bytes.add(redone.bytes);
         let volume = Self(Arc::new(Handle { shared, threads, lock: Mutex::new(Some(lock)) }));
         if options.flush != Flush::Manual {
             volume.0.start("commit", commit::run)?;
@@ -162,6 +168,7 @@ impl Volume {
     ) -> Result<(Partition, Recovered)> {
         let shared = &self.0.shared;
         shared.check_healthy()?;
+        shared.check_redone(dir)?;
         let (point, clean) = {
             let partitions = shared.partitions.lock();
             if partitions.open.contains_key(dir) {
@@ -321,6 +328,9 @@ impl Shared {
         let _alone = self.checkpointing.lock();
         self.check_healthy()?;
         self.checkpointer.catch_up();
+        if !clean {
+            self.settle()?;
+        }
         let points = {
             let partitions = self.partitions.lock();
             let mut points = partitions.found.points.clone();
@@ -394,9 +404,10 @@ impl Shared {
         }
         for inner in &open {
             let end = inner.log.lock().end;
-            inner.synced(end, false);
+            inner.synced(end, Synced::Volume);
         }
-        self.write_checkpoint(true)
+        let clean = self.remove_journal()?;
+        self.write_checkpoint(clean)
     }
 }
 

@@ -515,9 +515,6 @@ impl File for Opened {
         }
         Ok(())
     }
-    fn begin_sync(&self, _from: u64, _end: u64) {
-        // A crash may keep what waits anyway.
-    }
     fn sync_data(&self) -> io::Result<()> {
         let during_sync = self.fs.state().during_sync.take();
         let during_sync_ran = during_sync.is_some();

@@ -12,6 +12,7 @@ mod flush;
 mod formats;
 mod full;
 mod inspect;
+mod journal;
 mod kill;
 mod model;
 mod producers;

@@ -1,0 +1,309 @@
+//! Where commits of many partitions are synced: in one file, not in as many as there are
+//! partitions.
+//!
+//! What a sync costs, it costs for each file. So a round of many partitions writes what each of
+//! them has gained, one after the other, into a journal, and syncs that. The logs' own files hold
+//! the same bytes by then, in the system's cache, and are synced some time later, all together
+//! ([`Shared::settle`]): a power cut before that leaves them in the journal, and the next start
+//! writes them into the files [again](redo) before it opens any log.
+//!
+//! Two files in the data directory, `commit-journal-0` and `-1`, take turns: while one is written,
+//! what the other one holds is synced in the logs. They are there while a process runs that has
+//! had such rounds. Numbers are big-endian; a round begins at a multiple of 4 KiB, so that writing
+//! it touches no other:
+//!
+//! ```text
+//!  0   8  "tidelog\x01"
+//!  8   8  generation: how often the files have taken turns
+//! 16   4  number of the round in its generation, from 0
+//! 20   4  bytes of its shares
+//! 24   4  CRC32C of the 24 bytes before, and of the shares
+//! 28      shares, each of a partition:
+//!         2   bytes of the directory's name
+//!         n   the directory, as a path from the data directory
+//!         16  topic id
+//!         8   base offset of the segment
+//!         8   position in its file
+//!         4   bytes of its batches
+//!         m   its batches, as they are in the file
+//! ```
+//!
+//! **A file's rounds count as far as they have the generation of its first one, and follow each
+//! other.** One that is torn ends them: it was not acknowledged, and none was begun after it.
+
+mod redo;
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) use redo::{Redone, redo};
+
+use crate::checkpoint::End;
+use crate::commit::SINGLE_SYNCS_MAX;
+use crate::error::{Context, Error, Result};
+use crate::fs::{File, Fs, read_full_at, remove_if_there, write_all_at};
+use crate::partition::{Inner, Pending};
+use crate::syncers::Dirty;
+use crate::volume::Shared;
+
+/// Partitions of a round, from which on it is journaled.
+const SHARES_MIN: usize = 4;
+/// Bytes a partition, on average, up to which it is: longer ones are written twice for longer than
+/// that saves.
+const SHARE_BYTES_MAX: u64 = 128 << 10;
+/// Bytes of a round's batches.
+const ROUND_BYTES_MAX: u64 = 8 << 20;
+/// Bytes of each file. Rounds that find no room sync the logs.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes in a file that have the logs synced before their time.
+const FILE_BYTES_MANY: u64 = FILE_BYTES_MAX / 2;
+
+const MAGIC: &[u8; 8] = b"tidelog\x01";
+const HEADER_BYTES: usize = 28;
+const BLOCK_BYTES: usize = 4 << 10;
+
+/// What rounds are written to.
+pub(crate) struct Journal {
+    files: [Option<Arc<dyn File>>; 2],
+    /// Whether their names are durable.
+    named: [bool; 2],
+    generation: u64,
+    /// The next round's number.
+    number: u32,
+    /// Where it goes.
+    end: u64,
+    /// Whether all that the other file holds is durable in the logs.
+    settled: bool,
+    /// The round that is being written.
+    round: Vec<u8>,
+    /// Whether files of an earlier process are kept, for a start that can make use of them.
+    kept: bool,
+}
+
+impl Journal {
+    /// One without files; with none to come where those of an earlier process are `kept`.
+    pub(crate) fn new(kept: bool) -> Self {
+        Self {
+            files: [None, None],
+            named: [false; 2],
+            generation: 1,
+            number: 0,
+            end: 0,
+            settled: true,
+            round: Vec::new(),
+            kept,
+        }
+    }
+
+    /// Begins a round.
+    fn begin(&mut self) {
+        self.round.clear();
+        self.round.extend_from_slice(MAGIC);
+        self.round.extend_from_slice(&self.generation.to_be_bytes());
+        self.round.extend_from_slice(&self.number.to_be_bytes());
+        self.round.extend_from_slice(&[0; 8]);
+    }
+
+    /// Adds what the file of a partition has gained.
+    fn add(&mut self, inner: &Inner, dirty: &Dirty) -> io::Result<()> {
+        let name = inner.name.as_os_str().as_encoded_bytes();
+        let name_len = u16::try_from(name.len()).map_err(io::Error::other)?;
+        let bytes = u32::try_from(dirty.bytes()).map_err(io::Error::other)?;
+        self.round.extend_from_slice(&name_len.to_be_bytes());
+        self.round.extend_from_slice(name);
+        self.round.extend_from_slice(&inner.topic_id);
+        self.round.extend_from_slice(&dirty.segment.base_offset.to_be_bytes());
+        self.round.extend_from_slice(&dirty.from.to_be_bytes());
+        self.round.extend_from_slice(&bytes.to_be_bytes());
+        let at = self.round.len();
+        self.round.resize(at + bytes as usize, 0);
+        match read_full_at(&*dirty.file, &mut self.round[at..], dirty.from)? {
+            read if read == bytes as usize => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Writes the round; it counts once [`Journal::sync`] returns.
+    fn write(&mut self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
+        let shares = self.round.len() - HEADER_BYTES;
+        let shares = u32::try_from(shares).map_err(io::Error::other)?;
+        self.round[20..24].copy_from_slice(&shares.to_be_bytes());
+        let checksum = checksum(&self.round);
+        self.round[24..HEADER_BYTES].copy_from_slice(&checksum.to_be_bytes());
+        self.round.resize(self.round.len().next_multiple_of(BLOCK_BYTES), 0);
+        if self.round.len() as u64 > FILE_BYTES_MAX - self.end {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let file = match &self.files[self.turn()] {
+            Some(file) => file.clone(),
+            None => {
+                let file = fs.create(&path(root, self.turn()))?;
+                self.files[self.turn()].insert(file).clone()
+            }
+        };
+        write_all_at(&*file, &mut [IoSlice::new(&self.round)], self.end)
+    }
+
+    /// Makes the round that was written durable.
+    fn sync(&mut self, fs: &dyn Fs, root: &Path) -> io::Result<()> {
+        let turn = self.turn();
+        if let Some(file) = &self.files[turn] {
+            file.sync_data()?;
+        }
+        if !self.named[turn] {
+            fs.sync_dir(root)?;
+            self.named[turn] = true;
+        }
+        self.end += self.round.len() as u64;
+        self.number += 1;
+        Ok(())
+    }
+
+    /// Which of the files is written.
+    const fn turn(&self) -> usize {
+        (self.generation % 2) as usize
+    }
+
+    /// Has the next round go to the other file; false if there is nothing in this one, or the other
+    /// one is still needed.
+    fn take_turns(&mut self) -> bool {
+        let turns = self.end > 0 && self.settled;
+        if turns {
+            self.generation += 1;
+            (self.number, self.end, self.settled) = (0, 0, false);
+            // What a large round took is not kept by an idle process.
+            self.round = Vec::new();
+        }
+        turns
+    }
+}
+
+impl Shared {
+    /// Makes a round durable in the journal; false where it is to be synced file by file.
+    ///
+    /// # Errors
+    /// A failed write of a log or a failed sync, both final. A journal that cannot be written is no
+    /// error: the logs have all that it would have.
+    pub(crate) fn journal(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<bool> {
+        let shares = pending.iter().filter_map(|(inner, it)| Some((inner, it.file.as_ref()?)));
+        let shares: Vec<_> = shares.collect();
+        let bytes: u64 = shares.iter().map(|(_, dirty)| dirty.bytes()).sum();
+        let many = shares.len() >= SHARES_MIN && bytes / shares.len() as u64 <= SHARE_BYTES_MAX;
+        // The name of a segment that was just begun is not durable yet.
+        let rolled = pending.iter().any(|(_, it)| !it.sealing.is_empty());
+        if !many || bytes > ROUND_BYTES_MAX || rolled {
+            return Ok(false);
+        }
+        shares.iter().try_for_each(|(_, dirty)| dirty.write())?;
+        let mut journal = self.journal.lock();
+        if journal.kept {
+            return Ok(false);
+        }
+        journal.begin();
+        let added = shares.iter().try_for_each(|(inner, dirty)| journal.add(inner, dirty));
+        let (fs, root) = (&*self.files.fs, &self.root);
+        if added.and_then(|()| journal.write(fs, root)).is_err() {
+            return Ok(false);
+        }
+        journal.sync(fs, root).context("sync the journal of", &self.root)?;
+        self.counters.journaled_bytes.add(journal.round.len() as u64);
+        if journal.end > FILE_BYTES_MANY {
+            self.checkpointer.hurry();
+        }
+        Ok(true)
+    }
+
+    /// Makes what the journal holds durable in the logs. Beside rounds of commits, which go on.
+    ///
+    /// **All is opened anew**: the system tells of a failure once to each open file, and so a round
+    /// is not kept from hearing of its own.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let ends: Vec<(Arc<Inner>, End)> = {
+            let _no_round = self.committing.lock();
+            if !self.journal.lock().take_turns() {
+                return Ok(());
+            }
+            let open = self.open_partitions().into_iter();
+            open.filter_map(|inner| inner.in_journal().map(|end| (inner, end))).collect()
+        };
+        self.sync_logs(&ends).or_else(|error| self.sync(|| Err(error)))?;
+        ends.iter().for_each(|(inner, end)| inner.settled(*end));
+        self.journal.lock().settled = true;
+        Ok(())
+    }
+
+    fn sync_logs(&self, ends: &[(Arc<Inner>, End)]) -> Result<()> {
+        if ends.len() > SINGLE_SYNCS_MAX {
+            let root = self.files.fs.open_read(&self.root).context("open", &self.root)?;
+            match root.sync_filesystem() {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                synced => return synced.context("sync", &self.root),
+            }
+        }
+        ends.iter().try_for_each(|(inner, end)| inner.sync_segment(end.segment))
+    }
+
+    /// An error if the journal has commits of a log that could not be written into it.
+    pub(crate) fn check_redone(&self, name: &Path) -> Result<()> {
+        let Some(reason) = self.not_redone.get(name) else { return Ok(()) };
+        Err(Error::Io {
+            operation: "write the last commits again of",
+            path: self.root.join(name),
+            source: io::Error::other(reason.clone()),
+        })
+    }
+
+    /// Removes the files, which hold nothing that the logs do not; false if they are kept.
+    pub(crate) fn remove_journal(&self) -> Result<bool> {
+        let mut journal = self.journal.lock();
+        if !journal.kept {
+            journal.files = [None, None];
+            remove(&*self.files.fs, &self.root)?;
+        }
+        Ok(!journal.kept)
+    }
+}
+
+impl Inner {
+    /// How far the log is durable, if more than its file is.
+    fn in_journal(&self) -> Option<End> {
+        let log = self.log.lock();
+        (log.recovery_point != log.durable).then_some(log.durable)
+    }
+
+    /// Notes that the files are synced up to `end`.
+    fn settled(&self, end: End) {
+        self.log.lock().recovery_point.raise(end);
+    }
+
+    /// Syncs a segment's file, if it is still there.
+    fn sync_segment(&self, base_offset: i64) -> Result<()> {
+        let find = || self.segments().iter().find(|it| it.base_offset == base_offset).cloned();
+        let Some(segment) = find() else { return Ok(()) };
+        let path = segment.path();
+        match self.shared.files.fs.open(&path).context("open", &path) {
+            Err(_) if self.log.lock().closed || find().is_none() => Ok(()),
+            file => file?.sync_data().context("sync", &path),
+        }
+    }
+}
+
+/// Removes the files of an earlier process; true if there were any.
+pub(crate) fn remove(fs: &dyn Fs, root: &Path) -> Result<bool> {
+    let there = |path: &PathBuf| fs.open_read(path).is_ok();
+    let paths: Vec<_> = (0..2).map(|turn| path(root, turn)).filter(there).collect();
+    for path in &paths {
+        remove_if_there(fs, path).context("remove", path)?;
+    }
+    Ok(!paths.is_empty())
+}
+
+fn path(root: &Path, turn: usize) -> PathBuf {
+    root.join(format!("commit-journal-{turn}"))
+}
+
+/// The checksum of a round without what follows its shares.
+fn checksum(round: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&round[..24]), &round[HEADER_BYTES..])
+}

@@ -1,0 +1,338 @@
+//! Commits of many logs, which are synced in the journal.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tidelog_protocol::records::{BatchBuilder, Compression};
+use tidelog_storage::fs::Fs;
+use tidelog_storage::{
+    Compaction, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions, repair,
+};
+
+use crate::faulty::{Fault, Faulty};
+use crate::support::{Random, SMALL, batch, iterations, payloads, read_all};
+
+const LOGS: usize = 8;
+const JOURNALS: [&str; 2] = ["/data/commit-journal-0", "/data/commit-journal-1"];
+
+/// What was appended to a log, and how much of it was acknowledged.
+#[derive(Clone, Default)]
+struct History {
+    topic: u8,
+    written: Vec<Bytes>,
+    acknowledged: usize,
+    /// Whether it is to be deleted.
+    going: bool,
+}
+
+impl History {
+    fn check(&mut self, partition: &Partition, case: &str) {
+        let found = payloads(&read_all(partition, 0));
+        let (had, has) = (self.acknowledged, found.len());
+        assert!(has >= had, "{case}: {has} of {had} acknowledged batches are left");
+        assert!(has <= self.written.len(), "{case}: batches from nowhere");
+        assert_eq!(found, self.written[..has], "{case}");
+        (self.written, self.acknowledged) = (found, has);
+    }
+}
+
+fn dir(n: usize) -> PathBuf {
+    format!("accounts/dev/topic-{n}").into()
+}
+
+fn open(fs: &Faulty) -> Result<Volume> {
+    let options = VolumeOptions { flush: Flush::Manual };
+    Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, Box::new(|_| {}))
+}
+
+fn open_log(volume: &Volume, n: usize, topic: u8) -> Result<(Partition, Arc<AtomicI64>)> {
+    let options = PartitionOptions { segment_bytes: 12_000, ..SMALL };
+    let told = Arc::new(AtomicI64::new(0));
+    let tells = told.clone();
+    let on_advance = Box::new(move |offset| tells.store(offset, Ordering::SeqCst));
+    let (partition, recovered) =
+        volume.open_partition(&dir(n), [topic; 16], options, on_advance)?;
+    let missing = recovered.repairs.iter().find(|it| it.action != tidelog_storage::Action::Cut);
+    assert_eq!(missing, None, "log {n}");
+    Ok((partition, told))
+}
+
+/// One life of a process; what its high watermarks were said to be counts as acknowledged.
+fn live(fs: &Faulty, logs: &mut [History], seed: u64, journaled: &AtomicU64) -> Result<()> {
+    let volume = open(fs)?;
+    let mut open = Vec::new();
+    for (n, log) in logs.iter_mut().enumerate() {
+        if log.going {
+            volume.delete_unopened(&dir(n), [log.topic; 16])?;
+            *log = History { topic: log.topic + 1, ..History::default() };
+        }
+        let opened = open_log(&volume, n, log.topic)?;
+        log.check(&opened.0, &format!("seed {seed}, log {n}"));
+        open.push(opened);
+    }
+    let lived = act(&volume, &mut open, logs, seed);
+    for ((_, told), log) in open.iter().zip(logs.iter_mut()) {
+        let told = usize::try_from(told.load(Ordering::SeqCst)).unwrap();
+        log.acknowledged = log.acknowledged.max(told);
+    }
+    journaled.fetch_add(volume.statistics().journaled_bytes, Ordering::SeqCst);
+    lived
+}
+
+fn act(
+    volume: &Volume,
+    open: &mut [(Partition, Arc<AtomicI64>)],
+    logs: &mut [History],
+    seed: u64,
+) -> Result<()> {
+    let mut random = Random::new(seed);
+    for _ in 0..random.below(25) {
+        match random.below(12) {
+            0..7 => {
+                for (n, log) in logs.iter_mut().enumerate() {
+                    let longest = [0, 30, 300, 3000][random.below(4) as usize];
+                    let len = random.below(longest + 1) as usize;
+                    if len == 0 {
+                        continue;
+                    }
+                    let sent = batch(1, 0, &random.bytes(len));
+                    match open[n].0.append(&sent, 0) {
+                        Ok(_) => log.written.push(sent.payload()),
+                        Err(error) if error.is_disk_full() => {}
+                        Err(error) => {
+                            log.written.push(sent.payload());
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            7..10 => volume.sync()?,
+            10 => volume.checkpoint()?,
+            // Another topic takes the place of one.
+            _ => {
+                let n = random.below(logs.len() as u64) as usize;
+                let topic = logs[n].topic;
+                logs[n].going = true;
+                open[n].0.clone().delete()?;
+                open[n].1.store(0, Ordering::SeqCst);
+                logs[n] = History { topic: topic + 1, ..History::default() };
+                open[n] = open_log(volume, n, topic + 1)?;
+            }
+        }
+    }
+    if random.below(4) == 0 {
+        volume.close()?;
+        logs.iter_mut().for_each(|log| log.acknowledged = log.written.len());
+    }
+    Ok(())
+}
+
+/// Lives and power cuts, checked after each, with `meddle` before each start.
+fn survive(seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
+    let mut random = Random::new(seed);
+    // Few logs are synced one by one once the journal has them, many at once.
+    let count = if seed.is_multiple_of(5) { 20 } else { LOGS };
+    let mut logs = vec![History::default(); count];
+    let mut fs = Faulty::new(seed);
+    for life in 0..2 + random.below(4) {
+        if random.below(2) == 0 {
+            fs.fault_after(random.below(250), Fault::Dies);
+        }
+        let lived = live(&fs, &mut logs, seed * 8 + life, journaled);
+        assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
+        match random.below(3) {
+            0 => fs.revive(),
+            _ => fs = fs.crash(random.next()),
+        }
+        meddle(&fs);
+    }
+    live(&fs, &mut logs, seed * 8 + 7, journaled).unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_of_many_logs_survives_every_power_cut() {
+    let journaled = AtomicU64::new(0);
+    for seed in 0..iterations(400) {
+        survive(seed, |_| {}, &journaled);
+    }
+    assert!(journaled.into_inner() > 1 << 20, "the journal was used");
+}
+
+#[test]
+fn without_the_journal_what_was_acknowledged_is_lost() {
+    let forget = |fs: &Faulty| {
+        let there = JOURNALS.iter().filter(|path| fs.open(Path::new(path)).is_ok());
+        there.for_each(|path| fs.remove(Path::new(path)));
+    };
+    let survives =
+        |seed| std::panic::catch_unwind(|| survive(seed, forget, &AtomicU64::new(0))).is_ok();
+    assert!(!(0..20).all(survives), "the power cuts do not reach what only the journal has");
+}
+
+/// Gives each log a batch, in one round, and how many bytes that takes in the journal.
+fn journaled(fs: &Faulty) -> u64 {
+    let volume = open(fs).unwrap();
+    for n in 0..LOGS {
+        let (partition, _) = open_log(&volume, n, 0).unwrap();
+        partition.append(&batch(1, 0, &[n as u8 + 1; 500]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    volume.statistics().journaled_bytes
+}
+
+#[test]
+fn the_journal_has_the_layout_that_its_module_draws() {
+    let fs = Faulty::new(1);
+    let bytes = journaled(&fs) as usize;
+    let contents = fs.contents(Path::new(JOURNALS[1]));
+    assert_eq!((contents.len(), bytes % 4096), (bytes, 0));
+    let mut shares = Vec::new();
+    for n in 0..LOGS {
+        let log = fs.contents(&Path::new("/data").join(dir(n)).join("00000000000000000000.log"));
+        shares.extend_from_slice(&20_u16.to_be_bytes());
+        shares.extend_from_slice(dir(n).to_str().unwrap().as_bytes());
+        shares.extend_from_slice(&[0; 16]);
+        shares.extend_from_slice(&0_i64.to_be_bytes());
+        shares.extend_from_slice(&0_u64.to_be_bytes());
+        shares.extend_from_slice(&561_u32.to_be_bytes());
+        shares.extend_from_slice(&log[..561]);
+    }
+    let mut header = b"tidelog\x01".to_vec();
+    header.extend_from_slice(&1_u64.to_be_bytes());
+    header.extend_from_slice(&0_u32.to_be_bytes());
+    header.extend_from_slice(&(shares.len() as u32).to_be_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&header), &shares);
+    header.extend_from_slice(&checksum.to_be_bytes());
+    assert_eq!(contents[..28], header);
+    assert_eq!(contents[28..][..shares.len()], shares);
+    assert!(contents[28 + shares.len()..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_journal_with_any_byte_wrong_or_missing_gives_no_batch_that_was_not_written() {
+    let fs = Faulty::new(1);
+    let bytes = journaled(&fs) as usize;
+    let journal = Path::new(JOURNALS[1]);
+    for at in (0..bytes).step_by(7) {
+        let image = fs.crash(at as u64);
+        let mut contents = image.contents(journal);
+        match at % 2 {
+            0 => contents[at] ^= 0x10,
+            _ => contents.truncate(at),
+        }
+        image.overwrite(journal, contents);
+        let volume = open(&image).unwrap();
+        for n in 0..LOGS {
+            // The log may be whole all the same: its file had the batch, too.
+            let (partition, _) = open_log(&volume, n, 0).unwrap();
+            let found = payloads(&read_all(&partition, 0));
+            assert!(found.is_empty() || found == [&[n as u8 + 1; 500][..]], "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_the_journal_cannot_be_written_into_is_offline_alone_and_whole_later() {
+    let fs = Faulty::new(1);
+    journaled(&fs);
+    let fs = fs.crash(3);
+    // The first of the logs that are written.
+    fs.fault_after(0, Fault::Fails(ErrorKind::Other));
+    let volume = open(&fs).unwrap();
+    let refused = open_log(&volume, 0, 0).err().unwrap().to_string();
+    assert!(refused.starts_with("cannot write the last commits again of "), "{refused}");
+    for n in 1..LOGS {
+        let (partition, _) = open_log(&volume, n, 0).unwrap();
+        assert_eq!(payloads(&read_all(&partition, 0)), [&[n as u8 + 1; 500][..]]);
+        partition.append(&batch(1, 0, b"later"), 0).unwrap();
+    }
+    volume.close().unwrap();
+    let volume = open(&fs).unwrap();
+    for n in 0..LOGS {
+        let (partition, _) = open_log(&volume, n, 0).unwrap();
+        let later: &[&[u8]] = &[&[n as u8 + 1; 500], b"later"];
+        assert_eq!(payloads(&read_all(&partition, 0)), later[..if n == 0 { 1 } else { 2 }]);
+    }
+    drop(volume);
+    assert!(JOURNALS.iter().all(|path| fs.open(Path::new(path)).is_err()), "and then removed");
+}
+
+#[test]
+fn segments_that_were_compacted_since_stay_as_they_are() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs).unwrap();
+    let keyed = |value: &[u8]| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+        builder.append(0, Some(b"key"), Some(value), &[]).unwrap();
+        builder.finish().unwrap()
+    };
+    let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+    for n in 0..40 {
+        logs.iter().for_each(|log| _ = log.append(&keyed(&[n; 1000]), 0).unwrap());
+        volume.sync().unwrap();
+    }
+    assert!(volume.statistics().journaled_bytes > 0);
+    let all = Compaction {
+        dirty_ratio_min: 0.0,
+        lag_min_ms: 0,
+        lag_max_ms: i64::MAX,
+        delete_retention_ms: 0,
+        keys_max: 1000,
+        until: i64::MAX,
+    };
+    logs.iter().for_each(|log| _ = log.compact(1, all, &mut |_| {}).unwrap());
+    let left: Vec<_> = logs.iter().map(|log| payloads(&read_all(log, 0))).collect();
+    assert!(left.iter().all(|left| left.len() < 40));
+    // Not closed: the journal still has all rounds, and the next start writes what is of use.
+    drop((logs, volume));
+    let fs = fs.crash(5);
+    let volume = open(&fs).unwrap();
+    assert!(volume.statistics().redone_bytes > 0);
+    for (n, left) in left.iter().enumerate() {
+        let (partition, _) = open_log(&volume, n, 0).unwrap();
+        assert_eq!(payloads(&read_all(&partition, 0)), *left, "log {n}");
+    }
+}
+
+#[test]
+fn a_repair_begins_with_what_the_journal_has() {
+    let fs = Faulty::new(1);
+    journaled(&fs);
+    for seed in 0..20 {
+        let image = fs.crash(seed);
+        let partitions: Vec<_> = (0..LOGS).map(|n| Path::new("/data").join(dir(n))).collect();
+        let excised = repair(&image, Path::new("/data"), &partitions, false, &mut |_| {});
+        assert_eq!(excised.unwrap(), [], "seed {seed}");
+        let volume = open(&image).unwrap();
+        for n in 0..LOGS {
+            let (partition, _) = open_log(&volume, n, 0).unwrap();
+            assert_eq!(payloads(&read_all(&partition, 0)), [&[n as u8 + 1; 500][..]]);
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_beside_the_commits_is_final() {
+    let fs = Faulty::new(1);
+    let failures = Arc::new(AtomicU64::new(0));
+    let counts = failures.clone();
+    let on_failure = Box::new(move |_: &Error| _ = counts.fetch_add(1, Ordering::SeqCst));
+    let options = VolumeOptions { flush: Flush::Manual };
+    let volume = Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, on_failure);
+    let volume = volume.unwrap();
+    let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"kept"), 0).unwrap());
+    volume.sync().unwrap();
+    fs.fault_after(0, Fault::Fails(ErrorKind::Other));
+    assert!(matches!(volume.checkpoint(), Err(Error::Io { operation: "sync", .. })));
+    assert!(matches!(logs[0].append(&batch(1, 0, b"late"), 0), Err(Error::Poisoned)));
+    assert_eq!(failures.load(Ordering::SeqCst), 1);
+    // What the sync lost is in the journal.
+    let volume = open(&fs.crash(1)).unwrap();
+    for n in 0..LOGS {
+        assert_eq!(payloads(&read_all(&open_log(&volume, n, 0).unwrap().0, 0)), ["kept"]);
+    }
+}
