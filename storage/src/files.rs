@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fs::{File, Fs};
 use crate::mistake::Mistakes;
 use crate::mmap::Map;
 
-/// Open files kept per volume; a process has 1,024 unless its limit is raised, and sockets need
-/// most of them then. More are open only while they have bytes to sync.
-const OPEN_FILES_MAX: usize = 512;
+/// Open files kept per volume: at least these, of the 1,024 that a process has unless its limit is
+/// raised. More are open only while they have bytes to sync.
+const OPEN_FILES_MIN: usize = 512;
+/// And no more than these, of what a raised limit leaves to sockets.
+const OPEN_FILES_MAX: usize = 4096;
+const OPEN_FILES_SHARE: u64 = 8;
 /// Maps kept per volume, of the 65,530 a process may have on Linux.
 const MAPS_MAX: usize = 4096;
 
@@ -47,7 +52,7 @@ impl Key {
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
-        let (open, maps) = (Cache::new(OPEN_FILES_MAX), Cache::new(MAPS_MAX));
+        let (open, maps) = (Cache::new(open_files_max()), Cache::new(MAPS_MAX));
         let mistakes = Mistakes::default();
         Self { fs, mistakes, open, maps, next_key: AtomicU64::new(0) }
     }
@@ -110,4 +115,11 @@ impl Files {
         self.maps.remove(key.of(Kind::Log));
         self.forget_indexes(key);
     }
+}
+
+/// How many files are kept open, by the limit of the process as it is now.
+fn open_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let share = usize::try_from(limit / OPEN_FILES_SHARE).unwrap_or(usize::MAX);
+    share.clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)
 }
