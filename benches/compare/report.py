@@ -135,7 +135,7 @@ def processor(results, figure):
 
 
 def latencies(results):
-    names = [it for it in results.systems if it != BLACK_HOLE]
+    names = list(results.systems)
     rows = []
     for workload in results.workloads:
         for name in ("acknowledged_ms", "end_to_end_ms"):

@@ -189,6 +189,13 @@ ALL = [
         bench("latency", lengths=3, rate=1000),
         topic="latency",
     ),
+    Workload(
+        # What there is between a load and a broker that does nothing.
+        "latency 1,000/s, no consumer",
+        MOST,
+        bench("latency", lengths=3, rate=1000, consumers=0),
+        topic="latency",
+    ),
     tail(1),
     tail(10),
     Workload("librdkafka produce 1 KiB", EVERYONE, rdkafka_produce(1024)),
@@ -242,8 +249,14 @@ ALL = [
         topic="produce 1 KiB",
         before=proc.forget_page_cache,
     ),
-    # What the loads before have left is in the broker now.
-    produce("1 KiB, after the rest", PAIR, **DEEP),
+    # What the loads before have left is in the broker now. What the cold read had the kernel drop is
+    # not to be paid for by what comes after it.
+    Workload(
+        "produce 1 KiB, after the rest",
+        PAIR,
+        bench("produce", **DEEP),
+        before=lambda _: proc.fill_memory(),
+    ),
     Workload(
         "latency 1,000/s, after the rest",
         PAIR,
