@@ -10,7 +10,7 @@
 //!
 //! **A failed write or sync is final.** The kernel may have dropped the bytes and report success
 //! next time, so nothing is retried: the volume is poisoned, the failure is told once, and only a
-//! restart, which reads the disk again, goes on. All syncs of a round's files happen under one lock,
+//! restart, which reads the disk again, goes on. All syncs of a round happen under one lock,
 //! since a failure is reported to only one of the calls.
 
 use std::collections::BTreeMap;
