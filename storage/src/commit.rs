@@ -134,14 +134,19 @@ impl Shared {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
         }
         let began = now();
+        let dirty = pending.iter_mut().filter_map(|(inner, it)| Some((&***inner, it.file.take()?)));
+        let (owners, files): (Vec<&Inner>, Vec<Dirty>) = dirty.unzip();
+        let files = files.into();
+        // The name of a segment that was just begun is not durable yet.
+        let rolled = pending.iter().any(|(_, it)| !it.sealing.is_empty());
         let synced = self.sync(|| {
-            if self.journal(&pending)? {
+            if !rolled && self.journal(&owners, &files)? {
                 return Ok(Synced::Journal);
             }
             for (inner, pending) in &mut pending {
                 pending.sealing.iter_mut().try_for_each(|closed| inner.seal(closed))?;
             }
-            self.sync_files(pending.iter_mut().filter_map(|(_, it)| it.file.take()).collect())
+            self.sync_files(&files)
         })?;
         if !pending.is_empty() {
             let micros = u64::try_from(now().duration_since(began).as_micros()).unwrap_or(u64::MAX);
@@ -195,7 +200,7 @@ impl Shared {
         }
     }
 
-    fn sync_files(&self, files: Vec<Dirty>) -> Result<Synced> {
+    fn sync_files(&self, files: &Arc<[Dirty]>) -> Result<Synced> {
         if files.len() > SINGLE_SYNCS_MAX {
             files.iter().try_for_each(Dirty::write)?;
             if self.sync_filesystem()? {

@@ -2,8 +2,8 @@
 //! partitions.
 //!
 //! What a sync costs, it costs for each file. So a round of many partitions writes what each of
-//! them has gained, one after the other, into a journal, and syncs that. The logs' own files hold
-//! the same bytes by then, in the system's cache, and are synced some time later, all together
+//! them has gained, one after the other, into a journal, and syncs that. The logs' own files get
+//! the same bytes meanwhile, in the system's cache, and are synced some time later, all together
 //! ([`Shared::settle`]): a power cut before that leaves them in the journal, and the next start
 //! writes them into the files [again](redo) before it opens any log.
 //!
@@ -43,8 +43,9 @@ use crate::checkpoint::End;
 use crate::commit::SINGLE_SYNCS_MAX;
 use crate::error::{Context, Error, Result};
 use crate::fs::{File, Fs, read_full_at, remove_if_there, write_all_at};
-use crate::partition::{Inner, Pending};
+use crate::partition::Inner;
 use crate::syncers::Dirty;
+use crate::unwritten::Unwritten;
 use crate::volume::Shared;
 
 /// Partitions of a round, from which on it is journaled.
@@ -105,7 +106,7 @@ impl Journal {
         self.round.extend_from_slice(&[0; 8]);
     }
 
-    /// Adds what the file of a partition has gained.
+    /// Adds what a partition has gained, of which some may be in its file already.
     fn add(&mut self, inner: &Inner, dirty: &Dirty) -> io::Result<()> {
         let name = inner.name.as_os_str().as_encoded_bytes();
         let name_len = u16::try_from(name.len()).map_err(io::Error::other)?;
@@ -116,12 +117,18 @@ impl Journal {
         self.round.extend_from_slice(&dirty.segment.base_offset.to_be_bytes());
         self.round.extend_from_slice(&dirty.from.to_be_bytes());
         self.round.extend_from_slice(&bytes.to_be_bytes());
+        let unwritten = dirty.unwritten.lock();
+        let written_end = unwritten.as_ref().map_or(dirty.end, Unwritten::position);
+        let written = usize::try_from(written_end - dirty.from).map_err(io::Error::other)?;
         let at = self.round.len();
-        self.round.resize(at + bytes as usize, 0);
-        match read_full_at(&*dirty.file, &mut self.round[at..], dirty.from)? {
-            read if read == bytes as usize => Ok(()),
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        self.round.resize(at + written, 0);
+        if read_full_at(&*dirty.file, &mut self.round[at..], dirty.from)? != written {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if let Some(unwritten) = &*unwritten {
+            unwritten.add_to(&mut self.round);
+        }
+        Ok(())
     }
 
     /// Writes the round; it counts once [`Journal::sync`] returns.
@@ -185,25 +192,25 @@ impl Shared {
     /// # Errors
     /// A failed write of a log or a failed sync, both final. A journal that cannot be written is no
     /// error: the logs have all that it would have.
-    pub(crate) fn journal(&self, pending: &[(&Arc<Inner>, Pending)]) -> Result<bool> {
-        let shares = pending.iter().filter_map(|(inner, it)| Some((inner, it.file.as_ref()?)));
-        let shares: Vec<_> = shares.collect();
-        let bytes: u64 = shares.iter().map(|(_, dirty)| dirty.bytes()).sum();
-        let many = shares.len() >= SHARES_MIN && bytes / shares.len() as u64 <= SHARE_BYTES_MAX;
-        // The name of a segment that was just begun is not durable yet.
-        let rolled = pending.iter().any(|(_, it)| !it.sealing.is_empty());
-        if !many || bytes > ROUND_BYTES_MAX || rolled {
-            return Ok(false);
-        }
-        shares.iter().try_for_each(|(_, dirty)| dirty.write())?;
+    pub(crate) fn journal(&self, owners: &[&Inner], files: &Arc<[Dirty]>) -> Result<bool> {
+        let bytes: u64 = files.iter().map(Dirty::bytes).sum();
+        let many = files.len() >= SHARES_MIN && bytes / files.len() as u64 <= SHARE_BYTES_MAX;
         let mut journal = self.journal.lock();
-        if journal.kept {
+        if !many || bytes > ROUND_BYTES_MAX || journal.kept {
             return Ok(false);
         }
         journal.begin();
-        let added = shares.iter().try_for_each(|(inner, dirty)| journal.add(inner, dirty));
+        let mut shares = owners.iter().zip(&**files);
+        if shares.try_for_each(|(inner, dirty)| journal.add(inner, dirty)).is_err() {
+            return Ok(false);
+        }
+        let (journaled, written) = self.syncers.write(files, || self.write_round(&mut journal));
+        written.and(journaled)
+    }
+
+    fn write_round(&self, journal: &mut Journal) -> Result<bool> {
         let (fs, root) = (&*self.files.fs, &self.root);
-        if added.and_then(|()| journal.write(fs, root)).is_err() {
+        if journal.write(fs, root).is_err() {
             return Ok(false);
         }
         journal.sync(fs, root).context("sync the journal of", &self.root)?;

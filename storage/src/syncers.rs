@@ -18,6 +18,8 @@ use crate::unwritten::Unwritten;
 
 /// Syncs at a time, that of the calling thread included.
 const PARALLEL_SYNCS: usize = 4;
+/// Files that are written without a sync, for each thread that takes part.
+const WRITES_MIN: usize = 32;
 
 /// The file of a segment that is written to.
 pub(crate) struct Dirty {
@@ -56,9 +58,10 @@ pub(crate) struct Syncers(OnceLock<Vec<Sender<Job>>>);
 
 type Job = (Arc<Round>, Sender<Result<()>>);
 
-/// Files to sync, each by whoever comes to it first.
+/// What is to be done with each of some files, by whoever comes to it first.
 struct Round {
-    files: Vec<Dirty>,
+    files: Arc<[Dirty]>,
+    work: fn(&Dirty) -> Result<()>,
     next: AtomicUsize,
 }
 
@@ -67,26 +70,50 @@ impl Syncers {
     ///
     /// # Errors
     /// That of one file that failed; others may not have been synced either.
-    pub(crate) fn sync(&self, files: Vec<Dirty>) -> Result<()> {
-        if let [one] = &files[..] {
-            return one.sync();
+    pub(crate) fn sync(&self, files: &Arc<[Dirty]>) -> Result<()> {
+        match &files[..] {
+            [one] => one.sync(),
+            _ => self.each(files, Dirty::sync, files.len(), || ()).1,
         }
-        let others = files.len().min(PARALLEL_SYNCS).saturating_sub(1);
-        let round = Arc::new(Round { files, next: AtomicUsize::new(0) });
+    }
+
+    /// Writes what is to be written to all files, while this thread does `meanwhile`.
+    ///
+    /// # Errors
+    /// That of one file that failed; others may not have been written either.
+    pub(crate) fn write<T>(
+        &self,
+        files: &Arc<[Dirty]>,
+        meanwhile: impl FnOnce() -> T,
+    ) -> (T, Result<()>) {
+        self.each(files, Dirty::write, files.len() / WRITES_MIN, meanwhile)
+    }
+
+    /// Has up to `threads`, this one included, do the work.
+    fn each<T>(
+        &self,
+        files: &Arc<[Dirty]>,
+        work: fn(&Dirty) -> Result<()>,
+        threads: usize,
+        meanwhile: impl FnOnce() -> T,
+    ) -> (T, Result<()>) {
+        let others = threads.min(PARALLEL_SYNCS).saturating_sub(1);
+        let round = Arc::new(Round { files: files.clone(), work, next: AtomicUsize::new(0) });
         let (done, results) = channel();
         let threads = self.0.get_or_init(start).iter().take(others);
         let ask = |thread: &&Sender<Job>| thread.send((round.clone(), done.clone())).is_ok();
         let asked = threads.filter(ask).count();
+        let other = meanwhile();
         let own = round.run();
         let answer = || results.recv().expect("a sync does not panic");
-        (0..asked).map(|_| answer()).fold(own, Result::and)
+        (other, (0..asked).map(|_| answer()).fold(own, Result::and))
     }
 }
 
 impl Round {
     fn run(&self) -> Result<()> {
         while let Some(file) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            file.sync()?;
+            (self.work)(file)?;
         }
         Ok(())
     }

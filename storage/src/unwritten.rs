@@ -62,6 +62,16 @@ enum Piece {
     Kept(Bytes),
 }
 
+impl Piece {
+    /// Its bytes, which are the next of the copied ones if they were copied.
+    fn bytes<'a>(&'a self, copied: &mut &'a [u8]) -> &'a [u8] {
+        match self {
+            &Self::Copied(len) => copied.split_off(..len).expect("as many were copied"),
+            Self::Kept(bytes) => bytes,
+        }
+    }
+}
+
 impl Unwritten {
     pub(crate) fn new(buffers: &Arc<Buffers>, position: u64) -> Self {
         let batches = buffers.spare.lock().pop().unwrap_or_default();
@@ -80,6 +90,19 @@ impl Unwritten {
         let bytes = (prefix.len() + rest.len()) as u64;
         self.bytes += bytes;
         self.buffers.waiting.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Where the first batch goes.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Adds the bytes of all batches to `to`.
+    pub(crate) fn add_to(&self, to: &mut Vec<u8>) {
+        let mut copied = &self.batches.copied[..];
+        for piece in &self.batches.pieces {
+            to.extend_from_slice(piece.bytes(&mut copied));
+        }
     }
 
     /// Writes them, and makes them readable.
@@ -105,10 +128,7 @@ impl Batches {
     fn write(&self, file: &dyn File, mut position: u64) -> io::Result<()> {
         let mut copied = &self.copied[..];
         for piece in &self.pieces {
-            let mut bytes = match piece {
-                &Piece::Copied(len) => copied.split_off(..len).expect("as many were copied"),
-                Piece::Kept(bytes) => bytes,
-            };
+            let mut bytes = piece.bytes(&mut copied);
             while !bytes.is_empty() {
                 let room = usize::try_from(WRITE_BYTES - position % WRITE_BYTES);
                 let (part, rest) = bytes.split_at(bytes.len().min(room.unwrap_or(usize::MAX)));
