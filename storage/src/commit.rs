@@ -134,8 +134,8 @@ impl Shared {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
         }
         let began = now();
-        let dirty = pending.iter_mut().filter_map(|(inner, it)| Some((&***inner, it.file.take()?)));
-        let (owners, files): (Vec<&Inner>, Vec<Dirty>) = dirty.unzip();
+        let dirty = pending.iter_mut().filter_map(|(inner, it)| Some((*inner, it.file.take()?)));
+        let (owners, files): (Vec<_>, Vec<Dirty>) = dirty.unzip();
         let files = files.into();
         // The name of a segment that was just begun is not durable yet.
         let rolled = pending.iter().any(|(_, it)| !it.sealing.is_empty());

@@ -36,6 +36,7 @@ mod redo;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 pub(crate) use redo::{Redone, redo};
 
@@ -74,6 +75,8 @@ pub(crate) struct Journal {
     number: u32,
     /// Where it goes.
     end: u64,
+    /// The logs it is of.
+    logs: Vec<Arc<Inner>>,
     /// Whether all that the other file holds is durable in the logs.
     settled: bool,
     /// The round that is being written.
@@ -91,10 +94,16 @@ impl Journal {
             generation: 1,
             number: 0,
             end: 0,
+            logs: Vec::new(),
             settled: true,
             round: Vec::new(),
             kept,
         }
+    }
+
+    /// Lets go of the logs, which have the volume that has this.
+    pub(crate) fn clear(&mut self) {
+        self.logs.clear();
     }
 
     /// Begins a round.
@@ -172,17 +181,18 @@ impl Journal {
         (self.generation % 2) as usize
     }
 
-    /// Has the next round go to the other file; false if there is nothing in this one, or the other
-    /// one is still needed.
-    fn take_turns(&mut self) -> bool {
-        let turns = self.end > 0 && self.settled;
-        if turns {
-            self.generation += 1;
-            (self.number, self.end, self.settled) = (0, 0, false);
-            // What a large round took is not kept by an idle process.
-            self.round = Vec::new();
+    /// Has the next round go to the other file, and gives the logs that this one is of: none if
+    /// there is nothing in it, or the other one is still needed.
+    fn take_turns(&mut self) -> Vec<Arc<Inner>> {
+        if self.end == 0 || !self.settled {
+            return Vec::new();
         }
-        turns
+        self.generation += 1;
+        (self.number, self.end, self.settled) = (0, 0, false);
+        // What a large round took is not kept by an idle process.
+        self.round = Vec::new();
+        self.logs.iter().for_each(|inner| inner.journaled.store(false, Ordering::Relaxed));
+        std::mem::take(&mut self.logs)
     }
 }
 
@@ -192,7 +202,7 @@ impl Shared {
     /// # Errors
     /// A failed write of a log or a failed sync, both final. A journal that cannot be written is no
     /// error: the logs have all that it would have.
-    pub(crate) fn journal(&self, owners: &[&Inner], files: &Arc<[Dirty]>) -> Result<bool> {
+    pub(crate) fn journal(&self, owners: &[&Arc<Inner>], files: &Arc<[Dirty]>) -> Result<bool> {
         let bytes: u64 = files.iter().map(Dirty::bytes).sum();
         let many = files.len() >= SHARES_MIN && bytes / files.len() as u64 <= SHARE_BYTES_MAX;
         let mut journal = self.journal.lock();
@@ -205,7 +215,12 @@ impl Shared {
             return Ok(false);
         }
         let (journaled, written) = self.syncers.write(files, || self.write_round(&mut journal));
-        written.and(journaled)
+        let journaled = written.and(journaled)?;
+        if journaled {
+            let new = owners.iter().filter(|it| !it.journaled.swap(true, Ordering::Relaxed));
+            journal.logs.extend(new.map(|inner| Arc::clone(inner)));
+        }
+        Ok(journaled)
     }
 
     fn write_round(&self, journal: &mut Journal) -> Result<bool> {
@@ -226,14 +241,16 @@ impl Shared {
     /// **All is opened anew**: the system tells of a failure once to each open file, and so a round
     /// is not kept from hearing of its own.
     pub(crate) fn settle(&self) -> Result<()> {
-        let ends: Vec<(Arc<Inner>, End)> = {
-            let _no_round = self.committing.lock();
-            if !self.journal.lock().take_turns() {
-                return Ok(());
-            }
-            let open = self.open_partitions().into_iter();
-            open.filter_map(|inner| inner.in_journal().map(|end| (inner, end))).collect()
-        };
+        let logs = self.journal.lock().take_turns();
+        if logs.is_empty() {
+            return Ok(());
+        }
+        // What commits cover by now is written, if not synced.
+        let ends = logs.into_iter().map(|inner| {
+            let end = inner.log.lock().durable;
+            (inner, end)
+        });
+        let ends: Vec<_> = ends.collect();
         self.sync_logs(&ends).or_else(|error| self.sync(|| Err(error)))?;
         ends.iter().for_each(|(inner, end)| inner.settled(*end));
         self.journal.lock().settled = true;
@@ -273,12 +290,6 @@ impl Shared {
 }
 
 impl Inner {
-    /// How far the log is durable, if more than its file is.
-    fn in_journal(&self) -> Option<End> {
-        let log = self.log.lock();
-        (log.recovery_point != log.durable).then_some(log.durable)
-    }
-
     /// Notes that the files are synced up to `end`.
     fn settled(&self, end: End) {
         self.log.lock().recovery_point.raise(end);

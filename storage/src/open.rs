@@ -74,6 +74,7 @@ impl Opening<'_> {
             unstable_from: AtomicI64::new(UNKNOWN),
             queued: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
+            journaled: AtomicBool::new(false),
             on_advance,
             dir,
         };

@@ -119,6 +119,8 @@ pub(crate) struct Inner {
     pub queued: AtomicBool,
     /// Whether a later round does.
     pub scheduled: AtomicBool,
+    /// Whether the journal has bytes of it.
+    pub journaled: AtomicBool,
     pub on_advance: OnAdvance,
 }
 

@@ -316,6 +316,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
         self.shared.queue.lock().clear();
+        self.shared.journal.lock().clear();
         let open = std::mem::take(&mut self.shared.partitions.lock().open);
         for inner in open.values() {
             inner.log.lock().closed = true;

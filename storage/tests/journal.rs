@@ -13,7 +13,7 @@ use tidelog_storage::{
 };
 
 use crate::faulty::{Fault, Faulty};
-use crate::support::{Random, SMALL, batch, iterations, payloads, read_all};
+use crate::support::{MANUAL, Random, SMALL, batch, iterations, open_volume, payloads, read_all};
 
 const LOGS: usize = 8;
 const JOURNALS: [&str; 2] = ["/data/commit-journal-0", "/data/commit-journal-1"];
@@ -335,4 +335,16 @@ fn a_failed_sync_beside_the_commits_is_final() {
     for n in 0..LOGS {
         assert_eq!(payloads(&read_all(&open_log(&volume, n, 0).unwrap().0, 0)), ["kept"]);
     }
+}
+
+#[test]
+fn a_volume_that_is_dropped_with_a_journal_holds_nothing_any_more() {
+    let fs: Arc<dyn Fs> = Arc::new(Faulty::new(1));
+    let volume = open_volume(fs.clone(), Path::new("/data"), MANUAL);
+    let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"kept"), 0).unwrap());
+    volume.sync().unwrap();
+    assert!(volume.statistics().journaled_bytes > 0);
+    drop((logs, volume));
+    assert_eq!(Arc::strong_count(&fs), 1);
 }
