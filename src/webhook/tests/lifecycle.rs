@@ -30,6 +30,43 @@ async fn delivery_goes_on_from_the_cursor_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offline_partition_holds_up_no_other_and_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 2).await;
+    let mut endpoint = Endpoint::answering(200).await;
+    let webhook = rig.webhook(&endpoint.url, "events", "beginning").await;
+    rig.produce("events", 0, &numbered("a", 0..2)).await;
+    rig.produce("events", 1, &numbered("b", 0..3)).await;
+    endpoint.delivered(5).await;
+    let logs = dir.path().join("accounts").join(&*rig.cluster.account.id);
+    rig.webhooks.close().await;
+    assert_eq!(rig.cursor(&webhook).await, [2, 3]);
+    rig.produce("events", 1, &numbered("b", 3..4)).await;
+    rig.broker.close().await.unwrap();
+    drop((rig, webhook));
+
+    // A directory is where its segment was.
+    let segment = logs.join("events-1").join("00000000000000000000.log");
+    let aside = dir.path().join("aside");
+    std::fs::rename(&segment, &aside).unwrap();
+    std::fs::create_dir_all(segment.join("lost+found")).unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.produce("events", 0, &numbered("a", 2..3)).await;
+    assert_eq!(endpoint.next().await.header("tidelog-key"), "a");
+    rig.close().await;
+    assert!(endpoint.rest().is_empty());
+
+    std::fs::remove_dir_all(&segment).unwrap();
+    std::fs::rename(&aside, &segment).unwrap();
+    let rig = Rig::open(dir.path()).await;
+    let next = endpoint.next().await;
+    assert_eq!((next.header("tidelog-key"), next.body.as_str()), ("b", "3"));
+    rig.close().await;
+    assert!(endpoint.rest().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_acknowledged_comes_again_after_a_crash_under_the_same_id() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::open(dir.path()).await;
