@@ -270,12 +270,8 @@ impl Shared {
 
     /// An error if the journal has commits of a log that could not be written into it.
     pub(crate) fn check_redone(&self, name: &Path) -> Result<()> {
-        let Some(reason) = self.not_redone.get(name) else { return Ok(()) };
-        Err(Error::Io {
-            operation: "write the last commits again of",
-            path: self.root.join(name),
-            source: io::Error::other(reason.clone()),
-        })
+        let reason = self.not_redone.get(name);
+        reason.map_or(Ok(()), |reason| Err(not_redone(&self.root, name, reason)))
     }
 
     /// Removes the files, which hold nothing that the logs do not; false if they are kept.
@@ -304,6 +300,15 @@ impl Inner {
             Err(_) if self.log.lock().closed || find().is_none() => Ok(()),
             file => file?.sync_data().context("sync", &path),
         }
+    }
+}
+
+/// Says that the journal could not be written into a log.
+pub(crate) fn not_redone(root: &Path, name: &Path, reason: &str) -> Error {
+    Error::Io {
+        operation: "write the last commits again of",
+        path: root.join(name),
+        source: io::Error::other(reason.to_owned()),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::compaction::CLEANED_SUFFIX;
 use crate::error::{Context, Error, Result};
 use crate::fs::{Fs, read_full_at, remove_if_there, write_all_at};
 use crate::inspect::{Found, inspect};
-use crate::journal::redo;
+use crate::journal::{not_redone, redo};
 use crate::segment::{base_offset_of, file_name};
 use crate::volume::{LOCK_FILE, take_lock};
 
@@ -68,7 +68,8 @@ pub fn partitions_in(fs: &dyn Fs, dir: &Path) -> Result<(PathBuf, Vec<PathBuf>)>
 /// what it would do. `progress` is told of bytes that were looked at.
 ///
 /// # Errors
-/// [`Error::Locked`] while a process has the data directory; [`Error::Io`].
+/// [`Error::Locked`] while a process has the data directory; [`Error::Io`], also where a log cannot
+/// be written what the journal has of it.
 pub fn repair(
     fs: &dyn Fs,
     root: &Path,
@@ -78,7 +79,14 @@ pub fn repair(
 ) -> Result<Vec<Excised>> {
     let _lock = take_lock(fs, root)?;
     if !dry_run {
-        redo(fs, root)?.settle(fs, root, false)?;
+        let redone = redo(fs, root)?;
+        // What stays in the journal is written at the next start, and not over what is mended here.
+        if redone.settle(fs, root, false)? {
+            redone
+                .failed
+                .iter()
+                .try_for_each(|(name, reason)| Err(not_redone(root, name, reason)))?;
+        }
     }
     let mut all = Vec::new();
     for dir in partitions {

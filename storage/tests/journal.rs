@@ -239,7 +239,11 @@ fn a_log_that_the_journal_cannot_be_written_into_is_offline_alone_and_whole_late
     let fs = Faulty::new(1);
     journaled(&fs);
     let fs = fs.crash(3);
+    let partitions: Vec<_> = (0..LOGS).map(|n| Path::new("/data").join(dir(n))).collect();
     // The first of the logs that are written.
+    fs.fault_after(0, Fault::Fails(ErrorKind::Other));
+    let refused = repair(&fs, Path::new("/data"), &partitions, false, &mut |_| {}).unwrap_err();
+    assert!(refused.to_string().starts_with("cannot write the last commits again of "));
     fs.fault_after(0, Fault::Fails(ErrorKind::Other));
     let volume = open(&fs).unwrap();
     let refused = open_log(&volume, 0, 0).err().unwrap().to_string();
