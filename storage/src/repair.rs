@@ -81,11 +81,9 @@ pub fn repair(
     if !dry_run {
         let redone = redo(fs, root)?;
         // What stays in the journal is written at the next start, and not over what is mended here.
-        if redone.settle(fs, root, false)? {
-            redone
-                .failed
-                .iter()
-                .try_for_each(|(name, reason)| Err(not_redone(root, name, reason)))?;
+        redone.settle(fs, root, false)?;
+        if let Some((name, reason)) = redone.failed.iter().next() {
+            return Err(not_redone(root, name, reason));
         }
     }
     let mut all = Vec::new();

@@ -2,9 +2,8 @@
 //!
 //! The commit round writes them, all that came in since the last one together, before it syncs.
 //! Where each batch was written when it was appended, batches of 1 KiB, 500 of them under way, took
-//! 2.5 times the processor time and got a half to a third of the throughput. Batches of 16 KiB took
-//! 1.2 times the processor time. Larger ones are written at once, beside the sync of what came
-//! before them.
+//! 2.5 times the processor time and got a half to a third of the throughput. Larger ones are
+//! written at once, without a copy, beside the sync of what came before them.
 //!
 //! **A batch waits only where space is reserved for it**, so that the write cannot be refused for
 //! want of room. A write that fails all the same is final, as a failed sync is: the batches after
@@ -23,7 +22,7 @@ use crate::fs::{File, write_all_at};
 use crate::segment::Segment;
 
 /// Batches up to this size are left to the round.
-pub(crate) const LEFT_BYTES_MAX: u64 = 32 << 10;
+pub(crate) const LEFT_BYTES_MAX: u64 = 8 << 10;
 /// Bytes that wait, in all logs of a volume, before appends do.
 const WAITING_BYTES_MAX: u64 = 32 << 20;
 /// Batches from this size on are kept as they are; shorter ones are copied, which frees what they
