@@ -68,7 +68,7 @@ pub fn new_account(name: &str) -> AccountRow {
     AccountRow {
         id: id::prefixed("acct"),
         name: name.to_owned(),
-        cluster_id: clock::random_uuid().to_vec(),
+        cluster_id: id::random_uuid().to_vec(),
     }
 }
 

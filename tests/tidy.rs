@@ -210,7 +210,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &["task"]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
-    ("topic", &["clock", "control", "task"]),
+    ("topic", &["clock", "control", "id", "task"]),
     ("txn", &["control"]),
     ("group", &["clock", "state"]),
     ("cluster", &["account", "control", "group", "settings", "state", "task", "topic", "txn"]),

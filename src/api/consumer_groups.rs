@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::group::{
     Beaten, ConsumerDescription, ConsumerHeartbeat, ConsumerMemberDescription, Partitions, Reply,
 };
-use crate::{clock, id};
+use crate::id;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::{
     ConsumerGroupAssignment, ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
@@ -72,7 +72,7 @@ fn beat(
 ) -> ConsumerHeartbeat {
     let unnamed = request.member_id.is_empty() && request.member_epoch == 0;
     let member_id = match unnamed && header.version.number < MEMBER_ID_BY_CLIENT_SINCE {
-        true => id::dashed_uuid(&clock::random_uuid()).into(),
+        true => id::dashed_uuid(&id::random_uuid()).into(),
         false => request.member_id,
     };
     ConsumerHeartbeat {

@@ -4,7 +4,7 @@
 use super::Session;
 use crate::cluster::Cluster;
 use crate::group::{Error, Heartbeat, Join, LeavingMember, Protocol, Reply, Sync};
-use crate::{clock, id};
+use crate::id;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupMember, JoinGroupRequest, JoinGroupResponse,
@@ -34,7 +34,7 @@ pub(super) fn join(
     let refused = request.group_id.is_empty().then_some(ErrorCode::INVALID_GROUP_ID);
     let client_id = header.client_id.clone().unwrap_or_default();
     let stem = request.group_instance_id.as_ref().unwrap_or(&client_id);
-    let new_member_id = format!("{stem}-{}", id::dashed_uuid(&clock::random_uuid()));
+    let new_member_id = format!("{stem}-{}", id::dashed_uuid(&id::random_uuid()));
     let join = Join {
         member_id: request.member_id,
         group_instance_id: request.group_instance_id,

@@ -37,6 +37,7 @@ pub(super) struct Api {
     url: String,
     /// The admin token [default: the one in the data directory]
     #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     admin_token: Option<String>,
     /// The data directory to take the admin token from
     #[arg(long, env = "TIDELOG_DATA_DIR", default_value = "./tidelog-data", value_name = "DIR")]

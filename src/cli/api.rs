@@ -17,6 +17,7 @@ pub(super) struct Api {
     username: String,
     /// The account's password
     #[arg(long, env = "TIDELOG_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     password: String,
     #[command(flatten)]
     common: Common,

@@ -7,8 +7,8 @@
 
 use super::partitions::{Home, discard, open_all};
 use super::{Config, ConfigError, Topic};
-use crate::clock;
 use crate::control::{self, Control, TopicRow};
+use crate::id;
 use crate::task::{blocking, to_the_end};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -201,7 +201,7 @@ impl Catalog {
         let _editing = self.editing.lock().await;
         self.check(&new)?;
         self.home.volume.check_spare()?;
-        let id = clock::random_uuid();
+        let id = id::random_uuid();
         let configs = serde_json::json!(new.config.set()).to_string();
         let row = TopicRow {
             account: self.home.account.clone(),

@@ -34,7 +34,7 @@ pub(super) struct Target {
     #[arg(long, requires = "password")]
     username: Option<String>,
     /// The password for it
-    #[arg(long, env = "TIDELOG_PASSWORD", hide_env_values = true)]
+    #[arg(long, env = "TIDELOG_PASSWORD", hide_env_values = true, allow_hyphen_values = true)]
     password: Option<String>,
 }
 

@@ -49,7 +49,7 @@ impl Shared {
                         tokio::time::sleep(RETRY_PAUSE).await;
                     }
                     let stem = self.options.instance.as_ref().unwrap_or(&self.options.client_id);
-                    let fresh = format!("{stem}-{}", id::dashed_uuid(&clock::random_uuid()));
+                    let fresh = format!("{stem}-{}", id::dashed_uuid(&id::random_uuid()));
                     let join = membership.join(fresh.into());
                     membership.joined(groups.join(group, join).await, count);
                 }
