@@ -2,7 +2,7 @@
 
 use crate::account::{self, Account, CreateError, Credentials, DEV_ACCOUNT, Secret};
 use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
-use crate::control::{Control, TopicRow};
+use crate::control::{Control, GroupConfigRow, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
 use crate::settings::Settings;
@@ -101,14 +101,9 @@ impl Broker {
             self.credentials.insert(row);
         }
         let half_deleted = self.open_topics(control.topics().await?).await;
-        for row in control.group_configs().await? {
-            if let Some(cluster) = self.cluster(&row.account) {
-                let set = serde_json::from_str(&row.configs).context("configs of groups")?;
-                cluster.groups.configure(&row.name, set);
-            }
-        }
+        control.group_configs().await?.iter().for_each(|row| self.configure_group(row));
         for cluster in self.clusters() {
-            cluster.groups.load().context("groups")?;
+            cluster.groups.load();
         }
         for (cluster, name) in half_deleted {
             // What is left of it is found by the next start; the others do not wait for it.
@@ -117,6 +112,19 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    fn configure_group(&self, row: &GroupConfigRow) {
+        let Some(cluster) = self.cluster(&row.account) else { return };
+        match serde_json::from_str(&row.configs) {
+            Ok(set) => cluster.groups.configure(&row.name, set),
+            Err(error) => tracing::error!(
+                "what is set on group {} of account {} cannot be read, and the group has the \
+                 defaults until something is set anew: {error}",
+                row.name,
+                row.account
+            ),
+        }
     }
 
     /// Opens what is stored of topics, and gives those that were being deleted.

@@ -40,6 +40,7 @@ mod record;
 mod sync;
 mod timer;
 mod topics;
+mod unreadable;
 
 #[cfg(test)]
 mod tests;

@@ -27,10 +27,14 @@ async fn metrics(_: Admin, State(context): State<Context>) -> Result<Response, A
     let shared = &context.broker.shared;
     let mut page = Page::default();
     page.storage(&shared.volume.statistics());
-    let topics = context.broker.clusters().into_iter().flat_map(|it| it.topics.all());
+    let clusters = context.broker.clusters();
+    let topics = clusters.iter().flat_map(|it| it.topics.all());
     let offline: usize = topics.map(|topic| topic.offline().count()).sum();
     let help = "Partitions whose log could not be opened at start.";
     page.one(GAUGE, "partitions_offline", help, offline);
+    let unreadable: usize = clusters.iter().map(|it| it.groups.unreadable()).sum();
+    let help = "Groups whose stored state could not be read at start.";
+    page.one(GAUGE, "groups_unreadable", help, unreadable);
     if let Ok(space) = space(&shared.settings.data_dir) {
         page.one(GAUGE, "volume_free_bytes", "Bytes free for this process.", space.usable_bytes);
         page.one(GAUGE, "volume_total_bytes", "Bytes of the volume.", space.total_bytes);

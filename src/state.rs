@@ -137,6 +137,30 @@ impl State {
         }
     }
 
+    /// Removes the rows of a keyspace whose key begins with `prefix` and goes on as `wanted` says;
+    /// durable when this returns.
+    pub async fn remove_where(
+        &self,
+        keyspace: &Keyspace,
+        prefix: Vec<u8>,
+        wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+    ) -> fjall::Result<()> {
+        let rows = keyspace.clone();
+        let find = move || {
+            let mut changes = Changes::new();
+            for row in rows.prefix(&prefix) {
+                let key = row.key()?;
+                if wanted(&key[prefix.len()..]) {
+                    changes.push((key.to_vec(), None));
+                }
+            }
+            Ok::<_, fjall::Error>(changes)
+        };
+        let changes = blocking(find).await?;
+        self.committed(keyspace, changes).await;
+        Ok(())
+    }
+
     /// The store as it is now, whatever is written after this.
     pub fn view(&self) -> Snapshot {
         self.db.snapshot()

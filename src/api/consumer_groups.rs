@@ -134,15 +134,13 @@ fn not_one(group: &str, exists: bool) -> String {
 
 fn missing(cluster: &Cluster, group_id: Str) -> ConsumerGroupDescribedGroup {
     let exists = cluster.groups.exists(&group_id);
-    ConsumerGroupDescribedGroup {
-        error_code: match group_id.is_empty() {
-            true => ErrorCode::INVALID_GROUP_ID,
-            false => ErrorCode::GROUP_ID_NOT_FOUND,
-        },
-        error_message: Some(not_one(&group_id, exists).into()),
-        group_id,
-        ..Default::default()
-    }
+    let (error_code, why) = match cluster.groups.check(&group_id) {
+        _ if group_id.is_empty() => (ErrorCode::INVALID_GROUP_ID, not_one(&group_id, exists)),
+        Err(error) => (error.into(), error.to_string()),
+        Ok(()) => (ErrorCode::GROUP_ID_NOT_FOUND, not_one(&group_id, exists)),
+    };
+    let error_message = Some(why.into());
+    ConsumerGroupDescribedGroup { error_code, error_message, group_id, ..Default::default() }
 }
 
 fn described(

@@ -54,6 +54,15 @@ fn described(group_id: Str, description: Description) -> DescribedGroup {
 }
 
 fn missing(cluster: &Cluster, group_id: Str, version: i16, operations: bool) -> DescribedGroup {
+    if let Err(error) = cluster.groups.check(&group_id) {
+        return DescribedGroup {
+            error_code: error.into(),
+            error_message: Some(error.to_string().into()),
+            group_state: Str::from_static(StateName::Unknown.as_str()),
+            group_id,
+            ..Default::default()
+        };
+    }
     let why = match cluster.groups.exists(&group_id) {
         true => "is not a classic group",
         false => "not found",

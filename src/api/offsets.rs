@@ -13,6 +13,8 @@ use tidelog_protocol::{ErrorCode, Str, Uuid};
 const TOPIC_IDS_SINCE: i16 = 10;
 /// Since this version OffsetFetch asks about several groups.
 const FETCH_BATCH_SINCE: i16 = 8;
+/// Since this version OffsetFetch has an error of a group.
+const ERROR_CODE_SINCE: i16 = 2;
 /// Before this version a commit to a group that does not exist has a wrong generation.
 const GROUP_ID_NOT_FOUND_SINCE: i16 = 9;
 /// Since this version members of the consumer protocol say their epoch (KIP-848).
@@ -130,7 +132,10 @@ pub(super) async fn fetch(
     version: i16,
 ) -> OffsetFetchResponse {
     if version < FETCH_BATCH_SINCE {
-        let offsets = Offsets::of(&cluster, &request.group_id).await;
+        let offsets = match Offsets::of(&cluster, &request.group_id).await {
+            Ok(offsets) => offsets,
+            Err(error) => return refused(request, error.into(), version),
+        };
         let topics = match request.topics {
             None => offsets
                 .all()
@@ -160,16 +165,39 @@ pub(super) async fn fetch(
     let mut groups = Vec::with_capacity(asked.len());
     for asked in asked {
         let id = asked.member_id.as_deref();
-        if let Err(error) = cluster.groups.check_fetch(&asked.group_id, id, asked.member_epoch) {
-            let (group_id, error_code) = (asked.group_id, error.into());
-            let refused = OffsetFetchResponseGroup { group_id, error_code, ..Default::default() };
-            groups.push(refused);
-            continue;
-        }
-        let offsets = Offsets::of(&cluster, &asked.group_id).await;
-        groups.push(one_group(&cluster, asked, &offsets, version));
+        let offsets = match cluster.groups.check_fetch(&asked.group_id, id, asked.member_epoch) {
+            Ok(()) => Offsets::of(&cluster, &asked.group_id).await,
+            Err(error) => Err(error),
+        };
+        groups.push(match offsets {
+            Ok(offsets) => one_group(&cluster, asked, &offsets, version),
+            Err(error) => OffsetFetchResponseGroup {
+                group_id: asked.group_id,
+                error_code: error.into(),
+                ..Default::default()
+            },
+        });
     }
     OffsetFetchResponse { groups, ..Default::default() }
+}
+
+/// The old form's refusal, which its first version can only say of each partition.
+fn refused(
+    request: OffsetFetchRequest,
+    error_code: ErrorCode,
+    version: i16,
+) -> OffsetFetchResponse {
+    let asked = request.topics.unwrap_or_default().into_iter();
+    let refuse = |topic: OffsetFetchRequestTopic| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic
+            .partition_indexes
+            .iter()
+            .map(|index| OffsetFetchResponsePartition { error_code, ..old_form(*index, None) })
+            .collect(),
+    };
+    let topics = if version < ERROR_CODE_SINCE { asked.map(refuse).collect() } else { Vec::new() };
+    OffsetFetchResponse { topics, error_code, ..Default::default() }
 }
 
 fn one_group(
@@ -225,12 +253,12 @@ struct Offsets {
 }
 
 impl Offsets {
-    async fn of(cluster: &Cluster, group: &str) -> Self {
+    async fn of(cluster: &Cluster, group: &str) -> Result<Self, crate::group::Error> {
         let mut by_topic: BTreeMap<Str, BTreeMap<i32, Committed>> = BTreeMap::new();
-        for (topic, partition, committed) in cluster.groups.offsets(group).await {
+        for (topic, partition, committed) in cluster.groups.offsets(group).await? {
             by_topic.entry(topic).or_default().insert(partition, committed);
         }
-        Self { by_topic }
+        Ok(Self { by_topic })
     }
 
     fn get(&self, topic: &Str, partition: i32) -> Option<&Committed> {

@@ -14,6 +14,7 @@ mod producers;
 mod repeats;
 mod topics;
 mod transactions;
+mod unreadable_groups;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;

@@ -22,6 +22,8 @@ pub enum StateName {
     Reconciling,
     /// The group is gone.
     Dead,
+    /// The group cannot be read.
+    Unknown,
 }
 
 /// The protocols of groups.
@@ -54,6 +56,7 @@ impl StateName {
             Self::Assigning => "Assigning",
             Self::Reconciling => "Reconciling",
             Self::Dead => "Dead",
+            Self::Unknown => "Unknown",
         }
     }
 }

@@ -6,10 +6,11 @@
 //! its group appended before it is durable.** No group has a task: their deadlines share one.
 
 use super::deadlines::Entry;
+use super::unreadable::Unreadable;
 use super::{
     Commit, Committed, ConfigSet, ConsumerDescription, ConsumerHeartbeat, Deadlines, Description,
-    Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Record, Reply,
-    Sync, TEXT_BYTES_MAX, TopicPartition, Topics,
+    Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Reply, Sync,
+    TEXT_BYTES_MAX, TopicPartition, Topics,
 };
 use crate::clock;
 use crate::state::State;
@@ -33,6 +34,8 @@ pub struct Groups {
     options: Options,
     configs: Mutex<BTreeMap<Str, ConfigSet>>,
     topics: TopicsNow,
+    /// None of them has a slot.
+    unreadable: Unreadable,
     slots: Arc<Slots>,
 }
 
@@ -74,30 +77,35 @@ impl Groups {
         deadlines: Deadlines,
         topics: TopicsNow,
     ) -> Self {
+        let unreadable = Unreadable::new(account, state.clone());
         let account = account.to_owned();
         let (configs, slots) = (Mutex::default(), Arc::default());
-        Self { account, state, deadlines, options, configs, topics, slots }
+        Self { account, state, deadlines, options, configs, topics, unreadable, slots }
     }
 
-    /// Rebuilds the groups from their records; called at start.
-    pub fn load(&self) -> anyhow::Result<()> {
+    /// Rebuilds the groups from their records; called at start. Those that cannot be read are told
+    /// to the log, and refused from then on.
+    pub fn load(&self) {
         let topics = (self.topics)();
-        let mut records: BTreeMap<Str, Vec<Record>> = BTreeMap::new();
-        let prefix = store_key(&self.account, &[]);
-        for entry in self.state.groups.prefix(&prefix) {
-            let (key, value) = entry.into_inner()?;
-            let key = bytes::Bytes::copy_from_slice(&key[prefix.len()..]);
-            let value = bytes::Bytes::copy_from_slice(&value);
-            let (group, record) = Record::decode(key, Some(value))?;
-            records.entry(group).or_default().push(record);
-        }
-        for (name, records) in records {
+        for (name, records) in self.unreadable.read_all() {
             let group = Group::load(self.options_of(&name), now(&topics), &records);
             let slot = self.slot(name.clone(), group);
             slot.schedule(&mut slot.live.lock());
             self.slots.lock().insert(name, slot);
         }
-        Ok(())
+    }
+
+    /// Whether what is stored of a group, if there is one, can be read.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if not.
+    pub fn check(&self, group: &str) -> Result<(), Error> {
+        self.unreadable.check(group)
+    }
+
+    /// How many groups cannot be read.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable.names().len()
     }
 
     /// A member joins.
@@ -158,9 +166,16 @@ impl Groups {
         }
     }
 
-    /// Deletes a group without members, and its offsets.
-    pub fn delete(&self, group: &str) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, _, ticket, out| machine.delete(ticket, out)))
+    /// Deletes a group without members, or one that cannot be read, and its offsets.
+    pub async fn delete(&self, group: &str) -> Reply {
+        match self.unreadable.delete(group).await {
+            Some(Ok(())) => Reply::Done,
+            Some(Err(error)) => Reply::Failed(error),
+            None => {
+                wait(self.submit(group, |machine, _, ticket, out| machine.delete(ticket, out)))
+                    .await
+            }
+        }
     }
 
     /// Forgets what a group committed for these partitions.
@@ -205,13 +220,14 @@ impl Groups {
 
     /// Whether there is such a group.
     pub fn exists(&self, group: &str) -> bool {
-        self.slots.lock().contains_key(group)
+        self.slots.lock().contains_key(group) || self.check(group).is_err()
     }
 
     /// Every group's name, with what a list shows of it.
     pub fn list(&self) -> Vec<(Str, Listing)> {
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
-        slots.iter().map(|slot| (slot.name.clone(), slot.live.lock().group.list())).collect()
+        let live = slots.iter().map(|slot| (slot.name.clone(), slot.live.lock().group.list()));
+        live.chain(self.unreadable.list()).collect()
     }
 
     /// A group of the classic protocol in detail, if this is one.
@@ -233,13 +249,18 @@ impl Groups {
         member_id: Option<&str>,
         member_epoch: i32,
     ) -> Result<(), Error> {
-        let slot = self.slots.lock().get(group).cloned();
-        slot.map_or(Ok(()), |slot| slot.live.lock().group.check_fetch(member_id, member_epoch))
+        let Some(slot) = self.slots.lock().get(group).cloned() else { return self.check(group) };
+        slot.live.lock().group.check_fetch(member_id, member_epoch)
     }
 
     /// What a group has committed, by topic and partition, once that is durable.
-    pub async fn offsets(&self, group: &str) -> Vec<(Str, i32, Committed)> {
-        let Some(slot) = self.slots.lock().get(group).cloned() else { return Vec::new() };
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`].
+    pub async fn offsets(&self, group: &str) -> Result<Vec<(Str, i32, Committed)>, Error> {
+        let Some(slot) = self.slots.lock().get(group).cloned() else {
+            return self.check(group).map(|()| Vec::new());
+        };
         let (offsets, durable) = {
             let live = slot.live.lock();
             let offsets = live.group.durable().offsets();
@@ -248,11 +269,12 @@ impl Groups {
             (offsets.collect(), slot.barrier())
         };
         wait(durable).await;
-        offsets
+        Ok(offsets)
     }
 
     /// Forgets what groups committed for a topic that is gone.
     pub async fn forget_topic(&self, topic: &str) {
+        self.unreadable.forget_topic(topic).await;
         let (topics, gone) = ((self.topics)(), [Str::from(topic)]);
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
         for slot in slots {
@@ -296,6 +318,7 @@ impl Groups {
         if let Some(slot) = slots.get(name) {
             return Ok(slot.clone());
         }
+        self.check(name)?;
         if name.len() > TEXT_BYTES_MAX || slots.len() >= GROUPS_MAX {
             return Err(Error::InvalidRequest);
         }
@@ -329,7 +352,8 @@ async fn wait<T>(receiver: oneshot::Receiver<T>) -> T {
     }
 }
 
-fn store_key(account: &str, key: &[u8]) -> Vec<u8> {
+/// Where the store has a record of one of the account's groups.
+pub(super) fn store_key(account: &str, key: &[u8]) -> Vec<u8> {
     [account.as_bytes(), &[0], key].concat()
 }
 
@@ -489,11 +513,11 @@ mod tests {
         };
         let refused = groups.commit("crew", commit()).await;
         assert!(matches!(refused, Reply::Failed(Error::NoRoom)), "{refused:?}");
-        assert_eq!(groups.offsets("crew").await.len(), 0);
+        assert_eq!(groups.offsets("crew").await.unwrap().len(), 0);
         full.store(false, Ordering::SeqCst);
         let taken = groups.commit("crew", commit()).await;
         assert!(matches!(&taken, Reply::Each(each) if each[..] == [Ok(())]), "{taken:?}");
-        assert_eq!(groups.offsets("crew").await.len(), 1);
+        assert_eq!(groups.offsets("crew").await.unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ pub enum Error {
     /// Nothing more can be stored: the disk is full. The client tries again.
     #[error("the disk is full, so nothing was committed")]
     NoRoom,
+    /// The group's records could not be read at start, and nobody knows where it was.
+    #[error("what is stored of the group cannot be read, as the broker's log says")]
+    Unreadable,
     /// The request is of another generation than the group's.
     #[error("illegal generation")]
     IllegalGeneration,
@@ -72,6 +75,9 @@ impl From<Error> for ErrorCode {
         match error {
             Error::OffsetMetadataTooLarge => Self::OFFSET_METADATA_TOO_LARGE,
             Error::CoordinatorNotAvailable | Error::NoRoom => Self::COORDINATOR_NOT_AVAILABLE,
+            // As for a partition that is offline. In a group's answers clients take it for final,
+            // and show its text: they need not try again until an operator has seen to it.
+            Error::Unreadable => Self::KAFKA_STORAGE_ERROR,
             Error::IllegalGeneration => Self::ILLEGAL_GENERATION,
             Error::InconsistentGroupProtocol => Self::INCONSISTENT_GROUP_PROTOCOL,
             Error::UnknownMemberId => Self::UNKNOWN_MEMBER_ID,

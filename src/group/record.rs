@@ -76,6 +76,16 @@ impl Record {
         }
     }
 
+    /// The group that a key is of, which every kind of key begins with, also one we do not know.
+    ///
+    /// # Errors
+    /// When the bytes end before the group does.
+    pub fn group(key: Bytes) -> Result<Str, RecordError> {
+        let mut key = Reader::new(key);
+        i16::read(&mut key, PLAIN)?;
+        Ok(Str::read(&mut key, PLAIN)?)
+    }
+
     /// The group and its record.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use super::consume::{no_instance, success};
 use super::extract::{Segments, TopicPartitionOffset, partition, topic};
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::consumer::Error::Refused;
 use crate::group::{Commit, CommitPartition, Error, Reply};
 use crate::http::{Account, ApiError, Body, Json};
 use crate::topic::LEADER_EPOCH;
@@ -90,6 +91,7 @@ async fn commit_alone(
             Err(ApiError::conflict(text))
         }
         Reply::Failed(Error::NoRoom) => Err(ApiError::disk_full()),
+        Reply::Failed(error @ Error::Unreadable) => Err(Refused(error).into()),
         Reply::Failed(error) => Err(ApiError::conflict(error.to_string())),
         _ => Err(ApiError::internal("a commit was answered as another request")),
     }

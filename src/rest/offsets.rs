@@ -4,7 +4,7 @@
 use super::Shared;
 use super::extract::{Params, Segments, TopicPartition, TopicPartitionOffset, partition, topic};
 use crate::cluster::Cluster;
-use crate::consumer::offset_for_time;
+use crate::consumer::{Error, offset_for_time};
 use crate::http::{Account, ApiError, Body, Json};
 use crate::task::blocking;
 use crate::topic::Partition;
@@ -36,7 +36,7 @@ pub(super) async fn committed(
         partition(&*topic(cluster, &it.topic)?, it.partition)?;
     }
     let mut committed = BTreeMap::new();
-    for (topic, partition, it) in cluster.groups.offsets(&group).await {
+    for (topic, partition, it) in cluster.groups.offsets(&group).await.map_err(Error::Refused)? {
         committed.insert(TopicPartition { topic: topic.to_string(), partition }, it.offset);
     }
     let answer = |TopicPartition { topic, partition }: TopicPartition, offset: i64| {

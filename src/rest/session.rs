@@ -124,6 +124,10 @@ impl From<Error> for ApiError {
                 let text = "the group is rebalancing; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "rebalancing", text)
             }
+            Error::Refused(unreadable @ crate::group::Error::Unreadable) => {
+                let text = unreadable.to_string();
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "group_unreadable", text)
+            }
             Error::Refused(_) => Self::conflict(error.to_string()),
             Error::Storage(error) => Self::internal(error),
         }

@@ -73,9 +73,15 @@ pub(super) fn commit(
 }
 
 /// What a webhook's group has committed, by topic and partition, once that is durable.
-pub(super) async fn committed(cluster: &Cluster, group: &str) -> BTreeMap<(String, i32), i64> {
-    let offsets = cluster.groups.offsets(group).await.into_iter();
-    offsets.map(|(topic, index, it)| ((topic.to_string(), index), it.offset)).collect()
+///
+/// # Errors
+/// When the group cannot be read.
+pub(super) async fn committed(
+    cluster: &Cluster,
+    group: &str,
+) -> Result<BTreeMap<(String, i32), i64>, Error> {
+    let offsets = cluster.groups.offsets(group).await?.into_iter();
+    Ok(offsets.map(|(topic, index, it)| ((topic.to_string(), index), it.offset)).collect())
 }
 
 impl Cursor {

@@ -148,7 +148,13 @@ impl Driver {
         if change.came.is_empty() {
             return;
         }
-        let committed = committed(&self.webhook.cluster, &self.webhook.group()).await;
+        let committed = match committed(&self.webhook.cluster, &self.webhook.group()).await {
+            Ok(committed) => committed,
+            Err(error) => {
+                let (id, group) = (&self.webhook.id, self.webhook.group());
+                return tracing::error!("webhook {id}: nothing is sent: group {group}: {error}");
+            }
+        };
         for source in change.came {
             let Some(at) = self.subscription.get(source) else { continue };
             let stored = committed.get(&(at.topic.name.clone(), at.index)).copied();

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -172,6 +173,10 @@ async fn delete(
 
 async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
     let committed = committed(&webhook.cluster, &webhook.group()).await;
+    let (committed, unreadable) = match committed {
+        Ok(committed) => (committed, None),
+        Err(error) => (BTreeMap::new(), Some(error.to_string())),
+    };
     let mut topics = webhook.cluster.topics.all();
     topics.retain(|topic| webhook.definition.matches(&topic.name));
     let mut statuses = Vec::new();
@@ -180,7 +185,7 @@ async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
             let stored = committed.get(&(topic.name.clone(), partition)).copied();
             let log = topic.partition(partition);
             let start = || log.ok().map(|log| log.log().log_start_offset());
-            let committed_offset = stored.or_else(start);
+            let committed_offset = stored.or_else(|| start().filter(|_| unreadable.is_none()));
             let end_offset = log.ok().map(Partition::high_watermark);
             // What is committed may be anything: any client of the account can say it.
             let lag = |(end, committed): (i64, i64)| end.saturating_sub(committed).max(0);
@@ -190,7 +195,7 @@ async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
                 committed_offset,
                 end_offset,
                 lag: end_offset.zip(committed_offset).map(lag),
-                error: log.err().map(|absent| absent.to_string()),
+                error: log.err().map(|absent| absent.to_string()).or_else(|| unreadable.clone()),
             });
         }
     }

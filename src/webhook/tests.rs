@@ -74,7 +74,7 @@ impl Rig {
     /// The committed offsets of a webhook, in order.
     async fn cursor(&self, webhook: &Webhook) -> Vec<i64> {
         let committed = super::cursor::committed(&self.cluster, &webhook.group()).await;
-        committed.into_values().collect()
+        committed.unwrap().into_values().collect()
     }
 }
 

@@ -69,6 +69,6 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
     let client = client.restart().await;
     assert!(client.cluster.topics.get("red").is_none());
     assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
-    assert!(client.cluster.groups.offsets("readers").await.is_empty());
+    assert!(client.cluster.groups.offsets("readers").await.unwrap().is_empty());
     assert_eq!(client.topic("red", 1).await.partition(0).unwrap().log().log_end_offset(), 0);
 }

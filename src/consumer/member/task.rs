@@ -99,6 +99,7 @@ impl Shared {
     /// Finds where to go on in every partition, and lets readers at them.
     async fn take_on(&self, membership: &Membership, assigned: Partitions) -> Result<(), Error> {
         let offsets = self.cluster.groups.offsets(&self.options.group).await;
+        let offsets = offsets.map_err(Error::Refused)?;
         let committed: HashMap<(Str, i32), i64> = offsets
             .into_iter()
             .map(|(topic, partition, committed)| ((topic, partition), committed.offset))
