@@ -206,7 +206,8 @@ impl Shared {
         let bytes: u64 = files.iter().map(Dirty::bytes).sum();
         let many = files.len() >= SHARES_MIN && bytes / files.len() as u64 <= SHARE_BYTES_MAX;
         let mut journal = self.journal.lock();
-        if !many || bytes > ROUND_BYTES_MAX || journal.kept {
+        let room = ROUND_BYTES_MAX.min(FILE_BYTES_MAX - journal.end);
+        if !many || bytes > room || journal.kept {
             return Ok(false);
         }
         journal.begin();

@@ -33,6 +33,8 @@ struct State {
     /// Where the last write was cut short.
     short: Option<(usize, usize)>,
     sync_fails: bool,
+    /// Whether all files can be synced at once.
+    has_syncfs: bool,
     bug: Option<Bug>,
     /// Done while the next file is synced.
     during_sync: Option<Box<dyn FnOnce() + Send>>,
@@ -91,9 +93,17 @@ impl Faulty {
             short: None,
             during_sync: None,
             sync_fails: false,
+            has_syncfs: true,
             bug: None,
         };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// One on a system that cannot sync all files at once.
+    pub(crate) fn without_syncfs(seed: u64) -> Self {
+        let fs = Self::new(seed);
+        fs.state().has_syncfs = false;
+        fs
     }
 
     /// Has the call after the next `calls` ones fail.
@@ -162,6 +172,10 @@ impl Faulty {
         let mut kept = || random.below(8) < keep_of_8;
         let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
         let random = Random::new(seed.wrapping_add(1));
+        let (has_syncfs, bug) = {
+            let state = self.state();
+            (state.has_syncfs, state.bug)
+        };
         let state = State {
             nodes,
             calls: 0,
@@ -174,7 +188,8 @@ impl Faulty {
             short: None,
             during_sync: None,
             sync_fails: false,
-            bug: self.state().bug,
+            has_syncfs,
+            bug,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -538,6 +553,9 @@ impl File for Opened {
     }
     fn sync_filesystem(&self) -> io::Result<()> {
         let mut state = self.fs.state();
+        if !state.has_syncfs {
+            return Err(ErrorKind::Unsupported.into());
+        }
         let failed = state.call();
         for node in 0..state.nodes.len() {
             match &failed {

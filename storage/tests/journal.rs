@@ -16,6 +16,8 @@ use crate::faulty::{Fault, Faulty};
 use crate::support::{MANUAL, Random, SMALL, batch, iterations, open_volume, payloads, read_all};
 
 const LOGS: usize = 8;
+/// More than are synced one by one.
+const MANY: usize = 20;
 const JOURNALS: [&str; 2] = ["/data/commit-journal-0", "/data/commit-journal-1"];
 
 /// What was appended to a log, and how much of it was acknowledged.
@@ -131,12 +133,11 @@ fn act(
 }
 
 /// Lives and power cuts, checked after each, with `meddle` before each start.
-fn survive(seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
+fn survive(mut fs: Faulty, seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
     let mut random = Random::new(seed);
     // Few logs are synced one by one once the journal has them, many at once.
-    let count = if seed.is_multiple_of(5) { 20 } else { LOGS };
+    let count = if seed.is_multiple_of(5) { MANY } else { LOGS };
     let mut logs = vec![History::default(); count];
-    let mut fs = Faulty::new(seed);
     for life in 0..2 + random.below(4) {
         if random.below(2) == 0 {
             fs.fault_after(random.below(250), Fault::Dies);
@@ -156,7 +157,16 @@ fn survive(seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
 fn what_was_acknowledged_of_many_logs_survives_every_power_cut() {
     let journaled = AtomicU64::new(0);
     for seed in 0..iterations(400) {
-        survive(seed, |_| {}, &journaled);
+        survive(Faulty::new(seed), seed, |_| {}, &journaled);
+    }
+    assert!(journaled.into_inner() > 1 << 20, "the journal was used");
+}
+
+#[test]
+fn so_it_does_where_files_can_only_be_synced_one_by_one() {
+    let journaled = AtomicU64::new(0);
+    for seed in (0..iterations(400)).step_by(5) {
+        survive(Faulty::without_syncfs(seed), seed, |_| {}, &journaled);
     }
     assert!(journaled.into_inner() > 1 << 20, "the journal was used");
 }
@@ -167,8 +177,10 @@ fn without_the_journal_what_was_acknowledged_is_lost() {
         let there = JOURNALS.iter().filter(|path| fs.open(Path::new(path)).is_ok());
         there.for_each(|path| fs.remove(Path::new(path)));
     };
-    let survives =
-        |seed| std::panic::catch_unwind(|| survive(seed, forget, &AtomicU64::new(0))).is_ok();
+    let survives = |seed| {
+        let fs = Faulty::new(seed);
+        std::panic::catch_unwind(|| survive(fs, seed, forget, &AtomicU64::new(0))).is_ok()
+    };
     assert!(!(0..20).all(survives), "the power cuts do not reach what only the journal has");
 }
 
@@ -339,6 +351,92 @@ fn a_failed_sync_beside_the_commits_is_final() {
     for n in 0..LOGS {
         assert_eq!(payloads(&read_all(&open_log(&volume, n, 0).unwrap().0, 0)), ["kept"]);
     }
+}
+
+#[test]
+fn many_logs_are_settled_one_by_one_where_the_system_cannot_sync_all_at_once() {
+    let fs = Faulty::without_syncfs(1);
+    let volume = open(&fs).unwrap();
+    let logs: Vec<_> = (0..MANY).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"kept"), 0).unwrap());
+    volume.sync().unwrap();
+    // The journal and its name are two, and what it has is durable in no log.
+    let before = fs.syncs();
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"too"), 0).unwrap());
+    volume.sync().unwrap();
+    assert_eq!(fs.syncs() - before, 1);
+    let has_all = |fs: &Faulty| {
+        let volume = open(fs).unwrap();
+        let logs = (0..MANY).map(|n| open_log(&volume, n, 0).unwrap().0);
+        logs.map(|log| payloads(&read_all(&log, 0))).all(|found| found == ["kept", "too"])
+    };
+    let forget = |fs: Faulty| {
+        fs.remove(Path::new(JOURNALS[1]));
+        fs
+    };
+    assert!((0..20).all(|seed| has_all(&fs.crash(seed))));
+    assert!(!(0..20).all(|seed| has_all(&forget(fs.crash(seed)))));
+    // A start makes them durable before it removes the journal.
+    let started = fs.crash(7);
+    drop(open(&started).unwrap());
+    assert!(JOURNALS.iter().all(|path| started.open(Path::new(path)).is_err()));
+    assert!((0..20).all(|seed| has_all(&started.crash(seed))));
+    volume.checkpoint().unwrap();
+    assert!((0..20).all(|seed| has_all(&forget(fs.crash(seed)))), "the logs have it themselves");
+}
+
+/// Gives some logs a batch each, in one round: how much of the journal that takes, and how many
+/// syncs.
+fn round(fs: &Faulty, volume: &Volume, logs: &[Partition], len: usize) -> (u64, u64) {
+    let (journaled, syncs) = (volume.statistics().journaled_bytes, fs.syncs());
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, &vec![7; len]), 0).unwrap());
+    volume.sync().unwrap();
+    (volume.statistics().journaled_bytes - journaled, fs.syncs() - syncs)
+}
+
+#[test]
+fn rounds_that_find_the_journal_full_sync_the_logs_until_it_takes_turns() {
+    let fs = Faulty::new(1);
+    let volume = open(&fs).unwrap();
+    let options = PartitionOptions { segment_bytes: 4 << 20, ..PartitionOptions::DEFAULT };
+    let open_log = |volume: &Volume, n| {
+        volume.open_partition(&dir(n), [0; 16], options, Box::new(|_| {})).unwrap().0
+    };
+    let logs: Vec<_> = (0..60).map(|n| open_log(&volume, n)).collect();
+    let mut rounds = vec![0; logs.len()];
+    let mut fill = |logs: &[Partition], len| {
+        loop {
+            rounds[..logs.len()].iter_mut().for_each(|rounds| *rounds += 1);
+            if round(&fs, &volume, logs, len).0 == 0 {
+                return;
+            }
+        }
+    };
+    // Large rounds, and then smaller ones into what those leave.
+    fill(&logs, 120 << 10);
+    fill(&logs[..4], 100 << 10);
+    fill(&logs[..4], 10 << 10);
+    fill(&logs[..4], 100);
+    assert_eq!(fs.contents(Path::new(JOURNALS[1])).len(), 64 << 20);
+    let reads = fs.reads();
+    rounds[..4].iter_mut().for_each(|rounds| *rounds += 1);
+    assert_eq!(round(&fs, &volume, &logs[..4], 10 << 10), (0, 4));
+    assert_eq!(fs.reads(), reads, "such a round is not put together in vain");
+
+    // The other one's turn.
+    let check = |fs: &Faulty, rounds: &[usize]| {
+        let volume = open(fs).unwrap();
+        for (n, rounds) in rounds.iter().enumerate() {
+            let log = open_log(&volume, n);
+            assert_eq!(log.high_watermark(), *rounds as i64, "log {n}");
+            assert_eq!(read_all(&log, 0).len(), *rounds, "log {n}");
+        }
+    };
+    check(&fs.crash(1), &rounds);
+    volume.checkpoint().unwrap();
+    rounds[..4].iter_mut().for_each(|rounds| *rounds += 1);
+    assert_eq!(round(&fs, &volume, &logs[..4], 100), (4096, 2), "the journal, and its name");
+    check(&fs.crash(2), &rounds);
 }
 
 #[test]
