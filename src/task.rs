@@ -1,6 +1,8 @@
 //! Work handed to another thread or task, with its panic handed back to whoever waits for it.
 
 use std::panic::resume_unwind;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 /// Runs what reads, writes or syncs files on one of the blocking threads, so that the async
 /// workers go on serving sockets meanwhile.
@@ -20,6 +22,17 @@ pub fn begin_blocking<T: Send + 'static>(
             // Started or not, such work is never cancelled: what is left is a panic.
             Err(error) => resume_unwind(error.into_panic()),
         }
+    }
+}
+
+/// Runs what waits for files here and now, since what comes next must not come before it. The other
+/// tasks of an async worker go on in another thread meanwhile, which costs more than [`blocking`]:
+/// for what is rare.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        // One of a single thread has none to go on in.
+        _ => work(),
     }
 }
 

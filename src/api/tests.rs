@@ -6,6 +6,7 @@ mod api_versions;
 mod configs;
 mod consumer_groups;
 mod fetch;
+mod first_append;
 mod group_configs;
 mod groups;
 mod partitions;

@@ -1,6 +1,6 @@
 //! A partition as the broker sees it: its log, and a way to wait for it.
 
-use crate::task::blocking;
+use crate::task::{blocking, in_place};
 use tidelog_protocol::ErrorCode;
 use tidelog_protocol::records::Batch;
 use tidelog_storage as storage;
@@ -77,6 +77,9 @@ impl Partition {
         batch: &Batch,
         append_time_ms: Option<i64>,
     ) -> storage::Result<storage::Appended> {
+        if !self.log.is_prepared() {
+            in_place(|| self.log.prepare())?;
+        }
         let stamp = storage::Stamp { leader_epoch: LEADER_EPOCH, append_time_ms };
         self.log.append_stamped(batch, stamp)
     }

@@ -88,6 +88,16 @@ impl Log {
         }
     }
 
+    /// Reads what the first append needs to know.
+    pub(crate) fn prepare(&mut self, home: &Inner) -> Result<()> {
+        self.producers(home)?;
+        self.active.load_index(&home.shared.files)?;
+        self.began(home)?;
+        self.epochs(home);
+        home.prepared.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Writes `batch` at the end, unless it was appended before; returns its first and last offset.
     pub(crate) fn append(
         &mut self,
@@ -373,16 +383,21 @@ impl Log {
     ///
     /// Unlike Kafka: batches without timestamps do not count, rather than by the broker's clock.
     fn is_old(&mut self, home: &Inner, time: i64) -> Result<bool> {
+        let began = self.began(home)?;
+        let limit = self.options.segment_ms - self.jitter_ms(home);
+        Ok(began >= 0 && time >= 0 && time.saturating_sub(began) > limit)
+    }
+
+    /// The time that the active segment began at; -1 if it has none.
+    fn began(&mut self, home: &Inner) -> Result<i64> {
         if self.end.position == 0 {
-            return Ok(false);
+            return Ok(-1);
         }
         let began = match self.began {
             Some(began) => began,
             None => self.active.oldest(&home.shared.files)?.unwrap_or(-1),
         };
-        self.began = Some(began);
-        let limit = self.options.segment_ms - self.jitter_ms(home);
-        Ok(began >= 0 && time >= 0 && time.saturating_sub(began) > limit)
+        Ok(*self.began.insert(began))
     }
 
     /// Ms off the age of the active segment: any number below the bound, the same every time.
@@ -398,8 +413,7 @@ impl Log {
 
     fn note_epoch(&mut self, home: &Inner, leader_epoch: i32) -> Result<()> {
         let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
-        let read = || LeaderEpochs::read(fs, &home.dir, end_offset);
-        let epochs = self.epochs.get_or_insert_with(read);
+        let epochs = self.epochs(home);
         if epochs.knows(leader_epoch) {
             return Ok(());
         }
@@ -409,6 +423,11 @@ impl Log {
         fs.sync_dir(&home.dir).context("sync", &home.dir)?;
         *epochs = next;
         Ok(())
+    }
+
+    fn epochs(&mut self, home: &Inner) -> &mut LeaderEpochs {
+        let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
+        self.epochs.get_or_insert_with(|| LeaderEpochs::read(fs, &home.dir, end_offset))
     }
 
     /// Makes space ahead when `bytes` more go past what there is; false where no space can be

@@ -75,6 +75,7 @@ impl Opening<'_> {
             queued: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
             journaled: AtomicBool::new(false),
+            prepared: AtomicBool::new(false),
             on_advance,
             dir,
         };

@@ -121,10 +121,33 @@ pub(crate) struct Inner {
     pub scheduled: AtomicBool,
     /// Whether the journal has bytes of it.
     pub journaled: AtomicBool,
+    /// Whether the first append has been prepared.
+    pub prepared: AtomicBool,
     pub on_advance: OnAdvance,
 }
 
 impl Partition {
+    /// Whether [`Partition::prepare`] has nothing to do.
+    pub fn is_prepared(&self) -> bool {
+        self.0.prepared.load(Ordering::Relaxed)
+    }
+
+    /// Reads what the first append needs to know, such as the idempotent producers: after a crash,
+    /// from the end of the log. The first append does so itself; this is for who appends where
+    /// waiting for a disk is not allowed.
+    ///
+    /// # Errors
+    /// As for [`Partition::append`].
+    pub fn prepare(&self) -> Result<()> {
+        let inner = &self.0;
+        let mut log = inner.log.lock();
+        inner.shared.check_healthy()?;
+        if log.closed {
+            return Err(Error::Closed);
+        }
+        log.prepare(inner).inspect_err(|error| inner.note_failure(error))
+    }
+
     /// Appends `batch`, which the caller has checked, with the next offsets; returns before the
     /// batch is durable. A batch that an idempotent producer sends again is not appended again: the
     /// answer is the one it got the first time.

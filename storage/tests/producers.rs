@@ -65,6 +65,31 @@ fn a_retry_gets_its_first_answer_however_the_log_was_left() {
 }
 
 #[test]
+fn a_first_append_that_was_prepared_reads_nothing() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    for n in 0..100 {
+        partition.append(&batch_of((4, 0, n), 1, 0, &[7; 90]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    let reads = |prepare: fn(&Partition)| {
+        let fs = fs.crash(1);
+        let (_volume, partition) = start(&fs);
+        assert!(!partition.is_prepared());
+        prepare(&partition);
+        let before = fs.reads();
+        partition.append(&batch_of((4, 0, 100), 1, 0, &[]), 0).unwrap();
+        fs.reads() - before
+    };
+    let prepare = |partition: &Partition| {
+        partition.prepare().unwrap();
+        assert!(partition.is_prepared());
+    };
+    assert!(reads(|_| {}) > 0);
+    assert_eq!(reads(prepare), 0);
+}
+
+#[test]
 fn a_damaged_snapshot_is_made_up_for_by_the_log() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs);
