@@ -49,6 +49,7 @@ mod snapshot;
 mod state;
 mod stream;
 mod sync;
+mod tail;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,7 @@ use std::sync::Arc;
 use stream::Stream;
 use sync::Sync;
 use tidelog_protocol::Uuid;
+use tokio::sync::Notify;
 
 /// The syncs of every account, and their collections' streams.
 pub struct Ingest {
@@ -80,6 +82,8 @@ pub struct Ingest {
     editing: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// By topic id.
     streams: Mutex<HashMap<Uuid, Arc<Stream>>>,
+    /// Told when a stream has much that is not in the state store.
+    unsettled: Arc<Notify>,
     answers: Arc<Answers>,
     /// Where the records' state is not known, since the log is damaged.
     damaged: replay::Partitions,
@@ -111,6 +115,7 @@ impl Ingest {
             syncs: RwLock::new(syncs),
             editing: Mutex::default(),
             streams: Mutex::default(),
+            unsettled: Arc::default(),
             answers: Answers::new(broker.shared.state.clone()),
             damaged: replayed.damaged,
             snapshots: replayed.snapshots,
@@ -132,7 +137,9 @@ impl Ingest {
         let state = self.broker.shared.state.clone();
         let none = || Arc::new(Snapshots::none(state.clone(), id));
         let snapshots = self.snapshots.get(&id).cloned().unwrap_or_else(none);
-        let stream = Arc::new(Stream::new(topic, state, &damaged.collect(), snapshots));
+        let unsettled = self.unsettled.clone();
+        let stream = Stream::new(topic, state, &damaged.collect(), snapshots, unsettled);
+        let stream = Arc::new(stream);
         streams.insert(id, stream.clone());
         stream
     }

@@ -217,6 +217,8 @@ pub(super) fn step(
     let stream = &target.stream;
     let current = stream.backfill.lock().clone();
     let Some(backfill) = current.filter(|it| it.is_running(id)) else { return Ok(None) };
+    // What is not in the store comes on top of the limit.
+    stream.settle()?;
     let (known, is_all) = stream.known_after(&backfill.after, limit)?;
     let last = known.keys().next_back().cloned();
     let mut by_partition: BTreeMap<i32, Vec<RecordId>> = BTreeMap::new();
@@ -239,7 +241,6 @@ pub(super) fn step(
         }
         run.append().map_err(|(_, error)| error)?;
     }
-    stream.settle()?;
     Ok(Some((step, last.filter(|_| !is_all))))
 }
 

@@ -17,14 +17,22 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const FORGET_EVERY: u64 = 60;
 
 impl Ingest {
-    /// Settles every stream, for ever.
+    /// Settles every stream, for ever: once a second, and one that has much sooner.
     pub async fn settle(self: Arc<Self>) {
         let mut interval = tokio::time::interval(INTERVAL);
-        for round in 0_u64.. {
-            interval.tick().await;
-            self.drop_deleted();
-            let streams: Vec<_> = self.streams.lock().values().cloned().collect();
-            let forget = round % FORGET_EVERY == 0;
+        let mut round = 0_u64;
+        loop {
+            let is_due = tokio::select! {
+                _ = interval.tick() => true,
+                () = self.unsettled.notified() => false,
+            };
+            let forget = is_due && round.is_multiple_of(FORGET_EVERY);
+            if is_due {
+                round += 1;
+                self.drop_deleted();
+            }
+            let mut streams: Vec<_> = self.streams.lock().values().cloned().collect();
+            streams.retain(|stream| stream.had_much() || is_due);
             // Where nothing is ingested, no thread is woken.
             if !streams.is_empty() {
                 // Looking takes the partitions' locks, which are held while mutations are written.

@@ -4,20 +4,24 @@
 //! not durable yet is kept in memory (`tail`), so that the next mutation of a record is compared
 //! with the truth, and moves to the store once it is durable: **the store is never ahead of the
 //! log, and an answer waits for every event it rests on**, also for another client's. While it
-//! moves, mutations go on.
+//! moves, mutations go on; no answer waits for that, unless so much is to move that memory must be
+//! bounded: the store has moments, when it begins another journal, in which nobody can write to it.
 
 use super::backfill::{self, Backfill};
 use super::mutation::{Done, Error, Mutation, Raised};
 use super::name::RecordId;
 use super::run::{Destination, Run};
 use super::snapshot::Snapshots;
-use super::state::{self, Frozen, Row, Rows, TOMBSTONE_RETENTION};
+use super::state::{self, Frozen, Rows, TOMBSTONE_RETENTION};
+use super::tail::{Known, Tail};
 use crate::state::{Changes, State};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic, partition_for};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 
 /// A collection's topic, and what of it is not in the store yet.
 pub(super) struct Stream {
@@ -33,89 +37,19 @@ pub(super) struct Stream {
     pub snapshots: Arc<Snapshots>,
     /// Its backfill, the last there was.
     pub backfill: Mutex<Option<Backfill>>,
-}
-
-/// The end of a partition that is not in the store yet.
-#[derive(Default)]
-pub(super) struct Tail {
-    /// The last state of the records in it, with the number of its entry.
-    records: HashMap<Box<str>, (Known, u64)>,
-    /// What became of records, in order.
-    entries: VecDeque<Entry>,
-    /// Entries that were there before the first.
-    gone: u64,
-    /// The state of the partition's records is not known.
-    pub damaged: bool,
-    /// The sync was deleted; nothing is taken any more.
-    pub retired: bool,
-}
-
-/// What is known of a record, and the last offset that rests on.
-#[derive(Clone)]
-pub(super) struct Known {
-    /// The record.
-    pub row: Row,
-    /// Nothing, if it is in the store.
-    pub rests_on: Option<i64>,
+    /// Whether some partition has much that is not in the store.
+    has_much: AtomicBool,
+    /// Told so.
+    unsettled: Arc<Notify>,
 }
 
 /// Records by id, each with its partition.
 pub(super) type KnownById = BTreeMap<String, (i32, Known)>;
 
-/// What became of a record.
-pub(super) struct Entry {
-    /// Its event's, or that of the last event before.
-    pub offset: i64,
-    /// The record.
-    pub id: Box<str>,
-    /// What is known of it now.
-    pub row: Row,
-    /// It stays here while somebody holds this.
-    pub hold: Option<Weak<()>>,
-}
-
-impl Tail {
-    /// What is known of a record that is not in the store.
-    pub(super) fn known(&self, id: &str) -> Option<&Known> {
-        self.records.get(id).map(|(known, _)| known)
-    }
-
-    /// Takes in what became of a record.
-    pub(super) fn push(&mut self, entry: Entry) {
-        let number = self.gone + self.entries.len() as u64;
-        // Before the first event of a partition there is nothing to wait for.
-        let rests_on = (entry.offset >= 0).then_some(entry.offset);
-        let known = Known { row: entry.row.clone(), rests_on };
-        self.records.insert(entry.id.clone(), (known, number));
-        self.entries.push_back(entry);
-    }
-
-    /// What may move to the store from the front, and the offset after it.
-    fn durable(&self, high_watermark: i64) -> (i64, Vec<(Box<str>, Row)>) {
-        let its = self.entries.range(..self.settled(high_watermark));
-        let next = its.clone().next_back().map_or(0, |last| last.offset + 1);
-        (next, its.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
-    }
-
-    /// How many entries at the front may move to the store.
-    fn settled(&self, high_watermark: i64) -> usize {
-        let stays = |entry: &Entry| {
-            let held = entry.hold.as_ref().is_some_and(|hold| hold.strong_count() > 0);
-            held || entry.offset >= high_watermark
-        };
-        self.entries.iter().position(stays).unwrap_or(self.entries.len())
-    }
-
-    /// Drops entries that are in the store.
-    fn drop_front(&mut self, count: usize) {
-        for entry in self.entries.drain(..count) {
-            if self.records.get(&entry.id).is_some_and(|(_, number)| *number == self.gone) {
-                self.records.remove(&entry.id);
-            }
-            self.gone += 1;
-        }
-    }
-}
+/// From how many bytes of a partition on they move to the store before the second is over.
+const SETTLE_BYTES: usize = 256 << 10;
+/// How many may wait for the store; a mutation beyond it waits for those before it to move.
+const UNSETTLED_BYTES_MAX: usize = 4 << 20;
 
 impl Stream {
     /// A stream of a topic, of which some partitions' state is not known.
@@ -124,11 +58,12 @@ impl Stream {
         state: State,
         damaged: &BTreeSet<i32>,
         snapshots: Arc<Snapshots>,
+        unsettled: Arc<Notify>,
     ) -> Self {
         let rows = Rows::new(state, topic.id);
         let tail = |index| {
             let damaged = damaged.contains(&index) || topic.is_offline(index);
-            Mutex::new(Tail { damaged, ..Tail::default() })
+            Mutex::new(Tail::new(damaged))
         };
         // What is in the log was replayed at the start; where that failed, the replay said so.
         for (_, partition) in topic.online().filter(|(_, it)| it.released() == i64::MAX) {
@@ -142,7 +77,17 @@ impl Stream {
             None
         });
         let backfill = Mutex::new(backfill);
-        Self { topic: RwLock::new(topic), partitions, rows, tails, rows_of, snapshots, backfill }
+        Self {
+            topic: RwLock::new(topic),
+            partitions,
+            rows,
+            tails,
+            rows_of,
+            snapshots,
+            backfill,
+            has_much: AtomicBool::new(false),
+            unsettled,
+        }
     }
 
     /// The topic as it is now.
@@ -206,8 +151,8 @@ impl Stream {
             if tail.damaged {
                 return Err(Error::Damaged(index));
             }
-            let rest = tail.records.iter().filter(|(id, _)| ***id > *after);
-            unsettled.extend(rest.map(|(id, (known, _))| (id.to_string(), (index, known.clone()))));
+            let rest = tail.all().filter(|(id, _)| *id > after);
+            unsettled.extend(rest.map(|(id, known)| (id.to_owned(), (index, known.clone()))));
         }
         // What moves to the store meanwhile is in both, and newer there or the same.
         let stored = self.rows.after(after, limit)?;
@@ -300,15 +245,26 @@ impl Stream {
         }
     }
 
-    /// Moves what has become durable into the store, of the partitions that these mutations were
-    /// in. Writes the store: not for an async worker.
+    /// Has what becomes durable move to the store, if the partitions that these mutations were in
+    /// have much that is not there; where they have too much, waits for it. Not for an async
+    /// worker.
     pub(super) fn settle_after<'a>(&self, done: impl Iterator<Item = &'a Done>) {
         let partitions: BTreeSet<_> = done.map(|done| done.partition).collect();
         for index in partitions.into_iter().filter(|index| *index >= 0) {
-            if let Err(error) = self.settle_partition(index) {
-                tracing::error!("record state stays in memory: {error}");
+            let bytes = self.tails[position(index)].lock().bytes();
+            if bytes >= UNSETTLED_BYTES_MAX {
+                if let Err(error) = self.settle_partition(index) {
+                    tracing::error!("record state stays in memory: {error}");
+                }
+            } else if bytes >= SETTLE_BYTES && !self.has_much.swap(true, Ordering::Relaxed) {
+                self.unsettled.notify_one();
             }
         }
+    }
+
+    /// Whether there was much to settle since this was asked last.
+    pub(super) fn had_much(&self) -> bool {
+        self.has_much.swap(false, Ordering::Relaxed)
     }
 
     /// Waits until answers may be given: what they rest on is durable, and what is nowhere but in
@@ -366,7 +322,7 @@ impl Stream {
         for (index, tail) in (0..).zip(&self.tails) {
             let _writing = self.rows_of[position(index)].lock();
             let mut tail = tail.lock();
-            *tail = Tail { retired: true, ..Tail::default() };
+            *tail = Tail::retired();
             if let Ok(partition) = self.partition(index) {
                 partition.release(i64::MAX);
             }
@@ -429,7 +385,7 @@ impl Stream {
 /// Lets the log have what is in the store: all but the events that are in memory only.
 fn release(partition: &Partition, tail: &Tail, high_watermark: i64) {
     if !tail.damaged && !tail.retired {
-        let first = tail.entries.front().map_or(high_watermark, |entry| entry.offset);
+        let first = tail.first_offset().unwrap_or(high_watermark);
         partition.release(first.max(partition.released()));
     }
 }

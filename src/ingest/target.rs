@@ -66,8 +66,8 @@ impl Target {
         Ok(Self { sync, defined, stream })
     }
 
-    /// Carries out mutations in their order; see [`Stream::mutate`]. What is durable before is in
-    /// the store after.
+    /// Carries out mutations in their order; see [`Stream::mutate`]. They have the settler come, if
+    /// it is time.
     pub(super) fn mutate(&self, mutations: Vec<Mutation<'_>>) -> Vec<Result<Done, Error>> {
         let outcomes = self.stream.mutate(self.destination(), mutations);
         self.stream.settle_after(outcomes.iter().flatten());

@@ -8,6 +8,7 @@ mod keys;
 mod limits;
 mod power;
 mod retention;
+mod settling;
 mod verifies;
 mod versions;
 

@@ -83,7 +83,8 @@ impl Opened {
         let store = Store::open(store, Arc::new(|_| {})).unwrap();
         let (damaged, snapshots) = replay_topic("a", &topic, &store).unwrap();
         assert_eq!(damaged, [].into());
-        let stream = Stream::new(Arc::new(topic), store.clone(), &damaged, Arc::new(snapshots));
+        let (topic, snapshots) = (Arc::new(topic), Arc::new(snapshots));
+        let stream = Stream::new(topic, store.clone(), &damaged, snapshots, Arc::default());
         let collections = [("deal".to_owned(), CollectionDefinition::default())].into();
         let definition = Definition { collections, ..Definition::default() };
         let sync = Sync::new(SyncId::parse("sync_a").unwrap(), definition, None).unwrap();

@@ -1,0 +1,119 @@
+//! The end of a partition whose records are not in the state store yet.
+
+use super::state::Row;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Weak;
+
+/// The end of a partition that is not in the store yet.
+#[derive(Default)]
+pub(super) struct Tail {
+    /// The last state of the records in it, with the number of its entry.
+    records: HashMap<Box<str>, (Known, u64)>,
+    /// What became of records, in order.
+    entries: VecDeque<Entry>,
+    /// Entries that were there before the first.
+    gone: u64,
+    /// Of the entries' records.
+    bytes: usize,
+    /// The state of the partition's records is not known.
+    pub damaged: bool,
+    /// The sync was deleted; nothing is taken any more.
+    pub retired: bool,
+}
+
+/// What is known of a record, and the last offset that rests on.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// The record.
+    pub row: Row,
+    /// Nothing, if it is in the store.
+    pub rests_on: Option<i64>,
+}
+
+/// What became of a record.
+pub(super) struct Entry {
+    /// Its event's, or that of the last event before.
+    pub offset: i64,
+    /// The record.
+    pub id: Box<str>,
+    /// What is known of it now.
+    pub row: Row,
+    /// It stays here while somebody holds this.
+    pub hold: Option<Weak<()>>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.id.len() + self.row.data.as_ref().map_or(0, |data| data.len())
+    }
+}
+
+impl Tail {
+    /// Empty.
+    pub(super) fn new(damaged: bool) -> Self {
+        Self { damaged, ..Self::default() }
+    }
+
+    /// Of a sync that was deleted.
+    pub(super) fn retired() -> Self {
+        Self { retired: true, ..Self::default() }
+    }
+
+    /// What is known of a record that is not in the store.
+    pub(super) fn known(&self, id: &str) -> Option<&Known> {
+        self.records.get(id).map(|(known, _)| known)
+    }
+
+    /// Takes in what became of a record.
+    pub(super) fn push(&mut self, entry: Entry) {
+        let number = self.gone + self.entries.len() as u64;
+        // Before the first event of a partition there is nothing to wait for.
+        let rests_on = (entry.offset >= 0).then_some(entry.offset);
+        let known = Known { row: entry.row.clone(), rests_on };
+        self.records.insert(entry.id.clone(), (known, number));
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+    }
+
+    /// Bytes of all that is here, ids and records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is known of every record that is not in the store.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Known)> {
+        self.records.iter().map(|(id, (known, _))| (&**id, known))
+    }
+
+    /// The offset of the first entry.
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.entries.front().map(|entry| entry.offset)
+    }
+
+    /// What may move to the store from the front, and the offset after it.
+    pub(super) fn durable(&self, high_watermark: i64) -> (i64, Vec<(Box<str>, Row)>) {
+        let its = self.entries.range(..self.settled(high_watermark));
+        let next = its.clone().next_back().map_or(0, |last| last.offset + 1);
+        (next, its.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
+    }
+
+    /// How many entries at the front may move to the store.
+    fn settled(&self, high_watermark: i64) -> usize {
+        let stays = |entry: &Entry| {
+            let held = entry.hold.as_ref().is_some_and(|hold| hold.strong_count() > 0);
+            held || entry.offset >= high_watermark
+        };
+        self.entries.iter().position(stays).unwrap_or(self.entries.len())
+    }
+
+    /// Drops entries that are in the store.
+    pub(super) fn drop_front(&mut self, count: usize) {
+        for entry in self.entries.drain(..count) {
+            if self.records.get(&entry.id).is_some_and(|(_, number)| *number == self.gone) {
+                self.records.remove(&entry.id);
+            }
+            self.bytes -= entry.bytes();
+            self.gone += 1;
+        }
+    }
+}
