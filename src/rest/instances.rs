@@ -160,16 +160,18 @@ impl Instances {
     /// Closes an instance on request; says whether there was one, or was a moment ago.
     pub(super) async fn delete(&self, account: &str, group: &str, instance: &str) -> bool {
         let Some(slot) = self.get(account, group, instance) else { return false };
-        if let Some(session) = slot.session() {
+        let session = slot.session();
+        if let Some(session) = &session {
             // A consume under way ends with this, and gives its turn back.
             session.member.close().await;
         }
         let _turn = slot.turn.lock().await;
         let state = slot.state.lock().clone();
         match state {
-            State::Vacant => false,
+            State::Vacant if session.is_none() => false,
             State::Deleted(_) => true,
-            State::Live(_) => {
+            // Who saw it end may have cleared the slot before we had the turn.
+            State::Vacant | State::Live(_) => {
                 slot.end(State::Deleted(clock::now())).await;
                 true
             }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use std::path::Path;
+use std::time::Duration;
 use tower::ServiceExt;
 
 /// A broker that serves one account over HTTP.
@@ -288,6 +289,27 @@ async fn an_automatic_commit_covers_what_was_delivered_at_the_interval_and_at_th
     let server = Server::start(dir.path()).await;
     assert_eq!(server.committed().await, 3);
     assert_eq!(server.consume("other", &[]).await, [""; 0]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_found_ended_while_it_is_deleted_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    server.consume("i", &[]).await;
+    let account = server.broker.cluster_by_name("dev").unwrap().account.id.clone();
+    let instances = &server.rest.instances;
+    let slot = instances.get(&account, "g", "i").unwrap();
+    let (session, turn) = (slot.session().unwrap(), slot.turn(Duration::MAX).await.unwrap());
+    let clear = async {
+        while !session.member.has_ended() {
+            tokio::task::yield_now().await;
+        }
+        slot.clear().await;
+        drop(turn);
+    };
+    let (was_there, ()) = tokio::join!(instances.delete(&account, "g", "i"), clear);
+    assert!(was_there);
     server.stop().await;
 }
 
