@@ -65,6 +65,8 @@ pub use offsets::{Commit, CommitPartition, TopicPartition};
 pub use record::{Record, RecordError};
 pub use sync::{Sync, Synced};
 pub use topics::{Shape, Topics};
+#[cfg(test)]
+pub(crate) use unreadable::damage_or_mend;
 
 use member::Roster;
 use rebalance::Preparing;

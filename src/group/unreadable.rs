@@ -143,6 +143,23 @@ impl Unreadable {
     }
 }
 
+/// Damages all that is stored of groups of this name, or mends it again.
+#[cfg(test)]
+pub(crate) fn damage_or_mend(state: &State, group: &str) {
+    let mut changes = Vec::new();
+    for row in state.groups.iter() {
+        let (key, mut value) = row.into_inner().map(|(key, value)| (key, value.to_vec())).unwrap();
+        let own = key.iter().position(|byte| *byte == 0).unwrap() + 1;
+        if Record::group(Bytes::copy_from_slice(&key[own..])).is_ok_and(|name| &*name == group) {
+            // A version that nobody knows.
+            value[0] ^= 0x40;
+            changes.push((key.to_vec(), Some(value)));
+        }
+    }
+    assert!(!changes.is_empty());
+    state.commit_blocking(&state.groups, changes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

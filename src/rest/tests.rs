@@ -1,6 +1,7 @@
 //! The handlers, through the router, on a broker in a directory of its own.
 
 use super::*;
+use crate::group::damage_or_mend;
 use crate::settings::Layer;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
@@ -310,6 +311,32 @@ async fn an_instance_that_is_found_ended_while_it_is_deleted_was_there() {
     };
     let (was_there, ()) = tokio::join!(instances.delete(&account, "g", "i"), clear);
     assert!(was_there);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_that_cannot_be_read_is_refused_until_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    server.produce(&["1", "2"]).await;
+    assert_eq!(server.consume("i", &[]).await, ["1", "2"]);
+    server.ok("POST /delete-consumer/g/i", Value::Null).await;
+    damage_or_mend(&server.broker.shared.state, "g");
+    server.stop().await;
+    let server = Server::start(dir.path()).await;
+    let offset = json!({ "topic": "red", "partition": 0, "offset": 0 });
+    for (line, body) in [
+        ("POST /consume/g/i", json!({ "topic": "red" })),
+        ("POST /commit/g/i", offset),
+        ("POST /committed/g/i", Value::Null),
+    ] {
+        let (status, answer) = server.call(line, body).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (503, &json!("group_unreadable")), "{line}");
+    }
+    damage_or_mend(&server.broker.shared.state, "g");
+    server.stop().await;
+    let server = Server::start(dir.path()).await;
+    assert_eq!(server.committed().await, 2);
     server.stop().await;
 }
 

@@ -73,7 +73,7 @@ struct Described {
 
 /// How far a partition is delivered; offsets are the next to deliver and the next to be written.
 #[derive(Serialize)]
-struct PartitionStatus {
+pub(super) struct PartitionStatus {
     topic: String,
     partition: i32,
     committed_offset: Option<i64>,
@@ -171,7 +171,7 @@ async fn delete(
     Ok(Json(json!({ "deleted": id })))
 }
 
-async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
+pub(super) async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
     let committed = committed(&webhook.cluster, &webhook.group()).await;
     let (committed, unreadable) = match committed {
         Ok(committed) => (committed, None),

@@ -2,7 +2,7 @@
 
 use super::groups::{commit, try_commit};
 use super::{Client, ask};
-use crate::group::Record;
+use crate::group::{Record, damage_or_mend};
 use bytes::Bytes;
 use tidelog_protocol::messages::*;
 use tidelog_protocol::{ErrorCode, Str};
@@ -10,7 +10,7 @@ use tidelog_protocol::{ErrorCode, Str};
 const UNREADABLE: ErrorCode = ErrorCode::KAFKA_STORAGE_ERROR;
 
 /// What the store has of a group, by topic.
-fn rows(client: &Client, group: &str) -> Vec<(String, Vec<u8>, Vec<u8>)> {
+fn rows(client: &Client, group: &str) -> Vec<(String, Vec<u8>)> {
     let prefix = [client.cluster.account.id.as_bytes(), &[0]].concat();
     let mut rows = Vec::new();
     for row in client.cluster.shared.state.groups.prefix(&prefix) {
@@ -19,22 +19,10 @@ fn rows(client: &Client, group: &str) -> Vec<(String, Vec<u8>, Vec<u8>)> {
         if let Ok((name, Record::Offset { topic, .. })) = record
             && &*name == group
         {
-            rows.push((topic.to_string(), key.to_vec(), value.to_vec()));
+            rows.push((topic.to_string(), value.to_vec()));
         }
     }
     rows
-}
-
-fn write(client: &Client, key: &[u8], value: &[u8]) {
-    let state = &client.cluster.shared.state;
-    state.commit_blocking(&state.groups, vec![(key.to_vec(), Some(value.to_vec()))]);
-}
-
-/// Gives what the group committed for a topic a layout that nobody knows.
-fn damage(client: &Client, group: &str, topic: &str) {
-    let all = rows(client, group);
-    let (_, key, value) = all.iter().find(|(name, ..)| name == topic).unwrap();
-    write(client, key, &[&99i16.to_be_bytes()[..], &value[2..]].concat());
 }
 
 /// The offset committed for a topic's first partition, or why it is not told.
@@ -124,10 +112,11 @@ async fn a_group_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything
     for (group, topic) in [("bad", "red"), ("bad", "blue"), ("good", "red")] {
         commit(&client, group, topic).await;
     }
-    let whole = rows(&client, "bad");
-    damage(&client, "bad", "red");
+    let state = |client: &Client| client.cluster.shared.state.clone();
+    damage_or_mend(&state(&client), "bad");
     // A record of the account's that does not even say whose it is.
-    write(&client, &[client.cluster.account.id.as_bytes(), &[0, 0]].concat(), b"what");
+    let key = [client.cluster.account.id.as_bytes(), &[0, 0]].concat();
+    state(&client).commit_blocking(&state(&client).groups, vec![(key, Some(b"what".to_vec()))]);
     let damaged = rows(&client, "bad");
 
     let client = client.restart().await;
@@ -143,7 +132,7 @@ async fn a_group_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything
     assert_eq!(rows(&client, "bad"), damaged, "it is left as it is");
 
     // Mended, it is where it was.
-    whole.iter().for_each(|(_, key, value)| write(&client, key, value));
+    damage_or_mend(&state(&client), "bad");
     let client = client.restart().await;
     assert_eq!(fetch(&client, 9, "bad", "red").await, Ok(7));
     assert_eq!(fetch(&client, 9, "bad", "blue").await, Ok(7));
@@ -158,10 +147,10 @@ async fn a_group_that_cannot_be_read_forgets_deleted_topics_and_begins_anew_once
     for (group, topic) in [("bad", "red"), ("bad", "blue"), ("good", "red")] {
         commit(&client, group, topic).await;
     }
-    damage(&client, "bad", "red");
+    damage_or_mend(&client.cluster.shared.state, "bad");
     let client = client.restart().await;
     client.cluster.delete_topic("blue").await.unwrap();
-    let left: Vec<_> = rows(&client, "bad").into_iter().map(|(topic, ..)| topic).collect();
+    let left: Vec<_> = rows(&client, "bad").into_iter().map(|(topic, _)| topic).collect();
     assert_eq!(left, ["red"], "another topic may come under the name of one that is gone");
 
     let groups_names = vec!["bad".into()];

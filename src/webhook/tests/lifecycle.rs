@@ -3,9 +3,11 @@
 use super::endpoint::{Endpoint, Reply};
 use super::{Rig, numbered};
 use crate::broker::Broker;
+use crate::group::{Error, damage_or_mend};
 use crate::settings::Layer;
 use crate::webhook::Webhooks;
 use crate::webhook::cursor::commit;
+use crate::webhook::routes::partitions;
 use crate::webhook::subscription::TopicPartition;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +64,38 @@ async fn an_offline_partition_holds_up_no_other_and_goes_on_where_it_was() {
     let rig = Rig::open(dir.path()).await;
     let next = endpoint.next().await;
     assert_eq!((next.header("tidelog-key"), next.body.as_str()), ("b", "3"));
+    rig.close().await;
+    assert!(endpoint.rest().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_whose_group_cannot_be_read_waits_and_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 1).await;
+    let mut endpoint = Endpoint::answering(200).await;
+    let webhook = rig.webhook(&endpoint.url, "events", "beginning").await;
+    rig.produce("events", 0, &numbered("a", 0..2)).await;
+    endpoint.delivered(2).await;
+    rig.webhooks.close().await;
+    assert_eq!(rig.cursor(&webhook).await, [2]);
+    damage_or_mend(&rig.cluster.shared.state, &webhook.group());
+    rig.broker.close().await.unwrap();
+    drop((rig, webhook));
+
+    let rig = Rig::open(dir.path()).await;
+    rig.produce("events", 0, &numbered("a", 2..3)).await;
+    let webhook = rig.webhooks.list(&rig.cluster).remove(0);
+    let shown = serde_json::to_value(partitions(&webhook).await).unwrap();
+    assert_eq!(shown[0]["error"], Error::Unreadable.to_string());
+    assert!(shown[0]["committed_offset"].is_null() && shown[0]["lag"].is_null(), "{shown}");
+    rig.webhooks.close().await;
+    damage_or_mend(&rig.cluster.shared.state, &webhook.group());
+    rig.broker.close().await.unwrap();
+    drop((rig, webhook));
+
+    let rig = Rig::open(dir.path()).await;
+    assert_eq!(endpoint.next().await.body, "2");
     rig.close().await;
     assert!(endpoint.rest().is_empty());
 }
