@@ -78,6 +78,8 @@ pub struct Ingest {
     broker: Arc<Broker>,
     /// By account id and sync id.
     syncs: RwLock<BTreeMap<(String, String), Arc<Sync>>>,
+    /// Those whose definition cannot be read, and why, by the same.
+    unreadable: RwLock<BTreeMap<(String, String), String>>,
     /// By account id; see [`Ingest::editing`].
     editing: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// By topic id.
@@ -97,10 +99,15 @@ impl Ingest {
     /// # Errors
     /// When the control database or the state store fails.
     pub async fn open(broker: &Arc<Broker>) -> anyhow::Result<Arc<Self>> {
-        let mut syncs = BTreeMap::new();
+        let (mut syncs, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
         for row in broker.shared.control.syncs().await? {
-            let sync = Sync::stored(&row)?;
-            syncs.insert((row.account, row.id), Arc::new(sync));
+            match Sync::stored(&row) {
+                Ok(sync) => drop(syncs.insert((row.account, row.id), Arc::new(sync))),
+                Err(error) => {
+                    tracing::error!("account {}, {error}; it takes nothing", row.account);
+                    unreadable.insert((row.account, row.id), error.to_string());
+                }
+            }
         }
         let replayed = broker.clone();
         let recover = move || -> anyhow::Result<_> {
@@ -113,6 +120,7 @@ impl Ingest {
         let ingest = Arc::new(Self {
             broker: broker.clone(),
             syncs: RwLock::new(syncs),
+            unreadable: RwLock::new(unreadable),
             editing: Mutex::default(),
             streams: Mutex::default(),
             unsettled: Arc::default(),

@@ -50,6 +50,17 @@ impl Ingest {
         self.syncs.read().get(&(cluster.account.id.clone(), id.to_owned())).cloned()
     }
 
+    /// Refuses a sync that is there and cannot be read: what it was may be what a later start makes
+    /// of it, so nothing takes its place, and only deleting it removes it.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if it is one.
+    pub(super) fn check_readable(&self, cluster: &Cluster, id: &str) -> Result<(), Error> {
+        let key = (cluster.account.id.clone(), id.to_owned());
+        let reason = self.unreadable.read().get(&key).cloned();
+        reason.map_or(Ok(()), |reason| Err(Error::Unreadable(reason)))
+    }
+
     /// Makes a sync under an id that no other has.
     pub(super) async fn create_sync(
         self: &Arc<Self>,
@@ -153,6 +164,7 @@ impl Ingest {
         id: SyncId,
         mut definition: Definition,
     ) -> Result<Arc<Sync>, Error> {
+        self.check_readable(cluster, id.as_str())?;
         let before = self.sync(cluster, id.as_str());
         if before.is_none() && self.syncs(cluster, "", SYNCS_MAX).len() == SYNCS_MAX {
             return Err(Error::Syncs(SYNCS_MAX));
@@ -189,19 +201,17 @@ impl Ingest {
         topics: Topics,
     ) -> Result<Vec<String>, Error> {
         let key = (cluster.account.id.clone(), id.to_string());
-        let Some(sync) = self.syncs.write().remove(&key) else {
+        let sync = self.syncs.write().remove(&key);
+        if sync.is_none() && self.check_readable(cluster, id.as_str()).is_ok() {
             return Err(Error::Unknown(id.clone()));
-        };
+        }
         let mut names = Vec::new();
-        let deleted = self.remove_topics(cluster, &sync, topics, &mut names).await;
-        let deleted = match deleted {
-            Ok(()) => self.broker.shared.control.remove_sync(&key.0, &key.1).await,
-            Err(error) => {
-                self.syncs.write().insert(key, sync);
-                return Err(error);
-            }
-        };
-        deleted?;
+        if let Err(error) = self.remove_topics(cluster, id, topics, &mut names).await {
+            self.syncs.write().extend(sync.map(|sync| (key, sync)));
+            return Err(error);
+        }
+        self.broker.shared.control.remove_sync(&key.0, &key.1).await?;
+        self.unreadable.write().remove(&key);
         Ok(names)
     }
 
@@ -210,11 +220,11 @@ impl Ingest {
     async fn remove_topics(
         &self,
         cluster: &Arc<Cluster>,
-        sync: &Sync,
+        id: &SyncId,
         topics: Topics,
         names: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let feeds = |topic: &Arc<Topic>| topic.sync.as_deref() == Some(sync.id.as_str());
+        let feeds = |topic: &Arc<Topic>| topic.sync.as_deref() == Some(id.as_str());
         for topic in cluster.topics.all().into_iter().filter(feeds) {
             let stream = self.streams.lock().remove(&topic.id);
             if let Some(stream) = stream {

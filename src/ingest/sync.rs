@@ -118,6 +118,9 @@ pub enum Error {
     /// The stored definition cannot be read.
     #[error("the definition of sync '{0}' is not readable: {1}")]
     Stored(String, String),
+    /// The same, found when the broker started.
+    #[error("{0}; the sync takes nothing until a start can read it, or it is deleted")]
+    Unreadable(String),
 }
 
 impl Error {

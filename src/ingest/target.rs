@@ -126,12 +126,18 @@ fn no_collection(sync: &Sync, collection: &str) -> ApiError {
 }
 
 /// The account's sync of this id.
+///
+/// # Errors
+/// When there is none, naming those there are, or it cannot be read.
 pub(super) fn find_sync(
     ingest: &Ingest,
     cluster: &Cluster,
     id: &str,
 ) -> Result<Arc<Sync>, ApiError> {
     ingest.sync(cluster, id).ok_or_else(|| {
+        if let Err(error) = ingest.check_readable(cluster, id) {
+            return error.into();
+        }
         let syncs = ingest.syncs(cluster, "", NAMES_MAX);
         let known = known_names("there are", syncs.iter().map(|sync| sync.id.as_str()));
         ApiError::not_found(format!("sync '{id}' does not exist; {known}"))

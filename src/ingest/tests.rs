@@ -9,6 +9,7 @@ mod limits;
 mod power;
 mod retention;
 mod settling;
+mod unreadable;
 mod verifies;
 mod versions;
 

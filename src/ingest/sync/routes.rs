@@ -129,7 +129,10 @@ pub(in crate::ingest) async fn delete(
     Path(id): Path<String>,
     Query(Deletion { topics }): Query<Deletion>,
 ) -> Result<Response, ApiError> {
-    find_sync(&ingest, &principal.cluster, &id)?;
+    // One that cannot be read can be deleted.
+    if ingest.check_readable(&principal.cluster, &id).is_ok() {
+        find_sync(&ingest, &principal.cluster, &id)?;
+    }
     let names = ingest.delete_sync(&principal.cluster, &parse(&id)?, topics).await?;
     let (kept, deleted) = match topics {
         Topics::Keep => (names, Vec::new()),
@@ -152,6 +155,9 @@ impl From<Error> for ApiError {
             E::Unknown(_) | E::Refused(..) => Self::not_found(error.to_string()),
             E::TopicTaken(_) | E::Partitions { .. } | E::Syncs(_) => {
                 Self::conflict(error.to_string())
+            }
+            E::Unreadable(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "sync_unreadable", error.to_string())
             }
             E::Control(_) | E::Stored(..) | E::State(_) => Self::internal(error),
             error => Self::bad_request(error.to_string()),
