@@ -130,22 +130,26 @@ impl Catalog {
     }
 
     /// Opens stored topics, each for its catalog; called at start, before anyone can connect. A
-    /// topic whose row says what it cannot be stays closed, and does not keep the others from
-    /// starting; nor does a partition that cannot be opened.
+    /// topic whose configs cannot be read is offline, with all of its partitions, and does not keep
+    /// the others from starting; nor does a partition that cannot be opened.
     pub fn open_all(stored: Vec<(&Self, TopicRow)>) {
         let (mut catalogs, mut topics) = (Vec::new(), Vec::new());
         for (catalog, row) in stored {
-            let name = row.name.clone();
-            match read_row(row) {
-                Ok((topic, count)) => {
-                    topics.push((catalog.home.clone(), topic, count));
-                    catalogs.push(catalog);
-                }
-                Err(error) => {
-                    let account = &catalog.home.account;
-                    tracing::error!(account, topic = name, "topic stays closed: {error}");
-                }
+            let (mut topic, count, readable) = read_row(row);
+            if let Err(error) = readable {
+                let account = &catalog.home.account;
+                tracing::error!(
+                    account,
+                    topic = topic.name,
+                    "topic is offline, and its files are left as they are, until a start after its \
+                     configs are set anew: what is set cannot be read: {error}"
+                );
+                topic.partitions = (0..count).map(|_| None).collect();
+                catalog.publish(topic);
+                continue;
             }
+            topics.push((catalog.home.clone(), topic, count));
+            catalogs.push(catalog);
         }
         for (catalog, topic) in catalogs.into_iter().zip(open_all(topics)) {
             catalog.publish(topic);
@@ -378,13 +382,19 @@ fn without_partitions(new: NewTopic, id: Uuid) -> Topic {
     Topic { name, id, partitions: Vec::new(), config, sync }
 }
 
-/// What is stored of a topic, and how many partitions it has.
-fn read_row(row: TopicRow) -> Result<(Topic, i32), Error> {
-    let pairs: BTreeMap<String, String> = serde_json::from_str(&row.configs).unwrap_or_default();
+/// What is stored of a topic, how many partitions it has, and whether what is set on it could be
+/// read: if not, it has the defaults, by which nothing may be removed.
+fn read_row(row: TopicRow) -> (Topic, i32, anyhow::Result<()>) {
+    let pairs = serde_json::from_str::<BTreeMap<String, String>>(&row.configs);
+    let config = pairs.map_err(anyhow::Error::from).and_then(|pairs| Ok(Config::new(pairs)?));
+    let (config, readable) = match config {
+        Ok(config) => (config, Ok(())),
+        Err(error) => (Config::default(), Err(error)),
+    };
     let partitions = i32::try_from(row.partitions.saturating_abs()).unwrap_or(0);
-    let new = NewTopic { name: row.name, partitions, config: Config::new(pairs)?, sync: row.sync };
+    let new = NewTopic { name: row.name, partitions, config, sync: row.sync };
     let id = row.id.try_into().unwrap_or_default();
-    Ok((without_partitions(new, id), partitions))
+    (without_partitions(new, id), partitions, readable)
 }
 
 /// Whether an account that has some partitions may have so many more.

@@ -3,11 +3,11 @@
 use super::{Client, ask, batch};
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
-use tidelog_protocol::Str;
 use tidelog_protocol::messages::{
     MetadataRequest, MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
     OffsetCommitRequestTopic,
 };
+use tidelog_protocol::{ErrorCode, Str};
 
 #[tokio::test]
 async fn a_topic_is_found_by_its_id_whatever_name_stands_beside_it() {
@@ -71,4 +71,34 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
     assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
     assert!(client.cluster.groups.offsets("readers").await.unwrap().is_empty());
     assert_eq!(client.topic("red", 1).await.partition(0).unwrap().log().log_end_offset(), 0);
+}
+
+#[tokio::test]
+async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_the_defaults() {
+    let mut client = Client::new().await;
+    client.topic("blue", 1).await;
+    client.topic("red", 2).await;
+    client.produce("red", batch(3)).await;
+    for (configs, why) in [("{", "damaged"), (r#"{"what.is.to.come":"1"}"#, "of a later version")] {
+        let control = client.cluster.shared.control.clone();
+        let mut row = control.topics().await.unwrap().into_iter().find(|it| it.name == "red");
+        let mut row = row.take().unwrap();
+        let whole = std::mem::replace(&mut row.configs, configs.to_owned());
+        control.update_topic(&row).await.unwrap();
+
+        client = client.restart().await;
+        let red = client.cluster.topics.get("red").unwrap();
+        assert_eq!(red.offline().collect::<Vec<_>>(), [0, 1], "{why}");
+        let refused = client.produce("red", batch(1)).await;
+        let refused = refused.responses[0].partition_responses[0].error_code;
+        assert_eq!(refused, ErrorCode::KAFKA_STORAGE_ERROR, "{why}");
+        let taken = client.produce("blue", batch(1)).await;
+        assert_eq!(taken.responses[0].partition_responses[0].error_code, ErrorCode::NONE, "{why}");
+
+        row.configs = whole;
+        client.cluster.shared.control.update_topic(&row).await.unwrap();
+        client = client.restart().await;
+        let red = client.cluster.topics.get("red").unwrap();
+        assert_eq!(red.partition(0).unwrap().log().log_end_offset(), 3, "{why}");
+    }
 }
