@@ -5,7 +5,7 @@ use crate::http::{self, ApiError, Context};
 use crate::ingest::Ingest;
 use crate::rest::Rest;
 use crate::settings::Settings;
-use crate::tls::Tls;
+use crate::tls::{RENEWAL_INTERVAL, Tls};
 use crate::webhook::Webhooks;
 use crate::{console, ingest, manage, metrics, net, rest, settings, webhook};
 use anyhow::{Result, bail};
@@ -72,7 +72,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     tasks.spawn(crate::scrub::scrub(broker.clone()));
     tasks.spawn(ingest.clone().settle());
     if let Some(tls) = &tls {
-        tasks.spawn(tls.clone().renew());
+        tasks.spawn(tls.clone().renew(RENEWAL_INTERVAL));
     }
     tasks.spawn(net::serve(kafka, tls.clone(), broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, tls, router));

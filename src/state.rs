@@ -203,3 +203,32 @@ fn write(db: &Database, commits: &Receiver<Commit>, on_failure: &OnFailure) {
         waiting.into_iter().for_each(|done| done());
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_be_made_in_memory_is_made_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        // Where the copy from memory would go.
+        std::fs::write(path.with_added_extension("new"), "in the way").unwrap();
+        fresh::create(&path, |path| open(path).map(drop)).unwrap_err();
+        assert!(!path.exists());
+
+        let open = || State::open(&path, Arc::new(|error| panic!("{error}"))).unwrap();
+        let state = open();
+        let row = (b"key".to_vec(), Some(b"value".to_vec()));
+        state.commit_blocking(&state.records, vec![row]);
+        drop(state);
+        // The writer lets go of the store in a moment.
+        let lock_is_free = || Database::builder(&path).open().is_ok();
+        while !lock_is_free() {
+            std::thread::yield_now();
+        }
+        let state = open();
+        assert_eq!(state.records.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+}

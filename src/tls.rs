@@ -26,7 +26,7 @@ const HANDSHAKE: u8 = 0x16;
 /// A client has this long to send its first byte, and to complete the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the files are looked at, for a certificate that was renewed.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What an HTTP client over TLS may ask for; Kafka clients ask for nothing.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -77,10 +77,10 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
     }
 
-    /// Looks at the files now and then. What cannot be used is told, once, and changes nothing: the
+    /// Looks at the files once an interval, for ever. What cannot be used is told, once, and changes nothing: the
     /// certificate in use may be good for a while yet.
-    pub async fn renew(self) {
-        let mut ticks = interval(RENEWAL_INTERVAL);
+    pub async fn renew(self, every: Duration) {
+        let mut ticks = interval(every);
         let mut told = None;
         loop {
             ticks.tick().await;
@@ -196,5 +196,26 @@ mod tests {
         fs::write(&files.key, key).unwrap();
         certificate.refresh().unwrap_err();
         assert_eq!(in_use(), second);
+    }
+
+    #[tokio::test]
+    async fn the_files_are_looked_at_again_and_again_also_after_one_that_cannot_be_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = write(dir.path());
+        let tls = Tls::load(files.clone()).unwrap();
+        let renewing = tokio::spawn(tls.clone().renew(Duration::from_millis(1)));
+        for _ in 0..2 {
+            let before = tls.certificate.current.read().clone();
+            fs::write(&files.certificate, "no certificate").unwrap();
+            tls.certificate.refresh().unwrap_err();
+            write(dir.path());
+            let renewed = async {
+                while Arc::ptr_eq(&before, &tls.certificate.current.read()) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(Duration::from_secs(30), renewed).await.expect("the files are not looked at");
+        }
+        renewing.abort();
     }
 }
