@@ -77,8 +77,8 @@ impl Tls {
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
     }
 
-    /// Looks at the files once an interval, for ever. What cannot be used is told, once, and changes
-    /// nothing: the certificate in use may be good for a while yet.
+    /// Looks at the files once an interval, for ever. What cannot be used is told, once, and
+    /// changes nothing: the certificate in use may be good for a while yet.
     pub async fn renew(self, every: Duration) {
         let mut ticks = interval(every);
         let mut told = None;
