@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -434,9 +434,19 @@ fn sweep(fs: &dyn Fs, root: &Path, root_dir: &dyn File) -> Result<bool> {
         return Ok(false);
     }
     match root_dir.sync_filesystem() {
-        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => Ok(false),
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            // What is found by its name is not made again, so nothing else would sync that.
+            sync_dirs(fs, root).context("sync", root).map(|()| false)
+        }
         swept => swept.context("sync", root).map(|()| true),
     }
+}
+
+/// Makes durable what a directory and those below it list.
+fn sync_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let below = fs.list(dir)?.into_iter().filter(|entry| entry.is_dir);
+    below.map(|entry| dir.join(entry.name)).try_for_each(|dir| sync_dirs(fs, &dir))?;
+    fs.sync_dir(dir)
 }
 
 /// Finishes deletions that a crash interrupted, and gives a number that none which is left has. One

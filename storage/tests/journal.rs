@@ -172,6 +172,34 @@ fn so_it_does_where_files_can_only_be_synced_one_by_one() {
 }
 
 #[test]
+fn a_log_that_a_killed_process_made_is_there_for_good_once_another_acknowledges() {
+    for without_syncfs in [false, true] {
+        for calls in 0..200 {
+            let fs = if without_syncfs { Faulty::without_syncfs } else { Faulty::new }(calls);
+            fs.fault_after(calls, Fault::Dies);
+            let made = || open(&fs).and_then(|volume| open_log(&volume, 1, 0).map(drop));
+            let is_dead = made().is_err();
+            // What it wrote reads well, and not all of it is on the disk.
+            fs.revive();
+            let volume = open(&fs).unwrap();
+            let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+            logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"a"), 0).unwrap());
+            volume.sync().unwrap();
+            for seed in 0..8 {
+                let volume = open(&fs.crash(seed)).unwrap();
+                let (partition, _) = open_log(&volume, 1, 0).unwrap();
+                let case = format!("{calls} calls, without syncfs: {without_syncfs}");
+                assert_eq!(payloads(&read_all(&partition, 0)), [&b"a"[..]], "{case}");
+            }
+            if !is_dead {
+                break;
+            }
+            assert!(calls < 199, "it never lived long enough");
+        }
+    }
+}
+
+#[test]
 fn without_the_journal_what_was_acknowledged_is_lost() {
     let forget = |fs: &Faulty| {
         let there = JOURNALS.iter().filter(|path| fs.open(Path::new(path)).is_ok());
