@@ -122,13 +122,15 @@ impl Shared {
 
     /// One round.
     pub(crate) fn commit(&self, dirty: Vec<Arc<Inner>>) -> Result<()> {
-        let _round = self.committing.lock();
+        let mut round = self.committing.lock();
+        *round += 1;
         let pending: Vec<_> =
-            dirty.iter().filter_map(|inner| Some((inner, inner.take_pending()?))).collect();
+            dirty.iter().filter_map(|inner| Some((inner, inner.take_pending(*round)?))).collect();
         self.finish(pending)
     }
 
-    /// Makes what is pending durable, and moves the high watermarks.
+    /// Makes what is pending durable, and moves the high watermarks. No other round may be under
+    /// way, since the parts of a log are to be written in order.
     pub(crate) fn finish(&self, mut pending: Vec<(&Arc<Inner>, Pending)>) -> Result<()> {
         if self.files.mistakes.made(Mistake::AcknowledgesBeforeSync) {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
@@ -212,5 +214,56 @@ impl Shared {
             synced => synced?,
         }
         Ok(Synced::File)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use crate::fs::Disk;
+    use crate::{Flush, PartitionOptions, Volume, VolumeOptions};
+    use std::path::Path;
+    use std::sync::Arc;
+    use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
+
+    const BATCHES: i64 = 100;
+
+    fn batch() -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 10);
+        builder.append(0, None, Some(&[b'x'; 50]), &[]).unwrap();
+        builder.finish().unwrap()
+    }
+
+    /// Whoever waits for a round of his own leaves the log on the commit thread's list, and it may
+    /// get there once more.
+    #[test]
+    fn a_log_that_a_round_finds_twice_is_written_in_order() {
+        let root = tempfile::tempdir().unwrap();
+        let options = VolumeOptions { flush: Flush::Manual };
+        let volume = Volume::open(Arc::new(Disk), root.path(), options, Box::new(|_| {})).unwrap();
+        let options = PartitionOptions { segment_bytes: 4_000, ..PartitionOptions::default() };
+        let opened = volume.open_partition(Path::new("red-0"), [1; 16], options, Box::new(|_| {}));
+        let partition = opened.unwrap().0;
+        let (inner, round) = (&partition.0, 7);
+        let append = |count| (0..count).for_each(|_| _ = partition.append(&batch(), 0).unwrap());
+        append(3);
+        let first = inner.take_pending(round).map(|pending| (inner, pending));
+        // Meanwhile the log goes on, past the end of a segment.
+        append(BATCHES - 3);
+        let second = inner.take_pending(round).map(|pending| (inner, pending));
+        inner.shared.finish(first.into_iter().chain(second).collect()).unwrap();
+        volume.sync().unwrap();
+        assert_eq!(partition.high_watermark(), BATCHES);
+        let mut next = 0;
+        while next < BATCHES {
+            let mut read = partition.read(next, 1 << 20, BATCHES).unwrap();
+            assert!(!read.is_empty(), "{next} was acknowledged and is not there");
+            while !read.is_empty() {
+                let batch = Batch::split_from(&mut read).unwrap();
+                assert_eq!(batch.header().base_offset, next);
+                next += 1;
+            }
+        }
+        volume.close().unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -74,6 +74,7 @@ impl Opening<'_> {
             unstable_from: AtomicI64::new(UNKNOWN),
             queued: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
+            round: AtomicU64::new(0),
             journaled: AtomicBool::new(false),
             prepared: AtomicBool::new(false),
             on_advance,

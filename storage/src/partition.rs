@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -119,6 +119,8 @@ pub(crate) struct Inner {
     pub queued: AtomicBool,
     /// Whether a later round does.
     pub scheduled: AtomicBool,
+    /// The last commit round that took it.
+    pub round: AtomicU64,
     /// Whether the journal has bytes of it.
     pub journaled: AtomicBool,
     /// Whether the first append has been prepared.
@@ -353,8 +355,13 @@ impl Inner {
         *segments = Arc::new(next);
     }
 
-    /// What has to be synced; from now on appends queue the partition again.
-    pub(crate) fn take_pending(&self) -> Option<Pending> {
+    /// What has to be synced; from now on appends queue the partition again. Nothing if the round
+    /// has the partition already, which may be on two lists: the files of a round are written side
+    /// by side, and a log's in order.
+    pub(crate) fn take_pending(&self, round: u64) -> Option<Pending> {
+        if self.round.swap(round, Ordering::Relaxed) == round {
+            return None;
+        }
         self.queued.store(false, Ordering::SeqCst);
         let mut log = self.log.lock();
         (!log.closed).then(|| log.pending())

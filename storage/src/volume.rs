@@ -60,8 +60,8 @@ pub(crate) struct Shared {
     /// Whether records were refused for want of room, and no room was found since.
     pub full: AtomicBool,
     pub on_event: OnceLock<OnEvent>,
-    /// Held for a round of commits.
-    pub committing: Mutex<()>,
+    /// Held for a round of commits: its number.
+    pub committing: Mutex<u64>,
     pub syncing: Mutex<()>,
     pub queue: Mutex<Queue>,
     pub wake: Condvar,
@@ -124,7 +124,7 @@ impl Volume {
             poisoned: AtomicBool::new(false),
             full: AtomicBool::new(false),
             on_event: OnceLock::new(),
-            committing: Mutex::new(()),
+            committing: Mutex::new(0),
             syncing: Mutex::new(()),
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
@@ -391,9 +391,11 @@ impl Shared {
         for inner in &open {
             inner.log.lock().closed = true;
         }
-        // What was appended while the rest was synced.
+        // What was appended while the rest was synced, after the round that is under way.
+        let round = self.committing.lock();
         let late = open.iter().filter(|inner| inner.is_behind());
         self.finish(late.map(|inner| (inner, inner.log.lock().pending())).collect())?;
+        drop(round);
         let untidy = open.iter().filter(|inner| inner.log.lock().untidy).count();
         let many = untidy > SINGLE_SYNCS_MAX && self.sync(|| self.sync_filesystem())?;
         let durability = if many { Durability::Later } else { Durability::Now };
