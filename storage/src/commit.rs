@@ -112,11 +112,10 @@ impl Shared {
     /// Syncs all that was appended before the call.
     pub(crate) fn commit_all(&self) -> Result<()> {
         let mut dirty = std::mem::take(&mut self.queue.lock().dirty);
-        // Those that the commit thread has on its list too wait here for it.
+        // Those that the commit thread has on its list too wait here for it. Who is named twice is
+        // taken once.
         let open = self.open_partitions();
         dirty.extend(open.into_iter().filter(|inner| inner.is_behind()));
-        dirty.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
         self.commit(dirty)
     }
 

@@ -215,26 +215,24 @@ impl Shared {
         if shares.try_for_each(|(inner, dirty)| journal.add(inner, dirty)).is_err() {
             return Ok(false);
         }
-        let (journaled, written) = self.syncers.write(files, || self.write_round(&mut journal));
-        let journaled = written.and(journaled)?;
-        if journaled {
-            let new = owners.iter().filter(|it| !it.journaled.swap(true, Ordering::Relaxed));
-            journal.logs.extend(new.map(|inner| Arc::clone(inner)));
-        }
-        Ok(journaled)
-    }
-
-    fn write_round(&self, journal: &mut Journal) -> Result<bool> {
-        let (fs, root) = (&*self.files.fs, &self.root);
-        if journal.write(fs, root).is_err() {
+        // By itself, so that the disk has it to write while the processors write the logs.
+        if journal.write(&*self.files.fs, &self.root).is_err() {
             return Ok(false);
         }
-        journal.sync(fs, root).context("sync the journal of", &self.root)?;
+        let (synced, written) = self.syncers.write(files, || self.sync_round(&mut journal));
+        written.and(synced)?;
+        let new = owners.iter().filter(|it| !it.journaled.swap(true, Ordering::Relaxed));
+        journal.logs.extend(new.map(|inner| Arc::clone(inner)));
+        Ok(true)
+    }
+
+    fn sync_round(&self, journal: &mut Journal) -> Result<()> {
+        journal.sync(&*self.files.fs, &self.root).context("sync the journal of", &self.root)?;
         self.counters.journaled_bytes.add(journal.round.len() as u64);
         if journal.end > FILE_BYTES_MANY {
             self.checkpointer.hurry();
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Makes what the journal holds durable in the logs. Beside rounds of commits, which go on.

@@ -60,7 +60,8 @@ impl Volume {
             }
         };
         let mut step = Step { shared, left: max_bytes, found: Scrubbed::default() };
-        for inner in shared.open_partitions().iter().filter(|inner| inner.name >= name) {
+        let is_left = |inner: &&Arc<Inner>| inner.name.as_os_str() >= name.as_os_str();
+        for inner in shared.open_partitions().iter().filter(is_left) {
             let from = if inner.name == name { offset } else { 0 };
             if let Some(offset) = step.log(inner, from)? {
                 round.next = Some((inner.name.clone(), offset));

@@ -352,10 +352,10 @@ impl Shared {
         }
     }
 
-    /// The open partitions, by name.
+    /// The open partitions, by the bytes of their names.
     pub(crate) fn open_partitions(&self) -> Vec<Arc<Inner>> {
         let mut open: Vec<_> = self.partitions.lock().open.values().cloned().collect();
-        open.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        open.sort_unstable_by(|a, b| a.name.as_os_str().cmp(b.name.as_os_str()));
         open
     }
 
