@@ -206,6 +206,7 @@ fn topic_error(error: &topic::Error) -> ErrorCode {
         topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
         topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
         topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        topic::Error::Unreadable(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         topic::Error::Control(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
         topic::Error::Storage(error) => storage_error::code(error),
     }

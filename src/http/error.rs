@@ -81,6 +81,10 @@ impl From<crate::topic::Error> for ApiError {
                 Self::conflict(error.to_string())
             }
             Error::Unknown(_) => Self::not_found(error.to_string()),
+            Error::Unreadable(_) => {
+                let text = error.to_string();
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "configs_unreadable", text)
+            }
             Error::Storage(error) => error.into(),
             Error::Control(_) => Self::internal(error),
         }

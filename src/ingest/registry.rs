@@ -185,7 +185,11 @@ impl Ingest {
             let before = before.as_ref().and_then(|sync| sync.collections.get(slug));
             let before = before.map_or(nothing, |defined| defined.definition.clone());
             let after = defined.definition.clone();
-            let change = move |config: &Config| after.reconfigure(&before, config);
+            // What cannot be read is given up by whoever sets it anew, not by the way.
+            let change = move |config: &Config| match config.is_readable() {
+                true => after.reconfigure(&before, config),
+                false => Ok(config.clone()),
+            };
             cluster.topics.configure(&topic.name, change, false).await?;
         }
         let row = sync.row(&cluster.account.id);

@@ -70,6 +70,9 @@ pub enum Error {
     /// A sync's topic does not grow: the state it compares with is kept by partition.
     #[error("topic '{0}' is fed by a sync, and growing it would move its keys")]
     Synced(String),
+    /// What partitions it would get is not known.
+    #[error("topic '{0}' is offline, since its configs cannot be read: set them anew, and restart")]
+    Unreadable(String),
     /// There is one already.
     #[error("topic '{0}' already exists")]
     Exists(String),
@@ -206,13 +209,12 @@ impl Catalog {
         self.check(&new)?;
         self.home.volume.check_spare()?;
         let id = id::random_uuid();
-        let configs = serde_json::json!(new.config.set()).to_string();
         let row = TopicRow {
             account: self.home.account.clone(),
             name: new.name.clone(),
             id: id.to_vec(),
             partitions: i64::from(new.partitions),
-            configs,
+            configs: new.config.stored(),
             sync: new.sync.clone(),
         };
         self.control.add_topic(&row).await?;
@@ -307,6 +309,9 @@ impl Catalog {
         if topic.sync.is_some() {
             return Err(Error::Synced(name.to_owned()));
         }
+        if !topic.config.is_readable() {
+            return Err(Error::Unreadable(name.to_owned()));
+        }
         if count <= have {
             return Err(Error::NotAnIncrease { name: name.to_owned(), partitions, asked: count });
         }
@@ -336,7 +341,7 @@ impl Catalog {
             name: topic.name.clone(),
             id: topic.id.to_vec(),
             partitions: i64::try_from(topic.partitions.len()).unwrap_or(i64::MAX),
-            configs: serde_json::json!(topic.config.set()).to_string(),
+            configs: topic.config.stored(),
             sync: topic.sync.clone(),
         }
     }
@@ -385,12 +390,7 @@ fn without_partitions(new: NewTopic, id: Uuid) -> Topic {
 /// What is stored of a topic, how many partitions it has, and whether what is set on it could be
 /// read: if not, it has the defaults, by which nothing may be removed.
 fn read_row(row: TopicRow) -> (Topic, i32, anyhow::Result<()>) {
-    let pairs = serde_json::from_str::<BTreeMap<String, String>>(&row.configs);
-    let config = pairs.map_err(anyhow::Error::from).and_then(|pairs| Ok(Config::new(pairs)?));
-    let (config, readable) = match config {
-        Ok(config) => (config, Ok(())),
-        Err(error) => (Config::default(), Err(error)),
-    };
+    let (config, readable) = Config::read(&row.configs);
     let partitions = i32::try_from(row.partitions.saturating_abs()).unwrap_or(0);
     let new = NewTopic { name: row.name, partitions, config, sync: row.sync };
     let id = row.id.try_into().unwrap_or_default();

@@ -11,6 +11,7 @@ pub use kind::Kind;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::records::Compression;
 use tidelog_storage::{Compaction, Flush, PartitionOptions};
@@ -85,6 +86,8 @@ pub enum Change {
 pub struct Config {
     set: BTreeMap<String, String>,
     for_batches: ForBatches,
+    /// What is stored of them, if it cannot be read; then all have their defaults.
+    unreadable: Option<Arc<str>>,
 }
 
 /// What every batch that is produced meets, looked up once.
@@ -136,10 +139,34 @@ impl Config {
             compression,
             compression_level: level.and_then(|level| level.trim().parse().ok()),
         };
-        Self { set, for_batches }
+        Self { set, for_batches, unreadable: None }
     }
 
-    /// The configs after some changes. Deleting one that is unknown does nothing.
+    /// Reads what [`Config::stored`] gave. What cannot be read stays stored as it is until configs
+    /// are set anew, and the second value says why.
+    pub(super) fn read(stored: &str) -> (Self, anyhow::Result<()>) {
+        let pairs = serde_json::from_str::<BTreeMap<String, String>>(stored);
+        match pairs.map_err(anyhow::Error::from).and_then(|pairs| Ok(Self::new(pairs)?)) {
+            Ok(config) => (config, Ok(())),
+            Err(error) => (Self { unreadable: Some(stored.into()), ..Self::default() }, Err(error)),
+        }
+    }
+
+    /// A text to store.
+    pub(super) fn stored(&self) -> String {
+        match &self.unreadable {
+            Some(stored) => stored.to_string(),
+            None => serde_json::json!(self.set).to_string(),
+        }
+    }
+
+    /// Whether what is stored could be read.
+    pub fn is_readable(&self) -> bool {
+        self.unreadable.is_none()
+    }
+
+    /// The configs after some changes. Deleting one that is unknown does nothing. Those that could
+    /// not be read are given up.
     pub fn changed(
         &self,
         changes: impl IntoIterator<Item = (String, Change)>,

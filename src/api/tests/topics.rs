@@ -1,11 +1,12 @@
 //! CreateTopics and DeleteTopics against a broker on a temporary directory.
 
 use super::{Client, ask, batch};
+use crate::api::configs::resource;
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
 use tidelog_protocol::messages::{
-    MetadataRequest, MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
-    OffsetCommitRequestTopic,
+    AlterConfigsRequest, AlterConfigsResource, MetadataRequest, MetadataRequestTopic,
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use tidelog_protocol::{ErrorCode, Str};
 
@@ -79,12 +80,14 @@ async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_th
     client.topic("blue", 1).await;
     client.topic("red", 2).await;
     client.produce("red", batch(3)).await;
+    let stored = async |client: &Client| {
+        let topics = client.cluster.shared.control.topics().await.unwrap();
+        topics.into_iter().find(|it| it.name == "red").unwrap()
+    };
+    let mut row = stored(&client).await;
     for (configs, why) in [("{", "damaged"), (r#"{"what.is.to.come":"1"}"#, "of a later version")] {
-        let control = client.cluster.shared.control.clone();
-        let mut row = control.topics().await.unwrap().into_iter().find(|it| it.name == "red");
-        let mut row = row.take().unwrap();
         let whole = std::mem::replace(&mut row.configs, configs.to_owned());
-        control.update_topic(&row).await.unwrap();
+        client.cluster.shared.control.update_topic(&row).await.unwrap();
 
         client = client.restart().await;
         let red = client.cluster.topics.get("red").unwrap();
@@ -95,10 +98,32 @@ async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_th
         let taken = client.produce("blue", batch(1)).await;
         assert_eq!(taken.responses[0].partition_responses[0].error_code, ErrorCode::NONE, "{why}");
 
+        // It is left as it is, whatever else is asked of the topic.
+        let refused = client.cluster.topics.grow("red", 3, false).await.unwrap_err();
+        assert!(refused.to_string().contains("'red' is offline"), "{refused}");
+        client.cluster.topics.release("red").await.unwrap();
+        assert_eq!(stored(&client).await.configs, configs, "{why}");
+
         row.configs = whole;
         client.cluster.shared.control.update_topic(&row).await.unwrap();
         client = client.restart().await;
         let red = client.cluster.topics.get("red").unwrap();
         assert_eq!(red.partition(0).unwrap().log().log_end_offset(), 3, "{why}");
     }
+
+    // Or its configs are set anew, be it to what they are without.
+    row.configs = "{".to_owned();
+    client.cluster.shared.control.update_topic(&row).await.unwrap();
+    client = client.restart().await;
+    let none = AlterConfigsResource {
+        resource_type: resource::TOPIC,
+        resource_name: "red".into(),
+        configs: Vec::new(),
+    };
+    let request = AlterConfigsRequest { resources: vec![none], validate_only: false };
+    let altered = ask!(client, 1, AlterConfigs, request);
+    assert_eq!(altered.responses[0].error_code, ErrorCode::NONE);
+    client = client.restart().await;
+    let red = client.cluster.topics.get("red").unwrap();
+    assert_eq!(red.partition(0).unwrap().log().log_end_offset(), 3);
 }
