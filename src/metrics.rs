@@ -7,23 +7,32 @@
 //! them would be a second place.
 
 use crate::http::{Admin, ApiError, Context};
+use crate::ingest::Ingest;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use tidelog_storage::{Distribution, Statistics, space};
 
 /// Prometheus' text exposition format.
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Its route.
-pub fn router(context: Context) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(context)
+#[derive(Clone, FromRef)]
+struct Sources {
+    context: Context,
+    ingest: Arc<Ingest>,
 }
 
-async fn metrics(_: Admin, State(context): State<Context>) -> Result<Response, ApiError> {
+/// Its route.
+pub fn router(context: Context, ingest: Arc<Ingest>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(Sources { context, ingest })
+}
+
+async fn metrics(_: Admin, State(sources): State<Sources>) -> Result<Response, ApiError> {
+    let Sources { context, ingest } = sources;
     let shared = &context.broker.shared;
     let mut page = Page::default();
     page.storage(&shared.volume.statistics());
@@ -35,6 +44,8 @@ async fn metrics(_: Admin, State(context): State<Context>) -> Result<Response, A
     let unreadable: usize = clusters.iter().map(|it| it.groups.unreadable()).sum();
     let help = "Groups whose stored state could not be read at start.";
     page.one(GAUGE, "groups_unreadable", help, unreadable);
+    let help = "Syncs whose stored definition could not be read at start.";
+    page.one(GAUGE, "syncs_unreadable", help, ingest.unreadable());
     if let Ok(space) = space(&shared.settings.data_dir) {
         page.one(GAUGE, "volume_free_bytes", "Bytes free for this process.", space.usable_bytes);
         page.one(GAUGE, "volume_total_bytes", "Bytes of the volume.", space.total_bytes);

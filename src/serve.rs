@@ -125,7 +125,7 @@ fn router(
 ) -> Router {
     Router::new()
         .merge(manage::router(context.clone()))
-        .merge(metrics::router(context.clone()))
+        .merge(metrics::router(context.clone(), ingest.clone()))
         .merge(ingest::router(context.clone(), ingest.clone()))
         .merge(webhook::router(context.clone(), webhooks.clone()))
         .merge(rest::router(context.clone(), rest.clone()))

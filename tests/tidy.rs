@@ -244,7 +244,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The front ends, and what they stand on.
     ("http", &["broker", "tls", "topic"]),
     ("manage", &["account", "api", "http", "id", "topic"]),
-    ("metrics", &["http"]),
+    ("metrics", &["http", "ingest"]),
     (
         "ingest",
         &[

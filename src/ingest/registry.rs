@@ -61,6 +61,11 @@ impl Ingest {
         reason.map_or(Ok(()), |reason| Err(Error::Unreadable(reason)))
     }
 
+    /// How many there are that cannot be read.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable.read().len()
+    }
+
     /// Makes a sync under an id that no other has.
     pub(super) async fn create_sync(
         self: &Arc<Self>,

@@ -26,6 +26,7 @@ async fn a_sync_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything(
     let whole = store(&sandbox, later).await;
 
     let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    assert_eq!(sandbox.ingest.unreadable(), 1);
     let requests = [
         (RECORD, r#"{"a":2}"#),
         ("GET /v1/syncs/sync_a", ""),
@@ -56,6 +57,7 @@ async fn a_sync_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything(
         (200, 2)
     );
     assert_eq!(sandbox.http("DELETE /v1/syncs/sync_a", &[], "").await.status, 404);
+    assert_eq!(sandbox.ingest.unreadable(), 0);
     assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], "{}").await.status, 200);
     assert_eq!(sandbox.http(RECORD, &[], r#"{"a":1}"#).await.json["event"], "inserted");
 }
