@@ -9,7 +9,7 @@
 mod fresh;
 
 use crate::task::blocking;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -124,41 +124,30 @@ impl State {
         }
     }
 
-    /// Removes every row of a keyspace whose key begins with `prefix`.
+    /// Removes every row of a keyspace whose key begins with `prefix`, without a sync.
     pub fn remove_prefix(&self, keyspace: &Keyspace, prefix: &[u8]) -> fjall::Result<()> {
-        loop {
-            let keys = keyspace.prefix(prefix).take(REMOVE_ROWS_MAX);
-            let keys = keys.map(|row| Ok((row.key()?.to_vec(), None)));
-            let changes = keys.collect::<fjall::Result<Changes>>()?;
-            if changes.is_empty() {
-                return Ok(());
-            }
-            self.apply(keyspace, changes)?;
-        }
+        self.remove_where(keyspace, prefix, |_| true)
     }
 
-    /// Removes the rows of a keyspace whose key begins with `prefix` and goes on as `wanted` says;
-    /// durable when this returns.
-    pub async fn remove_where(
+    /// The same, of rows whose key goes on as `wanted` says.
+    pub fn remove_where(
         &self,
         keyspace: &Keyspace,
-        prefix: Vec<u8>,
-        wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+        prefix: &[u8],
+        wanted: impl Fn(&[u8]) -> bool,
     ) -> fjall::Result<()> {
-        let rows = keyspace.clone();
-        let find = move || {
-            let mut changes = Changes::new();
-            for row in rows.prefix(&prefix) {
-                let key = row.key()?;
-                if wanted(&key[prefix.len()..]) {
-                    changes.push((key.to_vec(), None));
-                }
-            }
-            Ok::<_, fjall::Error>(changes)
+        let is_wanted = |key: &fjall::Result<UserKey>| {
+            key.as_ref().map_or(true, |key| wanted(&key[prefix.len()..]))
         };
-        let changes = blocking(find).await?;
-        self.committed(keyspace, changes).await;
-        Ok(())
+        loop {
+            let keys = keyspace.prefix(prefix).map(|row| row.key()).filter(&is_wanted);
+            let removal = |key: fjall::Result<UserKey>| Ok((key?.to_vec(), None));
+            let changes: fjall::Result<Changes> = keys.map(removal).take(REMOVE_ROWS_MAX).collect();
+            match changes? {
+                none if none.is_empty() => return Ok(()),
+                changes => self.apply(keyspace, changes)?,
+            }
+        }
     }
 
     /// The store as it is now, whatever is written after this.
@@ -169,6 +158,20 @@ impl State {
     /// Syncs everything applied so far.
     pub fn sync(&self) -> fjall::Result<()> {
         self.db.persist(PersistMode::SyncAll)
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// The store in `path`, which another may have just let go of.
+    pub(crate) fn open_again(path: &Path) -> Self {
+        loop {
+            match Self::open(path, Arc::new(|_| {})) {
+                // The writer lets go of the store a moment after its last user has.
+                Err(fjall::Error::Locked) => std::thread::yield_now(),
+                opened => return opened.expect("the store can be opened"),
+            }
+        }
     }
 }
 
@@ -218,17 +221,11 @@ mod tests {
         fresh::create(&path, |path| open(path).map(drop)).unwrap_err();
         assert!(!path.exists());
 
-        let open = || State::open(&path, Arc::new(|error| panic!("{error}"))).unwrap();
-        let state = open();
+        let state = State::open_again(&path);
         let row = (b"key".to_vec(), Some(b"value".to_vec()));
         state.commit_blocking(&state.records, vec![row]);
         drop(state);
-        // The writer lets go of the store in a moment.
-        let lock_is_free = || Database::builder(&path).open().is_ok();
-        while !lock_is_free() {
-            std::thread::yield_now();
-        }
-        let state = open();
+        let state = State::open_again(&path);
         assert_eq!(state.records.get("key").unwrap().as_deref(), Some(&b"value"[..]));
     }
 }

@@ -212,7 +212,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("account", &["clock", "control", "id"]),
     ("topic", &["clock", "control", "id", "task"]),
     ("txn", &["control"]),
-    ("group", &["clock", "state"]),
+    ("group", &["clock", "state", "task"]),
     ("cluster", &["account", "control", "group", "settings", "state", "task", "topic", "txn"]),
     (
         "broker",

@@ -7,7 +7,8 @@
 
 use super::driver::store_key;
 use super::{Error, GroupType, Listing, Record, RecordError, StateName};
-use crate::state::State;
+use crate::state::{Changes, State};
+use crate::task::blocking;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,12 +135,14 @@ impl Unreadable {
 
     async fn remove(&self, wanted: impl Fn(Bytes) -> bool + Send + 'static) -> Result<(), Error> {
         let wanted = move |key: &[u8]| wanted(Bytes::copy_from_slice(key));
-        let prefix = store_key(&self.account, &[]);
-        let removed = self.state.remove_where(&self.state.groups, prefix, wanted);
-        removed.await.map_err(|error| {
+        let (state, prefix) = (self.state.clone(), store_key(&self.account, &[]));
+        let remove = move || state.remove_where(&state.groups, &prefix, wanted);
+        blocking(remove).await.map_err(|error| {
             tracing::error!("what is stored of groups cannot be removed: {error}");
             Error::Unreadable
-        })
+        })?;
+        self.state.committed(&self.state.groups, Changes::new()).await;
+        Ok(())
     }
 }
 
@@ -164,18 +167,6 @@ pub(crate) fn damage_or_mend(state: &State, group: &str) {
 mod tests {
     use super::*;
     use std::path::{Path, PathBuf};
-    use std::sync::Arc;
-
-    fn open(dir: &Path) -> State {
-        loop {
-            match State::open(dir, Arc::new(|_| {})) {
-                Ok(state) => return state,
-                // The store's thread lets go of the directory a moment after its last user has.
-                Err(fjall::Error::Locked) => std::thread::yield_now(),
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    }
 
     fn files(dir: &Path) -> Vec<PathBuf> {
         let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
@@ -190,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn an_account_whose_rows_the_store_cannot_read_is_refused_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let state = open(dir.path());
+        let state = State::open_again(dir.path());
         let row = |account: &str| {
             let record = Record::Offset { topic: "red".into(), partition: 0, committed: None };
             let key = store_key(account, &record.encode(&"crew".into()).0);
@@ -207,7 +198,7 @@ mod tests {
         let mut bytes = std::fs::read(&table).unwrap();
         bytes[100] ^= 1;
         std::fs::write(&table, bytes).unwrap();
-        let unreadable = |account| Unreadable::new(account, open(dir.path()));
+        let unreadable = |account| Unreadable::new(account, State::open_again(dir.path()));
         let acme = unreadable("acme");
         assert!(acme.read_all().is_empty());
         assert_eq!(acme.check("crew"), Err(Error::Unreadable));
