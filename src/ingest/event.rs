@@ -10,7 +10,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::Deserialize;
@@ -93,19 +92,19 @@ impl Change<'_> {
 const VALUE_BYTES: usize = 192;
 
 impl NewEvent<'_> {
-    /// The record's value.
-    pub fn value(&self) -> Bytes {
+    /// Writes the record's value to `out`, in place of what it holds.
+    pub fn write(&self, out: &mut String) {
         let changes = match self.change {
             Change::Updated { changes } => &changes[..],
             _ => &[],
         };
         let lengths = changes.iter().map(|(name, value)| name.len() + value.get().len() + 4);
         let names = self.id.as_str().len() + 2 * self.table.len() + self.collection.as_str().len();
-        let room = VALUE_BYTES + self.data.len() + names + lengths.sum::<usize>();
-        let mut out = String::with_capacity(room);
+        out.clear();
+        out.reserve(VALUE_BYTES + self.data.len() + names + lengths.sum::<usize>());
         let mut string = |name: &str, value: &str| {
             out.push_str(name);
-            write_string(value, &mut out);
+            write_string(value, out);
         };
         string("{\"collection\":", self.collection.as_str());
         string(",\"created_at\":", &format_timestamp(self.created_at));
@@ -113,7 +112,7 @@ impl NewEvent<'_> {
         out.push_str(self.data);
         let mut string = |name: &str, value: &str| {
             out.push_str(name);
-            write_string(value, &mut out);
+            write_string(value, out);
         };
         string(",\"event\":", self.change.kind().as_str());
         string(",\"id\":", self.id.as_str());
@@ -121,10 +120,9 @@ impl NewEvent<'_> {
         string(",\"table_db_name\":", self.table);
         if let Change::Updated { .. } = self.change {
             out.push_str(",\"changes\":");
-            write_members(changes.iter().map(|(name, value)| (&**name, value.get())), &mut out);
+            write_members(changes.iter().map(|(name, value)| (&**name, value.get())), out);
         }
         out.push('}');
-        out.into()
     }
 
     /// The record's headers, in their order. A redelivered mutation brings the `idempotency_key`
@@ -167,16 +165,17 @@ mod tests {
         let prior = prior.map(|text| Object::parse(text.as_bytes()).unwrap());
         let next = next.map(|text| Object::parse(text.as_bytes()).unwrap());
         let change = diff(prior.as_ref(), next.as_ref()).unwrap();
-        let value = NewEvent {
+        let event = NewEvent {
             collection: &Collection::parse("contact").unwrap(),
             created_at: "2024-11-10T18:39:00.070453Z".parse().unwrap(),
             change: &change,
             data: &next.as_ref().or(prior.as_ref()).unwrap().text(),
             id: &RecordId::parse("0\"é").unwrap(),
             table: "contacts",
-        }
-        .value();
-        String::from_utf8(value.to_vec()).unwrap()
+        };
+        let mut value = "of the event before".to_owned();
+        event.write(&mut value);
+        value
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(super) struct Run<'a> {
     /// The offset of the next event.
     next: i64,
     batch: BatchBuilder,
+    /// An event's value while it is put into the batch: one buffer for all of them.
+    value: String,
     /// Full batches, each with the offset it will have.
     batches: Vec<(i64, Batch)>,
     /// What becomes of records.
@@ -86,6 +88,7 @@ impl<'a> Run<'a> {
             tail,
             batch: builder(&topic),
             topic,
+            value: String::new(),
             batches: Vec::new(),
             planned: HashMap::new(),
             entries: Vec::new(),
@@ -381,10 +384,11 @@ impl<'a> Run<'a> {
             })
             .collect();
         let (at, id) = (event.created_at.as_millisecond(), event.id.as_str().as_bytes());
-        let value = event.value();
-        if self.batch.append(at, Some(id), Some(&value), &headers).is_err() {
+        event.write(&mut self.value);
+        if self.batch.append(at, Some(id), Some(self.value.as_bytes()), &headers).is_err() {
             self.close_batch();
-            let appended = self.batch.append(at, Some(id), Some(&value), &headers);
+            let value = self.value.as_bytes();
+            let appended = self.batch.append(at, Some(id), Some(value), &headers);
             appended.map_err(|it| Error::TooLarge { needed: it.needed, max: it.bytes_max })?;
         }
         self.next += 1;
