@@ -22,13 +22,13 @@ fn batches_between_two_syncs_are_written_together_and_in_order() {
         sent.push(first.payload());
         let calls = fs.calls();
         // Some are copied, and some are kept as they are.
-        for len in [10, 1000, 70_000, 10, 100_000, 200, 0] {
+        for len in [10, 1000, 9_000, 70_000, 10, 30_000, 60_000, 100_000, 200, 20_000, 0] {
             let next = batch(2, 0, &random.bytes(len));
             partition.append(&next, 0).unwrap();
             sent.push(next.payload());
         }
         let spaces = fs.calls() - calls;
-        assert!(spaces < 7, "no batch is written by itself: {spaces} calls in round {round}");
+        assert!(spaces < 11, "no batch is written by itself: {spaces} calls in round {round}");
         volume.sync().unwrap();
         assert_eq!(payloads(&read_all(&partition, 0)), sent);
     }
