@@ -1,6 +1,7 @@
 //! A sync whose definition cannot be read: what else there is goes on, and it waits to be mended.
 
 use super::*;
+use crate::control::TopicRow;
 
 const RECORD: &str = "PUT /v1/syncs/sync_a/collections/contact/records/003";
 
@@ -60,4 +61,23 @@ async fn a_sync_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything(
     assert_eq!(sandbox.ingest.unreadable(), 0);
     assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], "{}").await.status, 200);
     assert_eq!(sandbox.http(RECORD, &[], r#"{"a":1}"#).await.json["event"], "inserted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_its_sync_leaves_a_topics_configs_that_cannot_be_read_as_they_are() {
+    let sandbox = Sandbox::new().await;
+    sandbox.put("contact", r#"{"a":1}"#).await.unwrap();
+    let control = sandbox.broker.shared.control.clone();
+    for row in control.topics().await.unwrap() {
+        control.update_topic(&TopicRow { configs: "{".to_owned(), ..row }).await.unwrap();
+    }
+    drop(control);
+
+    let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    let shorter = r#"{"collections":{"contact":{"retention":"1d"}}}"#;
+    let changed = sandbox.http("PUT /v1/syncs/sync_a", &[], shorter).await;
+    assert_eq!(changed.status, 200, "{}", changed.json);
+    for row in sandbox.broker.shared.control.topics().await.unwrap() {
+        assert_eq!(row.configs, "{", "{}", row.name);
+    }
 }
