@@ -57,6 +57,9 @@ fn metrics_are_the_operators_and_name_nobody() {
     assert_eq!(all, seen["tidelog_commit_partitions_count"]);
     assert_eq!(seen["tidelog_volume_full"], 0.0);
     assert!(seen["tidelog_volume_free_bytes"] > 0.0);
+    for unreadable in ["tidelog_groups_unreadable", "tidelog_syncs_unreadable"] {
+        assert_eq!(seen[unreadable], 0.0);
+    }
     let names = Http::operator(&tidelog.ready).get("/metrics").body;
     assert!(!names.contains("crimson") && !names.contains(&tidelog.ready.account), "{names}");
 

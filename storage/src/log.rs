@@ -1,6 +1,6 @@
 //! The appending side of a partition: where the next batch goes.
 //!
-//! **All of it is under the partition's one mutex.** Small batches are left to the commit round, as
+//! **All of it is under the partition's one mutex.** Most batches are left to the commit round, as
 //! the `unwritten` module says. Others are written at once, and so are those whose high watermark
 //! does not wait for a round, and those for which no space could be reserved.
 //!

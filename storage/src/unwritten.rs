@@ -2,9 +2,9 @@
 //!
 //! The commit round writes them, all that came in since the last one together, before it syncs.
 //! Where each batch was written when it was appended, batches of 1 KiB, 500 of them under way, took
-//! 2.5 times the processor time and got a half to a third of the throughput, and batches of 16 KiB
-//! 1.3 times the time. Large ones, of which a few make a write as long, are written at once, beside
-//! the sync of what came before them.
+//! 2.5 times the processor time and got a half to a third of the throughput; batches of 16 KiB took
+//! 1.3 times the processor time. Large ones, of which a few make a write as long, are written at
+//! once, beside the sync of what came before them.
 //!
 //! **A batch waits only where space is reserved for it**, so that the write cannot be refused for
 //! want of room. A write that fails all the same is final, as a failed sync is: the batches after
@@ -127,7 +127,8 @@ impl Batches {
 
     fn write(&self, file: &dyn File, mut position: u64) -> io::Result<()> {
         let mut copied = &self.copied[..];
-        // Of a write: no two follow each other that are shorter than `KEPT_BYTES_MIN`.
+        // Of one write. They are few, unless so much waited that short batches were kept too; then
+        // the system takes as many at a time as it will.
         let (mut parts, mut bytes) = (Vec::new(), 0);
         for piece in &self.pieces {
             let mut rest = piece.bytes(&mut copied);

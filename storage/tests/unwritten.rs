@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tidelog_storage::{Error, PartitionOptions, Volume, VolumeOptions};
 
 use crate::faulty::{Fault, Faulty};
-use crate::support::{MANUAL, Random, SMALL, batch, open, open_volume, payloads, read_all};
+use crate::support::{
+    MANUAL, Random, SMALL, batch, on_disk, open, open_volume, payloads, read_all,
+};
 
 #[test]
 fn batches_between_two_syncs_are_written_together_and_in_order() {
@@ -32,6 +34,23 @@ fn batches_between_two_syncs_are_written_together_and_in_order() {
         volume.sync().unwrap();
         assert_eq!(payloads(&read_all(&partition, 0)), sent);
     }
+}
+
+/// More than are copied for one round, so that one write has more parts than the system takes.
+#[test]
+fn tiny_batches_beyond_what_is_copied_are_written_in_order() {
+    const COUNT: usize = 40_000;
+    let root = tempfile::tempdir().unwrap();
+    let (volume, partition, _) = on_disk(root.path(), PartitionOptions::DEFAULT);
+    partition.append(&batch(1, 0, b"makes space"), 0).unwrap();
+    volume.sync().unwrap();
+    let payload = |n: usize| n.to_string().into_bytes();
+    for n in 0..COUNT {
+        partition.append(&batch(1, 0, &payload(n)), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    let read = payloads(&read_all(&partition, 1));
+    assert!(read.iter().map(|it| it.to_vec()).eq((0..COUNT).map(payload)));
 }
 
 #[test]
