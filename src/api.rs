@@ -48,9 +48,12 @@ pub enum Outcome {
     /// An answer.
     Answer(Response),
     /// The client expects none.
-    Silence,
-    /// It failed and the client expects no answer: closing the connection is how it learns.
-    Hangup,
+    Silence {
+        /// Whether it failed: closing the connection is how the client learns.
+        failed: bool,
+        /// What the client sent is in memory until this ends.
+        held: BoxFuture<'static, ()>,
+    },
 }
 
 /// An outcome to come.
@@ -112,7 +115,10 @@ pub fn dispatch(
         R::DescribeUserScramCredentials(it) => now(access::describe_scram(it)),
         R::DescribeProducers(it) => later(producers::describe(cluster.clone(), it)),
         // Not in the table of served APIs, so the connection has refused them already.
-        _ => Box::pin(std::future::ready(Outcome::Hangup)),
+        _ => {
+            let held = Box::pin(std::future::ready(()));
+            Box::pin(std::future::ready(Outcome::Silence { failed: true, held }))
+        }
     }
 }
 

@@ -102,16 +102,19 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
         }
     };
     let responses: Vec<_> = request.topic_data.into_iter().map(&mut append).collect();
-    if acks == ACKS_NONE {
-        let mut partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
-        let failed = partitions.any(|it| it.error_code != ErrorCode::NONE);
-        let outcome = if failed { Outcome::Hangup } else { Outcome::Silence };
-        return Box::pin(std::future::ready(outcome));
-    }
-    Box::pin(async move {
+    let durable = async move {
         for (partition, last_offset) in durable {
             partition.durable(last_offset).await;
         }
+    };
+    if acks == ACKS_NONE {
+        let mut partitions = responses.iter().flat_map(|topic| &topic.partition_responses);
+        let failed = partitions.any(|it| it.error_code != ErrorCode::NONE);
+        let outcome = Outcome::Silence { failed, held: Box::pin(durable) };
+        return Box::pin(std::future::ready(outcome));
+    }
+    Box::pin(async move {
+        durable.await;
         Outcome::Answer(ProduceResponse { responses, ..Default::default() }.into())
     })
 }

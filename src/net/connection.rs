@@ -285,21 +285,28 @@ fn refuse_bare(refusal: sasl::Refusal) -> BoxFuture<'static, Answer> {
     })
 }
 
-/// Encodes the answer when it is there. The request's share of the budget is held until then.
+/// Encodes the answer when it is there. The request's share of the budget is held until then, and
+/// where there is none, until its frame is not held any longer: nothing else bounds what a client
+/// sends that waits for no answers.
 fn finish(
     header: RequestHeader,
     pending: Pending,
     permit: Option<OwnedSemaphorePermit>,
 ) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
-        let outcome = pending.await;
-        drop(permit);
-        match outcome {
-            Outcome::Answer(response) => encode(&header, &response, None),
-            Outcome::Silence => Answer::default(),
-            Outcome::Hangup => {
+        match pending.await {
+            Outcome::Answer(response) => {
+                drop(permit);
+                encode(&header, &response, None)
+            }
+            Outcome::Silence { failed, held } => {
+                // Its share is what bounds these tasks.
+                if let Some(permit) = permit {
+                    tokio::spawn(held.map(|()| drop(permit)));
+                }
                 let (key, version) = (header.key, header.version.number);
-                Answer { parts: Vec::new(), then: Some(Hangup::Unanswerable { key, version }) }
+                let then = failed.then_some(Hangup::Unanswerable { key, version });
+                Answer { parts: Vec::new(), then }
             }
         }
     })
@@ -314,4 +321,32 @@ fn encode(header: &RequestHeader, response: &Response, then: Option<Hangup>) -> 
 
 fn ready(answer: Answer) -> BoxFuture<'static, Answer> {
     Box::pin(std::future::ready(answer))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_frame_without_an_answer_has_its_share_of_the_budget_until_it_is_let_go() {
+        for failed in [false, true] {
+            let budget = Arc::new(Semaphore::new(1));
+            let permit = budget.clone().try_acquire_owned().unwrap();
+            let (release, released) = oneshot::channel::<()>();
+            let held = released.map(drop).boxed();
+            let pending = std::future::ready(Outcome::Silence { failed, held }).boxed();
+            let (key, client_id) = (ApiKey::Produce, None);
+            let header =
+                RequestHeader { key, version: key.version(9), correlation_id: 1, client_id };
+            let answer = finish(header, pending, Some(permit)).now_or_never().unwrap();
+            assert!(answer.parts.is_empty());
+            assert_eq!(answer.then.is_some(), failed);
+            tokio::task::yield_now().await;
+            assert_eq!(budget.available_permits(), 0);
+            release.send(()).unwrap();
+            let _given_back = budget.acquire().await.unwrap();
+        }
+    }
 }

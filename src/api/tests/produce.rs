@@ -1,13 +1,15 @@
 //! What a topic's configs make of a batch.
 
 use super::{Client, ask, batch};
+use crate::api::{Outcome, dispatch};
 use crate::clock;
 use crate::topic::{Config, NewTopic};
-use tidelog_protocol::ErrorCode;
+use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
 };
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
+use tidelog_protocol::{ApiKey, ErrorCode};
 
 /// Produces to a topic that has this one config.
 async fn produce(config: (&str, &str), batch: Batch) -> (Client, PartitionProduceResponse) {
@@ -29,6 +31,28 @@ async fn a_compacted_topic_takes_only_records_with_keys() {
     keyed.append(0, Some(b"key"), None, &[]).unwrap();
     let (_client, taken) = produce(compact, keyed.finish().unwrap()).await;
     assert_eq!((taken.error_code, taken.log_append_time_ms), (ErrorCode::NONE, -1));
+}
+
+#[tokio::test]
+async fn what_is_sent_without_waiting_for_an_answer_is_held_until_it_is_durable() {
+    let client = Client::new().await;
+    let topic = client.topic("red", 1).await;
+    let log = topic.partition(0).unwrap().log();
+    let (key, client_id) = (ApiKey::Produce, None);
+    let header = RequestHeader { key, version: key.version(9), correlation_id: 1, client_id };
+    for (other, fails) in [(None, false), (Some(1), true)] {
+        let data = |index| PartitionProduceData { index, records: Some(batch(3).bytes().clone()) };
+        let partition_data = [0].into_iter().chain(other).map(data).collect();
+        let name = "red".into();
+        let topic_data = vec![TopicProduceData { name, partition_data, ..Default::default() }];
+        let request = ProduceRequest { acks: 0, topic_data, ..Default::default() };
+        let outcome = dispatch(&client.cluster, &client.session, &header, request.into()).await;
+        let Outcome::Silence { failed, held } = outcome else { panic!("it was answered") };
+        assert_eq!(failed, fails);
+        held.await;
+        assert_eq!(log.high_watermark(), log.log_end_offset());
+    }
+    assert_eq!(log.high_watermark(), 6);
 }
 
 #[tokio::test]
