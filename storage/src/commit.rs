@@ -5,7 +5,8 @@
 //! 1. takes the queued partitions and how far each is written,
 //! 2. seals the segments that were closed,
 //! 3. writes what is left to write to the other files, and syncs them: a few in parallel, more by
-//!    way of the [journal](crate::journal), what is too much for that by one `syncfs`,
+//!    way of the [journal](crate::journal), with which what is little may wait longer, and what is
+//!    too much for that by one `syncfs`,
 //! 4. advances each high watermark **to what was written before the sync began**.
 //!
 //! **A failed write or sync is final.** The kernel may have dropped the bytes and report success
@@ -135,13 +136,11 @@ impl Shared {
             pending.iter().for_each(|(inner, pending)| inner.advance(pending.end.offset));
         }
         let began = now();
-        let dirty = pending.iter_mut().filter_map(|(inner, it)| Some((*inner, it.file.take()?)));
-        let (owners, files): (Vec<_>, Vec<Dirty>) = dirty.unzip();
-        let files = files.into();
+        let files: Arc<[Dirty]> = pending.iter_mut().filter_map(|(_, it)| it.file.take()).collect();
         // The name of a segment that was just begun is not durable yet.
         let rolled = pending.iter().any(|(_, it)| !it.sealing.is_empty());
         let synced = self.sync(|| {
-            if !rolled && self.journal(&owners, &files)? {
+            if !rolled && self.journal(&files)? {
                 return Ok(Synced::Journal);
             }
             for (inner, pending) in &mut pending {

@@ -3,9 +3,10 @@
 //!
 //! What a sync costs, it costs for each file. So a round of many partitions writes what each of
 //! them has gained, one after the other, into a journal, and syncs that. The logs' own files get
-//! the same bytes meanwhile, in the system's cache, and are synced some time later, all together
-//! ([`Shared::settle`]): a power cut before that leaves them in the journal, and the next start
-//! writes them into the files [again](redo) before it opens any log.
+//! the same bytes meanwhile, in the system's cache, or [later](crate::deferred) where they are few;
+//! and are synced some time later, all together ([`Shared::settle`]). A crash before that leaves
+//! them in the journal, and the next start writes them into the files [again](redo) before it opens
+//! any log.
 //!
 //! Two files in the data directory, `commit-journal-0` and `-1`, take turns: while one is written,
 //! what the other one holds is synced in the logs. They are there while a process runs that has
@@ -42,6 +43,7 @@ pub(crate) use redo::{Redone, redo};
 
 use crate::checkpoint::End;
 use crate::commit::SINGLE_SYNCS_MAX;
+use crate::deferred::Share;
 use crate::error::{Context, Error, Result};
 use crate::fs::{File, Fs, read_full_at, remove_if_there, write_all_at};
 use crate::partition::Inner;
@@ -116,7 +118,8 @@ impl Journal {
     }
 
     /// Adds what a partition has gained, of which some may be in its file already.
-    fn add(&mut self, inner: &Inner, dirty: &Dirty) -> io::Result<()> {
+    fn add(&mut self, dirty: &Dirty) -> io::Result<()> {
+        let inner = &dirty.inner;
         let name = inner.name.as_os_str().as_encoded_bytes();
         let name_len = u16::try_from(name.len()).map_err(io::Error::other)?;
         let bytes = u32::try_from(dirty.bytes()).map_err(io::Error::other)?;
@@ -126,16 +129,30 @@ impl Journal {
         self.round.extend_from_slice(&dirty.segment.base_offset.to_be_bytes());
         self.round.extend_from_slice(&dirty.from.to_be_bytes());
         self.round.extend_from_slice(&bytes.to_be_bytes());
-        let unwritten = dirty.unwritten.lock();
-        let written_end = unwritten.as_ref().map_or(dirty.end, Unwritten::position);
-        let written = usize::try_from(written_end - dirty.from).map_err(io::Error::other)?;
+        match &*dirty.share.lock() {
+            Share::Taken(unwritten) => self.add_batches(dirty, Some(unwritten)),
+            Share::Noted { .. } => {
+                let unwritten = inner.unwritten.lock();
+                // It may have been written since, and the log have gone on.
+                let same = |it: &&Unwritten| Arc::ptr_eq(it.segment(), &dirty.segment);
+                self.add_batches(dirty, unwritten.as_ref().filter(same))
+            }
+            Share::Nothing => self.add_batches(dirty, None),
+        }
+    }
+
+    /// Adds its batches: from its file those before what is `unwritten`.
+    fn add_batches(&mut self, dirty: &Dirty, unwritten: Option<&Unwritten>) -> io::Result<()> {
+        let Dirty { from, end, .. } = *dirty;
+        let written_end = unwritten.map_or(end, |it| it.position().clamp(from, end));
+        let written = usize::try_from(written_end - from).map_err(io::Error::other)?;
         let at = self.round.len();
         self.round.resize(at + written, 0);
-        if read_full_at(&*dirty.file, &mut self.round[at..], dirty.from)? != written {
+        if read_full_at(&*dirty.file, &mut self.round[at..], from)? != written {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if let Some(unwritten) = &*unwritten {
-            unwritten.add_to(&mut self.round);
+        if let Some(unwritten) = unwritten {
+            unwritten.add_to(&mut self.round, written_end..end);
         }
         Ok(())
     }
@@ -201,8 +218,8 @@ impl Shared {
     ///
     /// # Errors
     /// A failed write of a log or a failed sync, both final. A journal that cannot be written is no
-    /// error: the logs have all that it would have.
-    pub(crate) fn journal(&self, owners: &[&Arc<Inner>], files: &Arc<[Dirty]>) -> Result<bool> {
+    /// error: the logs get all that it would have.
+    pub(crate) fn journal(&self, files: &Arc<[Dirty]>) -> Result<bool> {
         let bytes: u64 = files.iter().map(Dirty::bytes).sum();
         let many = files.len() >= SHARES_MIN && bytes / files.len() as u64 <= SHARE_BYTES_MAX;
         let mut journal = self.journal.lock();
@@ -211,18 +228,19 @@ impl Shared {
             return Ok(false);
         }
         journal.begin();
-        let mut shares = owners.iter().zip(&**files);
-        if shares.try_for_each(|(inner, dirty)| journal.add(inner, dirty)).is_err() {
+        if files.iter().try_for_each(|dirty| journal.add(dirty)).is_err() {
             return Ok(false);
         }
         // By itself, so that the disk has it to write while the processors write the logs.
         if journal.write(&*self.files.fs, &self.root).is_err() {
             return Ok(false);
         }
-        let (synced, written) = self.syncers.write(files, || self.sync_round(&mut journal));
+        let much = self.buffers.are_low();
+        let (synced, written) = self.syncers.write(files, much, || self.sync_round(&mut journal));
         written.and(synced)?;
-        let new = owners.iter().filter(|it| !it.journaled.swap(true, Ordering::Relaxed));
-        journal.logs.extend(new.map(|inner| Arc::clone(inner)));
+        let logs = files.iter().map(|it| &it.inner);
+        let new = logs.filter(|it| !it.journaled.swap(true, Ordering::Relaxed));
+        journal.logs.extend(new.cloned());
         Ok(true)
     }
 
@@ -244,12 +262,13 @@ impl Shared {
         if logs.is_empty() {
             return Ok(());
         }
-        // What commits cover by now is written, if not synced.
         let ends = logs.into_iter().map(|inner| {
+            // In this order: what is written has all that commits cover now.
             let end = inner.log.lock().durable;
-            (inner, end)
+            inner.make_readable()?;
+            Ok((inner, end))
         });
-        let ends: Vec<_> = ends.collect();
+        let ends = ends.collect::<Result<Vec<_>>>()?;
         self.sync_logs(&ends).or_else(|error| self.sync(|| Err(error)))?;
         ends.iter().for_each(|(inner, end)| inner.settled(*end));
         self.journal.lock().settled = true;

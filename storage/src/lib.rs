@@ -37,6 +37,7 @@ mod clock;
 mod commit;
 mod compaction;
 mod counters;
+mod deferred;
 mod error;
 mod files;
 mod flush;

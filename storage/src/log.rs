@@ -40,8 +40,6 @@ pub(crate) struct Log {
     pub recovery_point: End,
     /// The active file, while it has bytes that no sync covers.
     pub unsynced: Option<Arc<dyn File>>,
-    /// What the next round writes to it first.
-    pub unwritten: Option<Unwritten>,
     /// The end of what was left to a round.
     left: i64,
     /// Records that no sync covers.
@@ -75,7 +73,6 @@ impl Log {
             durable: end,
             recovery_point: end,
             unsynced: None,
-            unwritten: None,
             left: 0,
             unsynced_records: 0,
             untidy: false,
@@ -153,15 +150,16 @@ impl Log {
     }
 
     /// What the next sync has to cover: from now on it counts as covered.
-    pub(crate) fn pending(&mut self) -> Pending {
+    pub(crate) fn pending(&mut self, home: &Arc<Inner>) -> Pending {
         let same = self.durable.segment == self.end.segment;
         let from = if same { self.durable.position } else { 0 };
         let dirty = |file| Dirty {
+            inner: home.clone(),
             file,
             segment: self.active.clone(),
             from,
             end: self.end.position,
-            unwritten: Mutex::new(self.unwritten.take()),
+            share: Mutex::new(home.share()),
         };
         Pending {
             records: std::mem::take(&mut self.unsynced_records),
@@ -192,8 +190,9 @@ impl Log {
         // In order: what is left to a round is written before what comes after it.
         let waits = reserved && bytes <= LEFT_BYTES_MAX && self.waits(home);
         if waits || self.active.published() < self.end.position {
-            let (buffers, position) = (&home.shared.buffers, self.end.position);
-            let unwritten = self.unwritten.get_or_insert_with(|| Unwritten::new(buffers, position));
+            let new = || Unwritten::new(&home.shared.buffers, &self.active, self.end.position);
+            let mut unwritten = home.unwritten.lock();
+            let unwritten = unwritten.get_or_insert_with(new);
             unwritten.push(header, prefix, &batch.bytes().slice(prefix.len()..));
             self.left = header.last_offset() + 1;
         } else {
@@ -279,6 +278,7 @@ impl Log {
         // A segment is sealed with all that there is to know of it.
         self.producers(home)?;
         let shared = &home.shared;
+        home.make_readable()?;
         let file = match self.unsynced.take() {
             Some(file) => file,
             None => self.active.file(&shared.files)?,
@@ -307,7 +307,7 @@ impl Log {
         self.sealing.push(Closed {
             segment: std::mem::replace(&mut self.active, segment.clone()),
             file,
-            unwritten: self.unwritten.take(),
+            unwritten: home.unwritten.lock().take(),
             end: self.end,
             trim: self.ahead.end != self.end.position,
             producers: self.snapshots.as_ref().map(|snapshots| snapshots.producers.encode()),

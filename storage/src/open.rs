@@ -63,6 +63,8 @@ impl Opening<'_> {
             name: PathBuf::from(self.name),
             topic_id: self.topic_id,
             log: Mutex::new(log),
+            unwritten: Mutex::default(),
+            deferred: AtomicBool::new(false),
             maintenance: Mutex::new(()),
             compacting: Mutex::new(()),
             cleaned: Mutex::new(self.point.as_ref().map(|point| point.cleaned).unwrap_or_default()),

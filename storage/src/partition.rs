@@ -23,6 +23,7 @@ use crate::producers::ActiveProducer;
 use crate::seal::{CLOSED_MAX, Closed};
 use crate::segment::Segment;
 use crate::syncers::Dirty;
+use crate::unwritten::Unwritten;
 use crate::volume::Shared;
 
 /// How a log is laid out.
@@ -101,6 +102,10 @@ pub(crate) struct Inner {
     pub name: PathBuf,
     pub topic_id: [u8; 16],
     pub log: Mutex<Log>,
+    /// What was appended and is in no file. Locked after `log`.
+    pub unwritten: Mutex<Option<Unwritten>>,
+    /// Whether a commit round has taken note of it; see the `deferred` module.
+    pub deferred: AtomicBool,
     /// Oldest first, never empty while the log is open; the last one is the active one.
     pub segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Held while files are removed or replaced.
@@ -256,6 +261,7 @@ impl Partition {
         if from >= until {
             return Ok(Bytes::new());
         }
+        self.0.make_readable()?;
         let mut segments = self.0.segments();
         let mut next = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
         while let Some(segment) = segments.get(next) {
@@ -290,6 +296,9 @@ impl Partition {
         if from >= self.high_watermark() || from < self.log_start_offset() {
             return true;
         }
+        if self.0.make_readable().is_err() {
+            return false;
+        }
         let segments = self.0.segments();
         let next = segments.partition_point(|it| it.base_offset <= from);
         let segment = next.checked_sub(1).and_then(|at| segments.get(at));
@@ -298,7 +307,8 @@ impl Partition {
 
     /// Bytes of all batches.
     pub fn size_bytes(&self) -> u64 {
-        self.0.segments().iter().map(|segment| segment.published()).sum()
+        let written: u64 = self.0.segments().iter().map(|segment| segment.published()).sum();
+        written + self.0.deferred_bytes()
     }
 
     /// Removes the log and its files. Slices that readers hold stay valid.
@@ -310,7 +320,8 @@ impl Partition {
             // Not in the middle of a round, which writes to the directory.
             let _no_round = self.0.shared.committing.lock();
             let mut log = self.0.log.lock();
-            (log.closed, log.unwritten) = (true, None);
+            log.closed = true;
+            self.0.forget_unwritten();
             log.end.offset
         };
         let _alone = self.0.maintenance.lock();
@@ -358,13 +369,13 @@ impl Inner {
     /// What has to be synced; from now on appends queue the partition again. Nothing if the round
     /// has the partition already, which may be on two lists: the files of a round are written side
     /// by side, and a log's in order.
-    pub(crate) fn take_pending(&self, round: u64) -> Option<Pending> {
+    pub(crate) fn take_pending(self: &Arc<Self>, round: u64) -> Option<Pending> {
         if self.round.swap(round, Ordering::Relaxed) == round {
             return None;
         }
         self.queued.store(false, Ordering::SeqCst);
         let mut log = self.log.lock();
-        (!log.closed).then(|| log.pending())
+        (!log.closed).then(|| log.pending(self))
     }
 
     fn note_failure(&self, error: &Error) {

@@ -51,7 +51,7 @@ impl Inner {
         let Closed { segment, file, unwritten, end, trim, producers, next } = closed;
         let (files, path) = (&self.shared.files, segment.path());
         if let Some(unwritten) = unwritten.take() {
-            unwritten.write(&**file, segment)?;
+            unwritten.write(&**file)?;
         }
         if *trim {
             file.set_len(end.position).context("trim", &path)?;

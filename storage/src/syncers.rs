@@ -11,10 +11,11 @@ use std::thread;
 
 use parking_lot::Mutex;
 
+use crate::deferred::Share;
 use crate::error::{Context, Result};
 use crate::fs::File;
+use crate::partition::Inner;
 use crate::segment::Segment;
-use crate::unwritten::Unwritten;
 
 /// Syncs at a time, that of the calling thread included.
 const PARALLEL_SYNCS: usize = 4;
@@ -23,6 +24,7 @@ const WRITES_MIN: usize = 32;
 
 /// The file of a segment that is written to.
 pub(crate) struct Dirty {
+    pub inner: Arc<Inner>,
     pub file: Arc<dyn File>,
     pub segment: Arc<Segment>,
     /// What no commit covers yet begins here,
@@ -30,7 +32,7 @@ pub(crate) struct Dirty {
     /// and ends here.
     pub end: u64,
     /// What is to be written before the sync.
-    pub unwritten: Mutex<Option<Unwritten>>,
+    pub share: Mutex<Share>,
 }
 
 impl Dirty {
@@ -41,8 +43,23 @@ impl Dirty {
 
     /// Writes what is to be written.
     pub(crate) fn write(&self) -> Result<()> {
-        let unwritten = self.unwritten.lock().take();
-        unwritten.map_or(Ok(()), |unwritten| unwritten.write(&*self.file, &self.segment))
+        let mut share = self.share.lock();
+        match &*share {
+            Share::Taken(unwritten) => unwritten.write(&*self.file)?,
+            Share::Noted { .. } => self.inner.write_deferred()?,
+            Share::Nothing => {}
+        }
+        *share = Share::Nothing;
+        Ok(())
+    }
+
+    /// The same, unless it is little.
+    fn write_much(&self) -> Result<()> {
+        if self.is_little() { Ok(()) } else { self.write() }
+    }
+
+    fn is_little(&self) -> bool {
+        matches!(*self.share.lock(), Share::Noted { little: true })
     }
 
     /// A path is put together only for an error to name.
@@ -77,16 +94,20 @@ impl Syncers {
         }
     }
 
-    /// Writes what is to be written to all files, while this thread does `meanwhile`.
+    /// Writes what is to be written to all files, where it is `much` only, while this thread does
+    /// `meanwhile`.
     ///
     /// # Errors
     /// That of one file that failed; others may not have been written either.
     pub(crate) fn write<T>(
         &self,
         files: &Arc<[Dirty]>,
+        much: bool,
         meanwhile: impl FnOnce() -> T,
     ) -> (T, Result<()>) {
-        self.each(files, Dirty::write, files.len() / WRITES_MIN, meanwhile)
+        let writes = files.iter().filter(|file| !(much && file.is_little())).count();
+        let work = if much { Dirty::write_much } else { Dirty::write };
+        self.each(files, work, writes / WRITES_MIN, meanwhile)
     }
 
     /// Has up to `threads`, this one included, do the work.

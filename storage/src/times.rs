@@ -21,6 +21,7 @@ impl Partition {
         let files = &self.0.shared.files;
         let mut from = self.log_start_offset();
         let high_watermark = self.high_watermark();
+        self.0.make_readable()?;
         for segment in self.0.segments().iter() {
             while let Some(header) = segment.find_time(files, timestamp_ms, from)? {
                 if header.base_offset >= high_watermark {
@@ -46,6 +47,7 @@ impl Partition {
     pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
         let (start, until) = (self.log_start_offset(), self.high_watermark());
         let mut max: Option<TimeEntry> = None;
+        self.0.make_readable()?;
         for segment in self.0.segments().iter() {
             let latest = segment.latest(&self.0.shared.files)?;
             let latest = match latest {

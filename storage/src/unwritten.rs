@@ -9,8 +9,11 @@
 //! **A batch waits only where space is reserved for it**, so that the write cannot be refused for
 //! want of room. A write that fails all the same is final, as a failed sync is: the batches after
 //! it have their offsets.
+//!
+//! What is little may wait for longer: see the `deferred` module.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +29,13 @@ use crate::segment::Segment;
 pub(crate) const LEFT_BYTES_MAX: u64 = 64 << 10;
 /// Bytes that wait, in all logs of a volume, before appends do.
 const WAITING_BYTES_MAX: u64 = 32 << 20;
+/// Bytes of a log that may go on waiting once the journal has them: a page of its file, which costs
+/// as much to write as a part of it.
+const DEFERRED_BYTES_MAX: u64 = 4 << 10;
+/// Memory that they may take up, which is more where buffers were made for other logs.
+const DEFERRED_MEMORY_MAX: usize = 16 << 10;
+/// Bytes that wait, in all logs of a volume, up to which any may go on.
+const ALL_DEFERRED_BYTES_MAX: u64 = 4 << 20;
 /// Batches from this size on are kept as they are, in what they came in; shorter ones are copied,
 /// which frees that and makes one piece of many.
 const KEPT_BYTES_MIN: usize = 8 << 10;
@@ -41,6 +51,7 @@ const SPARE_MAX: usize = 4;
 
 /// What a log leaves to the next commit round, for one of its segments.
 pub(crate) struct Unwritten {
+    segment: Arc<Segment>,
     /// Where the first batch goes.
     position: u64,
     bytes: u64,
@@ -73,9 +84,10 @@ impl Piece {
 }
 
 impl Unwritten {
-    pub(crate) fn new(buffers: &Arc<Buffers>, position: u64) -> Self {
+    pub(crate) fn new(buffers: &Arc<Buffers>, segment: &Arc<Segment>, position: u64) -> Self {
         let batches = buffers.spare.lock().pop().unwrap_or_default();
-        Self { position, bytes: 0, batches, buffers: buffers.clone() }
+        let (segment, buffers) = (segment.clone(), buffers.clone());
+        Self { segment, position, bytes: 0, batches, buffers }
     }
 
     /// Adds the batch that begins with `prefix` and ends with `rest`.
@@ -97,20 +109,44 @@ impl Unwritten {
         self.position
     }
 
-    /// Adds the bytes of all batches to `to`.
-    pub(crate) fn add_to(&self, to: &mut Vec<u8>) {
+    /// The segment they belong to.
+    pub(crate) const fn segment(&self) -> &Arc<Segment> {
+        &self.segment
+    }
+
+    /// Bytes of all batches.
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it is so little that it may go on waiting.
+    pub(crate) fn is_little(&self) -> bool {
+        self.bytes <= DEFERRED_BYTES_MAX
+            && self.batches.copied.len() as u64 == self.bytes
+            && self.batches.memory() <= DEFERRED_MEMORY_MAX
+    }
+
+    /// Adds what goes to `positions` of the file to `to`.
+    pub(crate) fn add_to(&self, to: &mut Vec<u8>, positions: Range<u64>) {
         let mut copied = &self.batches.copied[..];
+        let mut position = self.position;
         for piece in &self.batches.pieces {
-            to.extend_from_slice(piece.bytes(&mut copied));
+            let bytes = piece.bytes(&mut copied);
+            let within = |at: u64| {
+                let at = at.saturating_sub(position);
+                usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()))
+            };
+            to.extend_from_slice(&bytes[within(positions.start)..within(positions.end)]);
+            position += bytes.len() as u64;
         }
     }
 
     /// Writes them, and makes them readable.
-    pub(crate) fn write(self, file: &dyn File, segment: &Segment) -> Result<()> {
+    pub(crate) fn write(&self, file: &dyn File) -> Result<()> {
         let written = self.batches.write(file, self.position);
-        written.or_else(|error| Err(error).context("write", &segment.path()))?;
+        written.or_else(|error| Err(error).context("write", &self.segment.path()))?;
         for (header, position) in &self.batches.headers {
-            segment.publish(header, *position);
+            self.segment.publish(header, *position);
         }
         Ok(())
     }
@@ -123,6 +159,11 @@ impl Batches {
             Some(Piece::Copied(len)) => *len += bytes.len(),
             _ => self.pieces.push(Piece::Copied(bytes.len())),
         }
+    }
+
+    /// Bytes that it takes up.
+    fn memory(&self) -> usize {
+        self.copied.capacity() + self.headers.capacity() * size_of::<(Header, u64)>()
     }
 
     fn write(&self, file: &dyn File, mut position: u64) -> io::Result<()> {
@@ -176,5 +217,10 @@ impl Buffers {
     /// Whether so much waits that appends should.
     pub(crate) fn are_full(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > WAITING_BYTES_MAX
+    }
+
+    /// Whether so little waits that some of it may go on.
+    pub(crate) fn are_low(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) <= ALL_DEFERRED_BYTES_MAX
     }
 }

@@ -394,8 +394,9 @@ impl Shared {
         // What was appended while the rest was synced, after the round that is under way.
         let round = self.committing.lock();
         let late = open.iter().filter(|inner| inner.is_behind());
-        self.finish(late.map(|inner| (inner, inner.log.lock().pending())).collect())?;
+        self.finish(late.map(|inner| (inner, inner.log.lock().pending(inner))).collect())?;
         drop(round);
+        self.sync(|| open.iter().try_for_each(|inner| inner.write_deferred()))?;
         let untidy = open.iter().filter(|inner| inner.log.lock().untidy).count();
         let many = untidy > SINGLE_SYNCS_MAX && self.sync(|| self.sync_filesystem())?;
         let durability = if many { Durability::Later } else { Durability::Now };

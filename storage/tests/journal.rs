@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tidelog_protocol::records::{BatchBuilder, Compression};
+use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
     Compaction, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions, repair,
@@ -92,7 +92,7 @@ fn act(
 ) -> Result<()> {
     let mut random = Random::new(seed);
     for _ in 0..random.below(25) {
-        match random.below(12) {
+        match random.below(14) {
             0..7 => {
                 for (n, log) in logs.iter_mut().enumerate() {
                     let longest = [0, 30, 300, 3000][random.below(4) as usize];
@@ -113,6 +113,15 @@ fn act(
             }
             7..10 => volume.sync()?,
             10 => volume.checkpoint()?,
+            // Whatever was acknowledged is there to be read, in its file or not.
+            11..13 => {
+                let n = random.below(logs.len() as u64) as usize;
+                let (log, until) = (&open[n].0, open[n].0.high_watermark());
+                for (offset, written) in (0..until).zip(&logs[n].written) {
+                    let mut read = log.read(offset, 1, until)?;
+                    assert_eq!(Batch::split_from(&mut read).unwrap().payload(), written);
+                }
+            }
             // Another topic takes the place of one.
             _ => {
                 let n = random.below(logs.len() as u64) as usize;
@@ -212,25 +221,33 @@ fn without_the_journal_what_was_acknowledged_is_lost() {
     assert!(!(0..20).all(survives), "the power cuts do not reach what only the journal has");
 }
 
-/// Gives each log a batch, in one round, and how many bytes that takes in the journal.
-fn journaled(fs: &Faulty) -> u64 {
+/// Gives each log a batch, in one round, which leaves them in the journal alone.
+fn commit_one_to_each(fs: &Faulty) -> (Volume, Vec<Partition>) {
     let volume = open(fs).unwrap();
-    for n in 0..LOGS {
-        let (partition, _) = open_log(&volume, n, 0).unwrap();
-        partition.append(&batch(1, 0, &[n as u8 + 1; 500]), 0).unwrap();
+    let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
+    for (n, log) in logs.iter().enumerate() {
+        log.append(&batch(1, 0, &[n as u8 + 1; 500]), 0).unwrap();
     }
     volume.sync().unwrap();
-    volume.statistics().journaled_bytes
+    (volume, logs)
+}
+
+/// The same in a process that ends there; gives how many bytes that takes in the journal.
+fn journaled(fs: &Faulty) -> u64 {
+    commit_one_to_each(fs).0.statistics().journaled_bytes
 }
 
 #[test]
 fn the_journal_has_the_layout_that_its_module_draws() {
     let fs = Faulty::new(1);
-    let bytes = journaled(&fs) as usize;
+    let (volume, logs) = commit_one_to_each(&fs);
+    let bytes = volume.statistics().journaled_bytes as usize;
     let contents = fs.contents(Path::new(JOURNALS[1]));
     assert_eq!((contents.len(), bytes % 4096), (bytes, 0));
     let mut shares = Vec::new();
-    for n in 0..LOGS {
+    for (n, partition) in logs.iter().enumerate() {
+        // What is read is in the file, too.
+        assert_eq!(read_all(partition, 0).len(), 1);
         let log = fs.contents(&Path::new("/data").join(dir(n)).join("00000000000000000000.log"));
         shares.extend_from_slice(&20_u16.to_be_bytes());
         shares.extend_from_slice(dir(n).to_str().unwrap().as_bytes());
@@ -266,7 +283,6 @@ fn a_journal_with_any_byte_wrong_or_missing_gives_no_batch_that_was_not_written(
         image.overwrite(journal, contents);
         let volume = open(&image).unwrap();
         for n in 0..LOGS {
-            // The log may be whole all the same: its file had the batch, too.
             let (partition, _) = open_log(&volume, n, 0).unwrap();
             let found = payloads(&read_all(&partition, 0));
             assert!(found.is_empty() || found == [&[n as u8 + 1; 500][..]], "byte {at}");
@@ -359,7 +375,12 @@ fn a_repair_begins_with_what_the_journal_has() {
 }
 
 #[test]
-fn a_failed_sync_beside_the_commits_is_final() {
+fn a_failed_write_or_sync_beside_the_commits_is_final() {
+    fails_beside_the_commits("write");
+    fails_beside_the_commits("sync");
+}
+
+fn fails_beside_the_commits(operation: &str) {
     let fs = Faulty::new(1);
     let failures = Arc::new(AtomicU64::new(0));
     let counts = failures.clone();
@@ -370,8 +391,15 @@ fn a_failed_sync_beside_the_commits_is_final() {
     let logs: Vec<_> = (0..LOGS).map(|n| open_log(&volume, n, 0).unwrap().0).collect();
     logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"kept"), 0).unwrap());
     volume.sync().unwrap();
+    if operation == "sync" {
+        logs.iter().for_each(|log| assert_eq!(read_all(log, 0).len(), 1, "and so written"));
+    }
     fs.fault_after(0, Fault::Fails(ErrorKind::Other));
-    assert!(matches!(volume.checkpoint(), Err(Error::Io { operation: "sync", .. })));
+    let failed = volume.checkpoint();
+    assert!(
+        matches!(failed, Err(Error::Io { operation: found, .. }) if found == operation),
+        "{failed:?}"
+    );
     assert!(matches!(logs[0].append(&batch(1, 0, b"late"), 0), Err(Error::Poisoned)));
     assert_eq!(failures.load(Ordering::SeqCst), 1);
     // What the sync lost is in the journal.

@@ -6,6 +6,7 @@ mod ahead;
 mod compaction;
 mod corrupt;
 mod crash;
+mod deferred;
 mod disk;
 mod faulty;
 mod flush;
