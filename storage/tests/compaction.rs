@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
-    Compacted, Compaction, Error, Event, Flush, Partition, Volume, VolumeOptions, repair,
+    Compacted, Compaction, Error, Event, Flush, Partition, PartitionOptions, Volume, VolumeOptions,
+    repair,
 };
 
 use crate::faulty::{Fault, Faulty};
@@ -323,6 +324,49 @@ fn a_deleted_key_does_not_come_back_when_damage_before_its_tombstone_is_repaired
         assert!(!keys.contains_key(&b"deleted"[..]), "{case}");
         // All but what was in the damage, and nothing of it twice.
         assert_eq!((keys.len(), found.len()), (60, 60), "{case}");
+    }
+}
+
+#[test]
+fn a_deleted_key_does_not_come_back_when_records_before_it_are_removed_during_a_pass() {
+    let append = |partition: &Partition, key: &str, value: Option<&[u8]>| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+        builder.append(0, Some(key.as_bytes()), value, &[]).unwrap();
+        partition.append(&builder.finish().unwrap(), 0).unwrap();
+    };
+    // Whichever look at whether to go on they are removed at, until there is none left.
+    for removed_at in 1.. {
+        let fs = Faulty::new(1);
+        let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+        let options = PartitionOptions { segment_bytes: 700 << 10, ..PartitionOptions::DEFAULT };
+        let (partition, _) = open(&volume, options);
+        let big = &[7; 300 << 10];
+        for key in ["a", "b", "deleted", "c"] {
+            append(&partition, key, Some(big));
+        }
+        append(&partition, "deleted", None);
+        ["a", "b"].iter().for_each(|key| append(&partition, key, Some(big)));
+        volume.sync().unwrap();
+        let mut looks = 0;
+        let mut spend = |_| {
+            looks += 1;
+            if looks == removed_at {
+                partition.delete_records(2).unwrap();
+            }
+        };
+        // The file it was about to read may be gone.
+        let _later = partition.compact(HOUR_MS, ALL, &mut spend);
+        let removed = looks >= removed_at;
+        // Done again without anything new, and then the tombstone goes.
+        for hours in [2, 4, 6] {
+            partition.compact(hours * HOUR_MS, ALL, &mut |_| ()).unwrap();
+        }
+        let found = records(&read_all(&partition, partition.log_start_offset()));
+        let keys: Vec<_> = found.iter().map(|record| record.key.as_deref().unwrap()).collect();
+        assert_eq!(keys, [b"c", b"a", b"b"], "removed at look {removed_at}");
+        if !removed {
+            return assert!(removed_at > 10, "the pass had only {} looks", removed_at - 1);
+        }
     }
 }
 

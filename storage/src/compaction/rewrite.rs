@@ -195,7 +195,7 @@ impl<'a> Pass<'a> {
         Ok(Written::Whole(group.len()))
     }
 
-    fn replace(&self, group: &[Sealed], new: NewSegment<'_>) -> Result<Option<u64>> {
+    fn replace(&mut self, group: &[Sealed], new: NewSegment<'_>) -> Result<Option<u64>> {
         let saved = bytes_of(group).saturating_sub(new.position);
         let inner = self.io.inner;
         let setup = Setup {
@@ -209,7 +209,17 @@ impl<'a> Pass<'a> {
         };
         let segment = Segment::new(&inner.shared.files, &inner.dir, setup);
         let swapped = inner.swap(group, Arc::new(segment), &new.path)?;
+        if !swapped {
+            self.try_again();
+        }
         Ok(swapped.then_some(saved))
+    }
+
+    /// Notes that some of the group was removed meanwhile, and the rest is as it was: what was to
+    /// go from it is still there. The next pass, which is due at once, takes it as it is then.
+    fn try_again(&mut self) {
+        (self.left, self.undone) = (true, true);
+        self.horizon = Some(self.horizon.map_or(self.now_ms, |first| first.min(self.now_ms)));
     }
 
     /// What stays of a batch of records.
