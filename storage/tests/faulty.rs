@@ -37,8 +37,13 @@ struct State {
     has_syncfs: bool,
     bug: Option<Bug>,
     /// Done while the next file is synced.
-    during_sync: Option<Box<dyn FnOnce() + Send>>,
+    during_sync: Option<Deed>,
+    /// Done before the next such call for this file.
+    before: Option<(Call, usize, Deed)>,
 }
+
+/// What a test does beside the program.
+type Deed = Box<dyn FnOnce() + Send>;
 
 /// What happens at a certain call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,14 @@ pub(crate) enum Fault {
     Fails(ErrorKind),
     /// It and all after it fail: the process is dead.
     Dies,
+}
+
+/// A call that changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Open,
+    Map,
+    Read,
 }
 
 /// A mistake that programs make, put between the program and its files: what tests that find
@@ -92,6 +105,7 @@ impl Faulty {
             random,
             short: None,
             during_sync: None,
+            before: None,
             sync_fails: false,
             has_syncfs: true,
             bug: None,
@@ -153,6 +167,13 @@ impl Faulty {
         self.state().during_sync = Some(Box::new(what));
     }
 
+    /// Does something else before the next such call for a file.
+    pub(crate) fn before(&self, call: Call, path: &Path, what: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        let node = state.find(path).unwrap();
+        state.before = Some((call, node, Box::new(what)));
+    }
+
     /// A new process on the same machine: nothing is lost, and nothing fails any more.
     pub(crate) fn revive(&self) {
         self.state().fault = None;
@@ -187,6 +208,7 @@ impl Faulty {
             random,
             short: None,
             during_sync: None,
+            before: None,
             sync_fails: false,
             has_syncfs,
             bug,
@@ -219,6 +241,14 @@ impl Faulty {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Does what is to be done before this call.
+    fn met(&self, call: Call, node: usize) {
+        let before = self.state().before.take_if(|it| (it.0, it.1) == (call, node));
+        if let Some((_, _, what)) = before {
+            what();
+        }
     }
 
     /// Where a file is that the program has at `path`.
@@ -394,6 +424,8 @@ impl Fs for Faulty {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let path = &self.place(path);
         let node = self.state().find(path)?;
+        self.met(Call::Open, node);
+        let node = self.state().find(path)?;
         Ok(self.open(node))
     }
     fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -501,6 +533,7 @@ impl File for Opened {
         failed.map(|()| written)
     }
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        self.fs.met(Call::Read, self.node);
         let mut state = self.fs.state();
         state.reads += 1;
         if state.unreadable == Some(self.node) {
@@ -573,6 +606,7 @@ impl File for Opened {
         Ok(())
     }
     fn map(&self, published: u64) -> io::Result<Map> {
+        self.fs.met(Call::Map, self.node);
         let mut state = self.fs.state();
         let (live, ..) = state.file(self.node);
         Ok(Map::copied(live[..live.len().min(published as usize)].to_vec()))

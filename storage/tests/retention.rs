@@ -8,8 +8,8 @@ use tidelog_storage::{
     Error, Partition, PartitionOptions, Removed, Retention, Volume, VolumeOptions,
 };
 
-use crate::faulty::{Fault, Faulty};
-use crate::support::{MANUAL, SMALL, batch, batches, iterations, open, read_all};
+use crate::faulty::{Call, Fault, Faulty};
+use crate::support::{DIR, MANUAL, SMALL, batch, batches, iterations, open, read_all};
 
 fn start(fs: &Faulty) -> (Volume, Partition) {
     let options = VolumeOptions { flush: MANUAL };
@@ -108,5 +108,35 @@ fn a_crash_while_segments_are_dropped_leaves_no_hole() {
             let left = read_all(&partition, first);
             assert_eq!(left.len() as i64, 100 - first);
         }
+    }
+}
+
+#[test]
+fn a_reader_that_makes_the_index_does_not_make_a_fresh_record_look_old() {
+    let log = Path::new("/data").join(DIR).join("00000000000000000000.log");
+    let retention = Retention { age_ms: Some(2000), bytes: None, until: i64::MAX };
+    for sealed in [false, true] {
+        let fs = Faulty::new(1);
+        let (volume, partition) = start(&fs);
+        partition.append(&batch(1, 1000, &[1; 100]), 0).unwrap();
+        volume.close().unwrap();
+        drop((volume, partition));
+        // As where many logs were closed at once.
+        for extension in ["index", "timeindex"] {
+            fs.remove(&log.with_extension(extension));
+        }
+        let (volume, partition) = start(&fs);
+        let (appender, all) = (partition.clone(), volume.clone());
+        let count = if sealed { 15 } else { 1 };
+        fs.before(Call::Read, &log, move || {
+            for n in 0..count {
+                appender.append(&batch(1, 5000 + n, &[1; 100]), 0).unwrap();
+            }
+            all.sync().unwrap();
+        });
+        partition.read(0, 100, 1).unwrap();
+        assert_eq!(partition.high_watermark(), 1 + count, "the index was there already");
+        assert_eq!(partition.offset_for_time(5000).unwrap(), Some((1, 5000)), "sealed: {sealed}");
+        assert_eq!(partition.enforce_retention(6000, retention).unwrap(), Removed::default());
     }
 }

@@ -86,12 +86,13 @@ impl Segment {
         range: (i64, i64),
         found: &mut Vec<AbortedTxn>,
     ) -> Option<bool> {
-        match &*self.aborted.aborted.read() {
+        let map = match &*self.aborted.aborted.read() {
             Aborted::Unknown => return None,
             Aborted::Memory(entries) => return Some(txn_index::search(entries, range, found)),
-            Aborted::File => {}
-        }
-        let map = files.map_index(self.key, Kind::TxnIndex, &self.txn_index_path());
+            // Before the entries can come into memory: then the file is to be replaced, and its map
+            // must not be found afterwards.
+            Aborted::File => files.map_index(self.key, Kind::TxnIndex, &self.txn_index_path()),
+        };
         if let Ok(map) = map {
             let bytes = map.all();
             if self.txn_index_holds(files, &bytes) {

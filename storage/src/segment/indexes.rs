@@ -32,20 +32,29 @@ impl Segment {
     }
 
     /// Takes the index files into memory, to add to them.
+    ///
+    /// Nobody waits for the disk meanwhile, so another one may have done so before, and batches may
+    /// have been added since: what was made counts only if it is still all there is.
     pub(crate) fn load_index(&self, files: &Files) -> Result<()> {
-        if self.index.read().is_some() {
-            return Ok(());
+        while self.index.read().is_none() {
+            let published = self.published();
+            let made = self.make_index(files, published)?;
+            let mut index = self.index.write();
+            if index.is_none() && self.published() == published {
+                *index = Some(made);
+            }
         }
-        let published = self.published();
+        Ok(())
+    }
+
+    fn make_index(&self, files: &Files, published: u64) -> Result<Index> {
         let (offsets, times) = self.index_paths();
         let read = |path: &Path| read_all(&*files.fs, path).unwrap_or_default();
         let contents = (read(&offsets), read(&times));
-        let index = match self.index_holds(files, &contents.0, &contents.1)? {
-            true => Index::from_files(self.base_offset, self.interval, contents, published),
-            false => self.rebuild(files)?,
-        };
-        *self.index.write() = Some(index);
-        Ok(())
+        if self.index_holds(files, &contents.0, &contents.1)? {
+            return Ok(Index::from_files(self.base_offset, self.interval, contents, published));
+        }
+        self.rebuild(files)
     }
 
     /// Writes the index files, durably up to the directory's sync, and lets go of the index. With
@@ -99,14 +108,19 @@ impl Segment {
         look: impl Fn(&[u8], &[u8]) -> T,
     ) -> Result<T> {
         loop {
-            if let Some(index) = &*self.index.read() {
-                let (offsets, times) = index.view();
-                return Ok(look(offsets, times));
-            }
-            let (offsets, times) = self.index_paths();
-            let offsets = files.map_index(self.key, Kind::OffsetIndex, &offsets);
-            let times = files.map_index(self.key, Kind::TimeIndex, &times);
-            if let (Ok(offsets), Ok(times)) = (offsets, times) {
+            let maps = {
+                let index = self.index.read();
+                if let Some(index) = &*index {
+                    let (offsets, times) = index.view();
+                    return Ok(look(offsets, times));
+                }
+                // Before the index can come into memory: then the files are to be replaced, and
+                // their maps must not be found afterwards.
+                let (offsets, times) = self.index_paths();
+                let offsets = files.map_index(self.key, Kind::OffsetIndex, &offsets);
+                (offsets, files.map_index(self.key, Kind::TimeIndex, &times))
+            };
+            if let (Ok(offsets), Ok(times)) = maps {
                 let (offsets, times) = (offsets.all(), times.all());
                 if self.index_checked.load(Ordering::Acquire)
                     || self.index_holds(files, &offsets, &times)?
