@@ -65,6 +65,7 @@ impl Partition {
         inner.check_open()?;
         // Looked at first: what is not written yet is in no index.
         let high_watermark = self.high_watermark();
+        inner.make_readable()?;
         let start = match retention.age_ms {
             Some(age_ms) => inner.first_younger_than(now_ms.saturating_sub(age_ms))?,
             None => self.log_start_offset(),

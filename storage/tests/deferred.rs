@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidelog_storage::fs::Disk;
-use tidelog_storage::{Flush, Partition, PartitionOptions, Volume};
+use tidelog_storage::{Flush, Partition, PartitionOptions, Removed, Retention, Volume};
 
 use crate::faulty::Faulty;
 use crate::support::{MANUAL, Random, SMALL, batch, batches, open_volume, payloads, read_all};
@@ -73,6 +73,16 @@ fn a_round_of_little_is_one_sync_and_a_log_is_written_when_it_is_read() {
     volume.checkpoint().unwrap();
     assert_eq!(all_written(), [9; LOGS]);
     logs.iter().for_each(|log| assert_eq!(read_all(log, 0).len(), 9));
+}
+
+#[test]
+fn a_fresh_record_that_waits_is_not_taken_for_an_old_one() {
+    let (_fs, volume, logs) = started(PartitionOptions::DEFAULT);
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 9_000, &[1; LEN]), 0).unwrap());
+    volume.sync().unwrap();
+    let retention = Retention { age_ms: Some(1_000), bytes: None, until: i64::MAX };
+    assert_eq!(logs[0].enforce_retention(9_500, retention).unwrap(), Removed::default());
+    assert_eq!(logs[0].log_start_offset(), 0);
 }
 
 #[test]
