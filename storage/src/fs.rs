@@ -133,6 +133,9 @@ pub(crate) enum Durability {
     Later,
 }
 
+/// What the name of a file ends with until it is whole.
+pub(crate) const TEMPORARY: &str = "tmp";
+
 /// Puts a file with `contents` at `path` in one step: a crash leaves the old one or the new one.
 /// Durable once the directory is synced.
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -146,14 +149,20 @@ pub(crate) fn replace_with(
     contents: &[u8],
     durability: Durability,
 ) -> io::Result<()> {
-    let temporary = path.with_added_extension("tmp");
-    let file = fs.create(&temporary)?;
-    file.set_len(0)?;
-    write_all_at(&*file, &mut [IoSlice::new(contents)], 0)?;
-    if durability == Durability::Now {
-        file.sync_data()?;
-    }
-    fs.rename(&temporary, path)
+    let temporary = path.with_added_extension(TEMPORARY);
+    let write = || {
+        let file = fs.create(&temporary)?;
+        file.set_len(0)?;
+        write_all_at(&*file, &mut [IoSlice::new(contents)], 0)?;
+        if durability == Durability::Now {
+            file.sync_data()?;
+        }
+        fs.rename(&temporary, path)
+    };
+    write().inspect_err(|_| {
+        // Where there was no room it would take up what is left, for good.
+        let _ = fs.remove_file(&temporary);
+    })
 }
 
 /// Removes a file unless it is gone already.

@@ -12,7 +12,7 @@ use crate::checkpoint::{
 };
 use crate::compaction::{CLEANED_SUFFIX, finish_merges};
 use crate::error::{Context, Error, Result};
-use crate::fs::{Durability, Entry, create_dirs, remove_if_there};
+use crate::fs::{Durability, Entry, TEMPORARY, create_dirs, remove_if_there};
 use crate::index::Index;
 use crate::log::Log;
 use crate::mistake::Mistake;
@@ -181,8 +181,11 @@ impl Opening<'_> {
         if finish_merges(fs, dir, &entries)? {
             entries = fs.list(dir).context("list", dir)?;
         }
-        for entry in entries.iter().filter(|entry| entry.name.ends_with(CLEANED_SUFFIX)) {
-            // Compaction that a crash interrupted starts again.
+        let is_temporary =
+            |entry: &&Entry| Path::new(&entry.name).extension().is_some_and(|it| it == TEMPORARY);
+        let is_cleaned = |entry: &&Entry| entry.name.ends_with(CLEANED_SUFFIX);
+        for entry in entries.iter().filter(|it| is_cleaned(it) || is_temporary(it)) {
+            // What a crash interrupted, such as compaction, starts again.
             let path = dir.join(&entry.name);
             remove_if_there(fs, &path).context("remove", &path)?;
         }

@@ -34,7 +34,8 @@ pub(crate) struct Closed {
     pub end: End,
     /// Whether the file has a tail to trim.
     pub trim: bool,
-    /// The producers at its end, as their snapshot has them.
+    /// The producers at its end, as their snapshot has them; `None` if it is not to be, or found
+    /// no room.
     pub producers: Option<Vec<u8>>,
     /// The segment after it.
     pub next: Arc<Segment>,
@@ -58,8 +59,10 @@ impl Inner {
         }
         file.sync_data().context("sync", &path)?;
         segment.store_index(files, Durability::Now)?;
-        if let Some(producers) = producers {
-            snapshot::write(self, end.offset, producers, Durability::Now)?;
+        if let Some(contents) = producers
+            && !snapshot::write(self, end.offset, contents, Durability::Now)?
+        {
+            *producers = None;
         }
         next.name.settle(&*files.fs, &next.path(), &next.final_path())?;
         if files.mistakes.made(Mistake::SkipsDirectorySync) {

@@ -57,15 +57,17 @@ impl Snapshots {
         newest.unwrap_or((0, Producers::default()))
     }
 
-    /// Writes a snapshot at `end_offset`, durable once the directory is synced.
+    /// Writes a snapshot at `end_offset`, durable once the directory is synced, if there is room.
     pub(crate) fn store(
         &mut self,
         home: &Inner,
         end_offset: i64,
         durability: Durability,
     ) -> Result<()> {
-        write(home, end_offset, &self.producers.encode(), durability)?;
-        self.note_stored(home, end_offset)
+        match write(home, end_offset, &self.producers.encode(), durability)? {
+            true => self.note_stored(home, end_offset),
+            false => Ok(()),
+        }
     }
 
     /// Bytes of the segments that no snapshot covers whole.
@@ -88,19 +90,19 @@ impl Snapshots {
     }
 }
 
-/// Writes a snapshot at `end_offset`, durable once the directory is synced. Without room for it,
-/// more batches are walked at the next start.
+/// Writes a snapshot at `end_offset`, durable once the directory is synced; false without room for
+/// it: then more batches are walked at the next start.
 pub(crate) fn write(
     home: &Inner,
     end_offset: i64,
     contents: &[u8],
     durability: Durability,
-) -> Result<()> {
+) -> Result<bool> {
     let path = home.dir.join(file_name(end_offset, EXTENSION));
     match replace_with(&*home.shared.files.fs, &path, contents, durability).context("write", &path)
     {
-        Err(error) if error.is_disk_full() => Ok(()),
-        written => written,
+        Err(error) if error.is_disk_full() => Ok(false),
+        written => written.map(|()| true),
     }
 }
 

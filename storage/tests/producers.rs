@@ -1,12 +1,14 @@
 //! Idempotent producers across restarts.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
-use tidelog_storage::{Compaction, Error, Partition, PartitionOptions, Volume};
+use tidelog_storage::fs::Fs;
+use tidelog_storage::{Compaction, Error, Partition, PartitionOptions, Volume, VolumeOptions};
 
-use crate::faulty::Faulty;
+use crate::faulty::{Fault, Faulty};
 use crate::support::{
     DIR, MANUAL, Random, SMALL, batch_of, iterations, open, open_volume, read_all,
 };
@@ -169,4 +171,50 @@ fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known
     let (_volume, partition) = start(&fs);
     assert_eq!(append(&partition, &keyed(Some(1), "replaced", 10)).base_offset, 1, "a retry");
     assert_eq!(append(&partition, &keyed(Some(2), "more", 10)).base_offset, 5);
+}
+
+#[test]
+fn the_snapshots_that_are_there_stay_while_there_is_no_room_for_new_ones() {
+    let names = |fs: &Faulty| -> Vec<String> {
+        let entries = fs.list(&Path::new("/data").join(DIR)).unwrap();
+        entries.into_iter().map(|it| it.name).collect()
+    };
+    let mut refused = 0;
+    for call in 0..20 {
+        let fs = Faulty::new(call);
+        let options = VolumeOptions { flush: MANUAL };
+        let root = Path::new("/data");
+        let volume = Volume::open(Arc::new(fs.clone()), root, options, Box::new(|_| {})).unwrap();
+        let (partition, _) = open(&volume, SMALL);
+        let mut sequence = 0;
+        // Each time a segment is sealed, the last two with a call that finds no room.
+        let sealed = [false, false, false, true, true].iter().all(|no_room| {
+            for _ in 0..24 {
+                partition.append(&batch_of((7, 0, sequence), 1, 0, &[1; 100]), 0).unwrap();
+                sequence += 1;
+            }
+            if *no_room {
+                fs.fault_after(call, Fault::Fails(ErrorKind::StorageFull));
+            }
+            // For some calls that ends the volume, and then nothing is said of the snapshots.
+            volume.sync().is_ok()
+        });
+        if !sealed {
+            continue;
+        }
+        let names = names(&fs);
+        let snapshots = names.iter().filter(|name| name.ends_with(".snapshot")).count();
+        assert_eq!(snapshots, 2, "call {call}: {names:?}");
+        assert!(!names.iter().any(|name| name.ends_with(".tmp")), "call {call}: {names:?}");
+        refused += 1;
+        // Nor does what a crash left of a file stay.
+        let left = root.join(DIR).join("00000000000000000096.index.tmp");
+        fs.create(&left).unwrap();
+        drop((volume, partition));
+        let (_volume, partition) = start(&fs);
+        assert!(Fs::open(&fs, &left).is_err());
+        let retry = batch_of((7, 0, sequence - 5), 1, 0, &[1; 100]);
+        assert_eq!(partition.append(&retry, 0).unwrap().base_offset, i64::from(sequence) - 5);
+    }
+    assert!(refused >= 8, "{refused}");
 }
