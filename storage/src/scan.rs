@@ -187,7 +187,9 @@ pub(crate) fn follows(header: &Header, next_offset: i64, after: &[u8]) -> Result
     if base_offset < next_offset {
         return Err(format!("batch of offset {base_offset} where {next_offset} or more follows"));
     }
-    if last_offset_delta < 0 || base_offset.checked_add(i64::from(last_offset_delta)).is_none() {
+    // There is an offset after the last one, too.
+    let end = base_offset.checked_add(i64::from(last_offset_delta) + 1);
+    if last_offset_delta < 0 || end.is_none() {
         return Err(format!("last offset delta {last_offset_delta}"));
     }
     if record_count < 0 || i64::from(record_count) > i64::from(last_offset_delta) + 1 {

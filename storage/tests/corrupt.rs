@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidelog_protocol::records::Batch;
-use tidelog_storage::{Action, Error, Flush, Partition, PartitionOptions, Recovered, Volume};
+use tidelog_storage::{
+    Action, Error, Flush, Partition, PartitionOptions, Recovered, Volume, inspect,
+};
 
 use crate::faulty::Faulty;
 use crate::support::{DIR, Random, SMALL, batch, batches, open, open_volume, payloads, read_all};
@@ -215,6 +217,25 @@ fn a_payload_full_of_batches_is_not_taken_for_the_log() {
     assert_eq!(found[1], None);
     assert_eq!(found[2].as_ref().unwrap(), "after");
     assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn a_batch_after_which_there_is_no_offset_is_damage() {
+    let (fs, all, contents) = written(3, 3, 100);
+    for magic in [2, 7] {
+        let mut damaged = contents.clone();
+        damaged[2 * 161 + 16] = magic;
+        let last = batch(1, 0, b"last");
+        damaged.extend_from_slice(&last.assigned_prefix(i64::MAX, 0));
+        damaged.extend_from_slice(&last.bytes()[16..]);
+        fs.overwrite(&log_file(0), damaged);
+        inspect(&fs, log_file(0).parent().unwrap(), &mut |_, _| ()).unwrap();
+        let (partition, _) = open_twice(&fs);
+        assert_eq!(partition.log_end_offset(), 3);
+        let found = each_offset(&partition);
+        assert_eq!(found[1], Some(all[1].payload()));
+        assert_eq!(found[2].is_some(), magic == 2);
+    }
 }
 
 #[test]
