@@ -12,11 +12,17 @@
 //!    no sync covered reach the disk in any order, so what follows a hole cannot have been
 //!    acknowledged. The bytes are saved to `<segment>.log.torn-<position>`, then cut off.
 //!
+//! **What is inside of a batch does not follow on it.** A payload may hold whole batches, and of a
+//! torn one just these may have reached the disk. A batch that begins where its offset is due ends
+//! where its length says, unless its checksum shows that the length is what is damaged.
+//!
 //! Unlike Kafka: a broker there cuts at any damage and deletes the segments behind it, since a
 //! replica has them.
 //!
 //! Not told apart from a torn tail: damage to the very last batch, or one that blanks a block,
-//! when the recovery point is older than the batch (a second at most).
+//! when the recovery point is older than the batch (a second at most). Not told apart from a
+//! damaged length: a torn batch that was made so that its checksum holds for a part of it too, and
+//! a batch of the right offset follows on that part. The log then goes on with the latter.
 
 use std::fmt;
 use std::io::IoSlice;

@@ -78,60 +78,117 @@ impl Window {
     /// Whether the batch at `position` has the checksum its header says.
     pub(crate) fn checksum_holds(&mut self, header: &Header, position: u64) -> io::Result<bool> {
         let end = position + header.total_bytes() as u64;
-        let mut at = position + CRC_FROM;
-        let mut crc = 0;
+        Ok(self.checksum(position + CRC_FROM, end, 0)? == header.crc)
+    }
+
+    /// `crc` of what is before `at`, gone on with up to `end` or to where the file ends.
+    fn checksum(&mut self, mut at: u64, end: u64, mut crc: u32) -> io::Result<u32> {
         while at < end {
             let part = self.bytes(at, end - at)?;
             if part.is_empty() {
-                return Ok(false);
+                break;
             }
             crc = crc32c::crc32c_append(crc, part);
             at += part.len() as u64;
         }
-        Ok(crc == header.crc)
+        Ok(crc)
     }
 
     /// The first whole batch after `position` that holds only offsets from `next_offset` on.
     ///
-    /// Where the header at `position` gives a length, the batch after it is tried first, so that
-    /// what a payload holds is not taken for a batch.
+    /// **What a payload holds is not taken for a batch**: who may append may put whole ones there.
+    /// Where a header has the offset that follows, its batch is passed over in whole, since appends
+    /// leave no gaps. If its length is what is damaged, then its checksum holds up to the batch
+    /// after it.
     pub(crate) fn resync(
         &mut self,
         position: u64,
         next_offset: i64,
     ) -> io::Result<Option<(u64, Header)>> {
-        if let Ok(header) = Header::parse(self.bytes(position, HEADER_BYTES as u64)?) {
-            let next = position.saturating_add(header.total_bytes() as u64);
+        let (mut at, mut expected) = (position, next_offset);
+        let mut budget = RESYNC_CHECK_BYTES;
+        while at < self.end
+            && let Ok(header) = Header::parse(self.bytes(at, HEADER_BYTES as u64)?)
+        {
+            let next = at.saturating_add(header.total_bytes() as u64);
             if next < self.end
                 && let Ok(found) = self.header(next, next_offset)?
-                && self.checksum_holds(&found, next)?
+                && self.holds(&found, next, &mut budget)?
             {
                 return Ok(Some((next, found)));
             }
+            if header.base_offset != expected || follows(&header, expected, &[]).is_err() {
+                break;
+            }
+            expected = header.last_offset() + 1;
+            if let Some(found) = self.within(&header, (at, next), &mut budget)? {
+                return Ok(Some(found));
+            }
+            at = next;
         }
-        let mut budget = RESYNC_CHECK_BYTES;
-        let mut at = position + 1;
-        while at + HEADER_BYTES as u64 <= self.end {
+        at = at.saturating_add(1);
+        while let Some((found, header)) = self.candidate((at, self.end), next_offset)? {
+            if self.holds(&header, found, &mut budget)? {
+                return Ok(Some((found, header)));
+            }
+            at = found + 1;
+        }
+        Ok(None)
+    }
+
+    /// The batch that follows on the one of `header` and starts inside of where that says it is, if
+    /// the checksum tells that it says too much.
+    fn within(
+        &mut self,
+        header: &Header,
+        (start, end): (u64, u64),
+        budget: &mut u64,
+    ) -> io::Result<Option<(u64, Header)>> {
+        let next_offset = header.last_offset() + 1;
+        let (mut checked, mut crc) = (start + CRC_FROM, 0);
+        let mut at = start + HEADER_BYTES as u64;
+        while let Some((found, next)) = self.candidate((at, end), next_offset)? {
+            (checked, crc) = (found, self.checksum(checked, found, crc)?);
+            let follows = crc == header.crc && next.base_offset == next_offset;
+            if follows && self.holds(&next, found, budget)? {
+                return Ok(Some((found, next)));
+            }
+            at = found + 1;
+        }
+        Ok(None)
+    }
+
+    /// The first place of a range that has the header of a batch with offsets from `next_offset` on.
+    fn candidate(
+        &mut self,
+        (mut at, end): (u64, u64),
+        next_offset: i64,
+    ) -> io::Result<Option<(u64, Header)>> {
+        while at < end && at + HEADER_BYTES as u64 <= self.end {
             let bytes = self.bytes(at, WINDOW_BYTES)?;
             let Some(skip) = bytes.iter().skip(MAGIC_AT).position(|byte| *byte == 2) else {
                 at += (bytes.len().saturating_sub(MAGIC_AT) as u64).max(1);
                 continue;
             };
             at += skip as u64;
-            if at + HEADER_BYTES as u64 <= self.end
+            if at < end
+                && at + HEADER_BYTES as u64 <= self.end
                 && let Ok(found) = self.header(at, next_offset)?
             {
-                let Some(left) = budget.checked_sub(found.total_bytes() as u64) else {
-                    return Ok(None);
-                };
-                budget = left;
-                if self.checksum_holds(&found, at)? {
-                    return Ok(Some((at, found)));
-                }
+                return Ok(Some((at, found)));
             }
             at += 1;
         }
         Ok(None)
+    }
+
+    /// Whether a batch has the checksum its header says, if there is budget to see it.
+    fn holds(&mut self, header: &Header, position: u64, budget: &mut u64) -> io::Result<bool> {
+        match budget.checked_sub(header.total_bytes() as u64) {
+            Some(left) => *budget = left,
+            None => return Ok(false),
+        }
+        self.checksum_holds(header, position)
     }
 
     /// Where the zeros at the end of the file start, looking no further back than `from`.

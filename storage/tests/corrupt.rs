@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidelog_protocol::records::Batch;
 use tidelog_storage::{
-    Action, Error, Flush, Partition, PartitionOptions, Recovered, Volume, inspect,
+    Action, Error, Flush, Partition, PartitionOptions, Recovered, Repair, Volume, inspect,
 };
 
 use crate::faulty::Faulty;
@@ -194,29 +194,72 @@ fn a_log_whose_files_are_gone_says_so_and_goes_on() {
     assert_eq!(payloads(&read_all(&partition, 0)), ["next"]);
 }
 
+/// A batch whose payload begins with whole batches of these offsets, of 12,000 bytes at least.
+fn holding(offsets: impl IntoIterator<Item = i64>) -> Batch {
+    let mut payload = Vec::new();
+    for offset in offsets {
+        let inner = batch(1, 0, b"planted");
+        payload.extend_from_slice(&inner.assigned_prefix(offset, 0));
+        payload.extend_from_slice(&inner.bytes()[16..]);
+    }
+    payload.resize(payload.len().max(12_000), 1);
+    batch(1, 0, &payload)
+}
+
 #[test]
 fn a_payload_full_of_batches_is_not_taken_for_the_log() {
-    let fs = Faulty::new(1);
-    let (volume, partition, _) = start(&fs, ONE_SEGMENT);
-    partition.append(&batch(1, 0, b"before"), 0).unwrap();
-    let mut planted = Vec::new();
-    for offset in 1..20_i64 {
-        let inner = batch(1, 0, b"planted");
-        planted.extend_from_slice(&inner.assigned_prefix(offset, 0));
-        planted.extend_from_slice(&inner.bytes()[16..]);
+    for damaged_in_a_row in [1, 2] {
+        let fs = Faulty::new(1);
+        let (volume, partition, _) = start(&fs, ONE_SEGMENT);
+        partition.append(&batch(1, 0, b"before"), 0).unwrap();
+        for _ in 0..damaged_in_a_row {
+            partition.append(&holding(1..20), 0).unwrap();
+        }
+        partition.append(&batch(1, 0, b"after"), 0).unwrap();
+        volume.sync().unwrap();
+        let mut damaged = fs.contents(&log_file(0));
+        for n in 0..damaged_in_a_row {
+            damaged[67 + n * 12_061 + 40] ^= 1;
+        }
+        fs.overwrite(&log_file(0), damaged);
+        let (partition, _) = open_twice(&fs);
+        let found = each_offset(&partition);
+        assert_eq!(found.len(), damaged_in_a_row + 2);
+        assert_eq!(found[0].as_ref().unwrap(), "before");
+        assert_eq!(found[1..=damaged_in_a_row], vec![None; damaged_in_a_row]);
+        assert_eq!(found[damaged_in_a_row + 1].as_ref().unwrap(), "after");
     }
-    partition.append(&batch(1, 0, &planted), 0).unwrap();
-    partition.append(&batch(1, 0, b"after"), 0).unwrap();
-    volume.sync().unwrap();
-    let mut damaged = fs.contents(&log_file(0));
-    damaged[67 + 40] ^= 1;
-    fs.overwrite(&log_file(0), damaged);
-    let (partition, _) = open_twice(&fs);
-    let found = each_offset(&partition);
-    assert_eq!(found[0].as_ref().unwrap(), "before");
-    assert_eq!(found[1], None);
-    assert_eq!(found[2].as_ref().unwrap(), "after");
-    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn a_batch_that_is_torn_is_cut_whatever_batches_its_payload_holds() {
+    let offsets = [0, 1, 2, 3, 1 << 60, i64::MAX - 1, i64::MAX];
+    let each = offsets.into_iter().map(|offset| vec![offset]);
+    for planted in each.chain([(2..100).collect()]) {
+        let (fs, _, before) = written(1, 1, 6);
+        let (volume, partition, _) = start(&fs, ONE_SEGMENT);
+        partition.append(&holding(planted.clone()), 0).unwrap();
+        partition.append(&batch(1, 0, b"after"), 0).unwrap();
+        volume.sync().unwrap();
+        drop((volume, partition));
+        let contents = fs.contents(&log_file(0));
+        // Killed in the middle of the write, with space ahead and without, or the power cut before
+        // all blocks were written.
+        let mut torn = Vec::new();
+        for block in (4096..12_000).step_by(4096) {
+            torn.push(contents[..block].to_vec());
+            torn.push([&contents[..block], &[0; 20_000]].concat());
+            torn.push(contents.clone());
+            torn.last_mut().unwrap()[block..block + 4096].fill(0);
+        }
+        for torn in torn {
+            fs.overwrite(&log_file(0), torn);
+            let (partition, recovered) = open_twice(&fs);
+            assert_eq!(partition.log_end_offset(), 1, "{planted:?}: {recovered:?}");
+            assert_eq!(recovered.repairs[0].action, Action::Cut, "{planted:?}");
+            assert_eq!(fs.contents(&log_file(0)), before);
+        }
+    }
 }
 
 #[test]
@@ -235,6 +278,22 @@ fn a_batch_after_which_there_is_no_offset_is_damage() {
         let found = each_offset(&partition);
         assert_eq!(found[1], Some(all[1].payload()));
         assert_eq!(found[2].is_some(), magic == 2);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_length_costs_that_batch_only() {
+    let (fs, _, contents) = written(40, 0, 200);
+    for bad in [0, 7, 38] {
+        for bit in 0..32 {
+            let mut damaged = contents.clone();
+            damaged[bad * 261 + 8 + bit / 8] ^= 1 << (bit % 8);
+            fs.overwrite(&log_file(0), damaged);
+            let (_, recovered) = open_twice(&fs);
+            let stretch = |it: &Repair| (it.action, it.position, it.bytes);
+            let repairs: Vec<_> = recovered.repairs.iter().map(stretch).collect();
+            assert_eq!(repairs, [(Action::Quarantined, bad as u64 * 261, 261)], "bit {bit}");
+        }
     }
 }
 
