@@ -44,10 +44,14 @@ impl Window {
 
     /// Up to `len` bytes from `position` on, fewer only at the end; `len` is at most a window.
     fn bytes(&mut self, position: u64, len: u64) -> io::Result<&[u8]> {
+        let bytes = self.bytes_from(position, len)?;
+        Ok(&bytes[..bytes.len().min(usize::try_from(len).map_err(io::Error::other)?)])
+    }
+
+    /// The same with all that is in the window after them.
+    fn bytes_from(&mut self, position: u64, len: u64) -> io::Result<&[u8]> {
         let len = len.min(WINDOW_BYTES).min(self.end.saturating_sub(position));
-        let covered =
-            position >= self.start && position + len <= self.start + self.buf.len() as u64;
-        if !covered {
+        if !self.covers(position, len) {
             let wanted = WINDOW_BYTES.min(self.end - position);
             self.buf.resize(usize::try_from(wanted).map_err(io::Error::other)?, 0);
             let read = read_full_at(&*self.file, &mut self.buf, position)?;
@@ -55,8 +59,24 @@ impl Window {
             self.start = position;
         }
         let from = usize::try_from(position - self.start).map_err(io::Error::other)?;
-        let to = self.buf.len().min(from + usize::try_from(len).map_err(io::Error::other)?);
-        Ok(&self.buf[from..to])
+        Ok(&self.buf[from..])
+    }
+
+    fn covers(&self, position: u64, len: u64) -> bool {
+        position >= self.start && position + len <= self.start + self.buf.len() as u64
+    }
+
+    /// The bytes of a header at `position`, fewer only at the end. The window stays where it is: a
+    /// search comes back to it.
+    fn peek(&mut self, position: u64) -> io::Result<Vec<u8>> {
+        let len = (HEADER_BYTES as u64).min(self.end - position);
+        if self.covers(position, len) {
+            return self.bytes(position, len).map(<[u8]>::to_vec);
+        }
+        let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        let read = read_full_at(&*self.file, &mut bytes, position)?;
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     /// The header at `position`, if a whole batch can be there that follows on `next_offset`; else
@@ -71,8 +91,11 @@ impl Window {
         if bytes > left {
             return Ok(Err(format!("batch of {bytes} bytes, but {left} are left")));
         }
-        let after = self.bytes(position + bytes, HEADER_BYTES as u64)?;
-        Ok(follows(&header, next_offset, after).map(|()| header))
+        let after = match header.base_offset > next_offset {
+            true => self.peek(position + bytes)?,
+            false => Vec::new(),
+        };
+        Ok(follows(&header, next_offset, &after).map(|()| header))
     }
 
     /// Whether the batch at `position` has the checksum its header says.
@@ -165,7 +188,7 @@ impl Window {
         next_offset: i64,
     ) -> io::Result<Option<(u64, Header)>> {
         while at < end && at + HEADER_BYTES as u64 <= self.end {
-            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            let bytes = self.bytes_from(at, HEADER_BYTES as u64)?;
             let Some(skip) = bytes.iter().skip(MAGIC_AT).position(|byte| *byte == 2) else {
                 at += (bytes.len().saturating_sub(MAGIC_AT) as u64).max(1);
                 continue;

@@ -263,6 +263,27 @@ fn a_batch_that_is_torn_is_cut_whatever_batches_its_payload_holds() {
 }
 
 #[test]
+fn a_search_for_the_next_batch_reads_what_it_looks_through_once() {
+    let fs = Faulty::new(1);
+    let (volume, partition, _) = start(&fs, ONE_SEGMENT);
+    // At each byte there may be the magic number of a batch.
+    partition.append(&batch(1, 0, &[2; 1 << 17]), 0).unwrap();
+    volume.sync().unwrap();
+    drop((volume, partition));
+    for (damaged, byte) in [(16, 1), (100, 7)] {
+        let mut contents = fs.contents(&log_file(0));
+        contents[damaged] = byte;
+        contents.resize(4 << 20, 0);
+        let fs = fs.crash(1);
+        fs.overwrite(&log_file(0), contents);
+        let before = fs.reads();
+        let (_volume, _, recovered) = start(&fs, ONE_SEGMENT);
+        assert_eq!(recovered.repairs[0].action, Action::Cut);
+        assert!(fs.reads() - before < 50, "{} reads of up to 1 MiB", fs.reads() - before);
+    }
+}
+
+#[test]
 fn a_batch_after_which_there_is_no_offset_is_damage() {
     let (fs, all, contents) = written(3, 3, 100);
     for magic in [2, 7] {
