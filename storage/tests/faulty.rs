@@ -28,7 +28,8 @@ struct State {
     reservations: u64,
     reads: u64,
     unreadable: Option<usize>,
-    fault: Option<(u64, Fault)>,
+    /// Each with the call that meets it.
+    faults: Vec<(u64, Fault)>,
     random: Random,
     /// Where the last write was cut short.
     short: Option<(usize, usize)>,
@@ -101,7 +102,7 @@ impl Faulty {
             reservations: 0,
             reads: 0,
             unreadable: None,
-            fault: None,
+            faults: Vec::new(),
             random,
             short: None,
             during_sync: None,
@@ -123,7 +124,14 @@ impl Faulty {
     /// Has the call after the next `calls` ones fail.
     pub(crate) fn fault_after(&self, calls: u64, fault: Fault) {
         let mut state = self.state();
-        state.fault = Some((state.calls + calls + 1, fault));
+        state.faults = vec![(state.calls + calls + 1, fault)];
+    }
+
+    /// Has one more call fail, after that.
+    pub(crate) fn then_fault_after(&self, calls: u64, fault: Fault) {
+        let mut state = self.state();
+        let last = state.faults.last().expect("a fault before it").0;
+        state.faults.push((last + calls + 1, fault));
     }
 
     /// Calls so far.
@@ -176,13 +184,13 @@ impl Faulty {
 
     /// A new process on the same machine: nothing is lost, and nothing fails any more.
     pub(crate) fn revive(&self) {
-        self.state().fault = None;
+        self.state().faults.clear();
     }
 
     /// Whether the fault was met.
     pub(crate) fn faulted(&self) -> bool {
         let state = self.state();
-        state.fault.is_some_and(|(at, _)| state.calls >= at)
+        state.faults.iter().any(|(at, _)| state.calls >= *at)
     }
 
     /// What the disk may hold after a power cut now.
@@ -204,7 +212,7 @@ impl Faulty {
             reservations: 0,
             reads: 0,
             unreadable: None,
-            fault: None,
+            faults: Vec::new(),
             random,
             short: None,
             during_sync: None,
@@ -322,11 +330,11 @@ impl State {
     /// Counts a call; the fault if it is this one's.
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
-        match self.fault {
-            Some((at, Fault::Dies)) if self.calls >= at => Err(io::Error::other("dead")),
-            Some((at, Fault::Fails(kind))) if self.calls == at => Err(kind.into()),
-            _ => Ok(()),
-        }
+        let failed = self.faults.iter().find_map(|(at, fault)| match fault {
+            Fault::Dies => (self.calls >= *at).then(|| io::Error::other("dead")),
+            Fault::Fails(kind) => (self.calls == *at).then(|| (*kind).into()),
+        });
+        failed.map_or(Ok(()), Err)
     }
 
     fn find(&self, path: &Path) -> io::Result<usize> {

@@ -2,6 +2,7 @@
 //! against a list of what was sent; and the bytes of `.txnindex`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -523,4 +524,35 @@ fn a_power_cut_at_any_call_of_a_seal_leaves_no_aborted_record_to_be_read() {
         call += 1;
     }
     assert!(call > 15, "the fault was met at only {call} calls");
+}
+
+#[test]
+fn a_power_cut_in_a_seal_without_room_leaves_no_older_index_to_be_believed() {
+    let mut both = 0;
+    for (full, then) in (0..12).flat_map(|full| (0..16).map(move |then| (full, then))) {
+        let fs = Faulty::new(full);
+        let (volume, partition) = try_open(&fs, SMALL).unwrap();
+        partition.append(&data(1, 0, b"void"), 0).unwrap();
+        partition.append(&marker(1, ABORT), 0).unwrap();
+        volume.close().unwrap();
+        drop((volume, partition));
+        // The index files from then know of one aborted transaction, the segment has two.
+        let (volume, partition) = try_open(&fs, SMALL).unwrap();
+        partition.append(&data(1, 1, b"void"), 0).unwrap();
+        partition.append(&marker(1, ABORT), 0).unwrap();
+        partition.append(&data(1, 2, &[7; 3950]), 0).unwrap();
+        partition.append(&marker(1, ABORT), 0).unwrap();
+        fs.fault_after(full, Fault::Fails(ErrorKind::StorageFull));
+        fs.then_fault_after(then, Fault::Dies);
+        let before = fs.calls();
+        let _ = volume.sync();
+        both += u64::from(fs.calls() > before + full + then + 1);
+        for seed in 0..10 {
+            let (_volume, partition) = try_open(&fs.crash(seed), SMALL).unwrap();
+            let stable = partition.last_stable_offset().unwrap();
+            let found = consume(&partition, stable, 1 << 16).unwrap();
+            assert_eq!(found, [], "call {full}, {then} later, {seed}");
+        }
+    }
+    assert!(both > 50, "both faults were met {both} times");
 }

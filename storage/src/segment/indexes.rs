@@ -62,7 +62,7 @@ impl Segment {
     /// they while the aborted transactions are not known: to have an index is to know them.
     pub(crate) fn store_index(&self, files: &Files, durability: Durability) -> Result<()> {
         if !self.store_aborted(files, durability)? {
-            return self.remove_index_files(files);
+            return self.remove_index_files(files, durability);
         }
         let (offsets, times) = {
             let mut index = self.index.write();
@@ -79,9 +79,7 @@ impl Segment {
         let stored = store(&offsets_path, &offsets).and_then(|()| store(&times_path, &times));
         match stored {
             Ok(()) => *self.index.write() = None,
-            Err(error) if error.is_disk_full() => {
-                self.remove_index_files(files)?;
-            }
+            Err(error) if error.is_disk_full() => self.remove_index_files(files, durability)?,
             Err(error) => return Err(error),
         }
         Ok(())
@@ -90,15 +88,21 @@ impl Segment {
     /// Lets go of the index without files of it: it is made from the batches when it is needed.
     pub(crate) fn drop_index(&self, files: &Files) -> Result<()> {
         *self.index.write() = None;
-        self.remove_index_files(files)
+        self.remove_index_files(files, Durability::Later)
     }
 
-    fn remove_index_files(&self, files: &Files) -> Result<()> {
+    /// Durable when it returns, unless that is to be later: the next segment gets its name after
+    /// it, and from then on a start believes what index files there are.
+    fn remove_index_files(&self, files: &Files, durability: Durability) -> Result<()> {
         files.forget_indexes(self.key);
         let (offsets, times) = self.index_paths();
-        [offsets, times]
-            .iter()
-            .try_for_each(|path| remove_if_there(&*files.fs, path).context("remove", path))
+        for path in [offsets, times] {
+            remove_if_there(&*files.fs, &path).context("remove", &path)?;
+        }
+        match durability {
+            Durability::Now => files.fs.sync_dir(&self.dir).context("sync", &self.dir),
+            Durability::Later => Ok(()),
+        }
     }
 
     /// Calls `look` with the contents of both indexes.
