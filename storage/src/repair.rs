@@ -8,13 +8,18 @@
 //! 3. the rest is written to `<segment>.log.cleaned`, durably, the indexes are removed, and the new
 //!    file is renamed over the old one.
 //!
-//! **Every batch that holds stays, with its offset**; the offsets of the damage become a gap that
-//! consumers step over. At every moment the log is as it was or without the damage, and what an
+//! **Every batch that holds stays, with its offset.** A batch without records stands for the
+//! offsets of the damage: consumers step over it, and the next start finds no gap before the last
+//! batch, which would be taken for a flipped bit in its offset. At every moment the log is as it was or without the damage, and what an
 //! interrupted repair left is done by the next one. Offsets lost at the very end are not given out
 //! again: the checkpoint knows them.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tidelog_protocol::records::Batch;
 
 use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint};
 use crate::compaction::CLEANED_SUFFIX;
@@ -147,7 +152,7 @@ fn damage_in(fs: &dyn Fs, dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<V
 fn excise(fs: &dyn Fs, root: &Path, dir: &Path, found: &[Excised]) -> Result<()> {
     for damage in found {
         let range = damage.position..damage.position + damage.bytes;
-        copy(fs, &damage.file, &[range], &damage.saved)?;
+        copy(fs, &damage.file, &[Part::Of(range)], &damage.saved)?;
     }
     fs.sync_dir(dir).context("sync", dir)?;
     let mut checkpoint = Checkpoint::read(fs, root);
@@ -161,10 +166,11 @@ fn excise(fs: &dyn Fs, root: &Path, dir: &Path, found: &[Excised]) -> Result<()>
         let mut kept = Vec::new();
         let mut from = 0;
         for damage in damaged {
-            kept.push(from..damage.position);
+            kept.push(Part::Of(from..damage.position));
+            kept.extend(damage.placeholder().map(|batch| Part::New(batch.bytes().clone())));
             from = damage.position + damage.bytes;
         }
-        kept.push(from..u64::MAX);
+        kept.push(Part::Of(from..u64::MAX));
         let cleaned = file.with_extension(&CLEANED_SUFFIX[1..]);
         copy(fs, file, &kept, &cleaned)?;
         let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -179,13 +185,42 @@ fn excise(fs: &dyn Fs, root: &Path, dir: &Path, found: &[Excised]) -> Result<()>
     Ok(())
 }
 
-/// Writes these parts of a file to another one, durably up to the directory's sync.
-fn copy(fs: &dyn Fs, from: &Path, ranges: &[std::ops::Range<u64>], to: &Path) -> Result<()> {
+impl Excised {
+    /// The batch that stands for the offsets that may be in the damage. At a segment's end there is
+    /// none: the next segment says where it begins, and the checkpoint where the log ends.
+    fn placeholder(&self) -> Option<Batch> {
+        let last_offset_delta = self.next_offset?.checked_sub(self.first_offset)? - 1;
+        Batch::without_records(self.first_offset, i32::try_from(last_offset_delta).ok()?)
+    }
+}
+
+/// What a new file is put together from.
+enum Part {
+    /// These bytes of the old one.
+    Of(Range<u64>),
+    New(Bytes),
+}
+
+/// Writes these parts to a file, durably up to the directory's sync.
+fn copy(fs: &dyn Fs, from: &Path, parts: &[Part], to: &Path) -> Result<()> {
     let source = fs.open_read(from).context("open", from)?;
     let target = fs.create(to).context("create", to)?;
     let mut buf = vec![0; COPY_BYTES];
     let mut written = 0;
-    for range in ranges {
+    let mut write = |bytes: &[u8]| {
+        let parts = &mut [IoSlice::new(bytes)];
+        write_all_at(&*target, parts, written).context("write", to)?;
+        written += bytes.len() as u64;
+        Ok(())
+    };
+    for part in parts {
+        let range = match part {
+            Part::Of(range) => range,
+            Part::New(bytes) => {
+                write(bytes)?;
+                continue;
+            }
+        };
         let mut at = range.start;
         while at < range.end {
             let len = (range.end - at).min(COPY_BYTES as u64);
@@ -194,9 +229,8 @@ fn copy(fs: &dyn Fs, from: &Path, ranges: &[std::ops::Range<u64>], to: &Path) ->
             if read == 0 {
                 break;
             }
-            let part = IoSlice::new(&part[..read]);
-            write_all_at(&*target, &mut [part], written).context("write", to)?;
-            (at, written) = (at + read as u64, written + read as u64);
+            write(&part[..read])?;
+            at += read as u64;
         }
     }
     target.set_len(written).context("cut", to)?;

@@ -25,7 +25,7 @@ use crate::files::{Files, Key, Kind};
 use crate::fs::File;
 use crate::index::{self, Index};
 use crate::mistake::Mistake;
-use crate::scan::{Window, whole_batch};
+use crate::scan::{Walk, Window, whole_batch};
 use crate::seal::{NEXT, Name};
 use crate::txn_index::marker_of;
 
@@ -294,10 +294,12 @@ impl Segment {
         Ok(self.bytes(files)?.slice(..usize_of(len)))
     }
 
-    /// The largest timestamp of the first batch: about when the segment was begun.
+    /// The largest timestamp of the first batch that has records: about when the segment was begun.
     pub(crate) fn oldest(&self, files: &Files) -> Result<Option<i64>> {
-        let first = whole_batch(&self.bytes(files)?, self.base_offset, true);
-        Ok(first.ok().map(|header| header.max_timestamp))
+        let bytes = self.bytes(files)?;
+        let mut batches = Walk { bytes: &bytes, position: 0, next_offset: self.base_offset };
+        let first = batches.find(|header| header.record_count > 0);
+        Ok(first.map(|header| header.max_timestamp))
     }
 
     /// The first batch from `position` on that ends at or after `from` and is `wanted`, going

@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tidelog_protocol::records::Batch;
 use tidelog_storage::fs::{Disk, Fs};
-use tidelog_storage::{Action, Error, Excised, Flush, partitions_in, repair};
+use tidelog_storage::{Action, Error, Excised, Flush, PartitionOptions, partitions_in, repair};
 
 use crate::faulty::{Fault, Faulty};
 use crate::support::{DIR, MANUAL, SMALL, batch, on_disk, open, open_volume, payloads, read_all};
@@ -53,12 +54,15 @@ fn check(fs: &Faulty) {
     let sent = batch(1, 60, b"next");
     assert_eq!(partition.append(&sent, 0).unwrap().base_offset, 60);
     volume.sync().unwrap();
-    let kept = (0..59).filter(|n| ![5, 6, 30].contains(n)).map(|n| vec![n + 1; 100]);
-    let mut expected: Vec<_> = kept.map(bytes::Bytes::from).collect();
-    expected.push(sent.payload());
-    let read = read_all(&partition, 0);
-    assert_eq!(payloads(&read), expected);
-    assert_eq!((read[5].header().base_offset, read[28].header().base_offset), (7, 31));
+    let kept = (0..59).filter(|n| ![5, 6, 30].contains(n)).map(|n| (n, vec![n as u8 + 1; 100]));
+    let mut expected: Vec<_> = kept.collect();
+    expected.push((60, sent.payload().to_vec()));
+    let (records, lost): (Vec<_>, Vec<_>) =
+        read_all(&partition, 0).into_iter().partition(|it| it.header().record_count > 0);
+    let found = records.iter().map(|it| (it.header().base_offset, it.payload().to_vec()));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    let offsets = |it: &Batch| (it.header().base_offset, it.header().last_offset());
+    assert_eq!(lost.iter().map(offsets).collect::<Vec<_>>(), [(5, 6), (30, 30)]);
     for offset in 0..60 {
         partition.read(offset, 1, 61).unwrap();
     }
@@ -89,6 +93,42 @@ fn damage_is_saved_and_taken_out_and_all_else_stays() {
     }
     assert_eq!(run(&fs, false).unwrap(), [], "nothing is left to do");
     check(&fs);
+}
+
+#[test]
+fn a_batch_after_damage_stays_though_it_is_the_last_one() {
+    for (closed, bad) in [(true, 8), (true, 0), (false, 8), (false, 1)] {
+        let fs = Faulty::new(1);
+        let volume = open_volume(Arc::new(fs.clone()), Path::new(ROOT), MANUAL);
+        let options = PartitionOptions { segment_ms: 5, preallocate: false, ..SMALL };
+        let (partition, _) = open(&volume, options);
+        volume.checkpoint().unwrap();
+        let mut sent = Vec::new();
+        for n in 0..=bad as u8 + 1 {
+            sent.push(batch(1, 100, &[n + 1; 100]));
+            partition.append(sent.last().unwrap(), 0).unwrap();
+        }
+        match closed {
+            true => volume.close().unwrap(),
+            // The checkpoint knows of none of it.
+            false => volume.sync().unwrap(),
+        }
+        drop((volume, partition));
+        let mut contents = fs.contents(&segment(0));
+        contents[bad * BATCH + 70] ^= 1;
+        fs.overwrite(&segment(0), contents);
+        assert_eq!(run(&fs, false).unwrap().len(), 1);
+        let volume = open_volume(Arc::new(fs.clone()), Path::new(ROOT), MANUAL);
+        let (partition, recovered) = open(&volume, options);
+        assert_eq!(recovered.repairs, [], "batch {bad}");
+        let mut expected: Vec<_> = sent.iter().map(Batch::payload).collect();
+        expected[bad] = bytes::Bytes::new();
+        assert_eq!(payloads(&read_all(&partition, 0)), expected);
+        // The segment is as old as its records, of which the first may be lost.
+        partition.append(&batch(1, 106, b"new"), 0).unwrap();
+        volume.sync().unwrap();
+        assert_ne!(fs.contents(&segment(bad + 2)), []);
+    }
 }
 
 #[test]

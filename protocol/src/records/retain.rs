@@ -44,6 +44,30 @@ impl Batch {
         Self::assemble(header, &payload)
     }
 
+    /// A batch without records, time or producer: it stands for offsets whose records are lost, from
+    /// `base_offset` to `last_offset_delta` after it. Kafka's log cleaner leaves such batches too,
+    /// so that its clients step over them and its tools take them.
+    ///
+    /// `None` if these are no offsets.
+    pub fn without_records(base_offset: i64, last_offset_delta: i32) -> Option<Self> {
+        base_offset.checked_add(i64::from(last_offset_delta) + 1)?;
+        let header = Header {
+            base_offset,
+            batch_length: 0,
+            leader_epoch: -1,
+            crc: 0,
+            attributes: Attributes(0),
+            last_offset_delta,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: 0,
+        };
+        (base_offset >= 0 && last_offset_delta >= 0).then(|| Self::assemble(header, &[]))
+    }
+
     /// A batch of this header, but for length and checksum, and this payload.
     pub(super) fn assemble(mut header: Header, payload: &[u8]) -> Self {
         let length = HEADER_BYTES - LOG_OVERHEAD_BYTES + payload.len();
@@ -57,6 +81,17 @@ impl Batch {
 mod tests {
     use super::*;
     use crate::records::BatchBuilder;
+
+    #[test]
+    fn lost_records_leave_a_batch_of_a_header_alone() {
+        let batch = Batch::without_records(7, 3).unwrap();
+        batch.header().verify(batch.bytes()).unwrap();
+        assert_eq!((batch.header().last_offset(), batch.bytes().len()), (10, HEADER_BYTES));
+        assert_eq!(batch.records(1 << 16).unwrap().count(), 0);
+        for (base_offset, delta) in [(-1, 0), (0, -1), (i64::MAX, 0)] {
+            assert!(Batch::without_records(base_offset, delta).is_none());
+        }
+    }
 
     #[test]
     fn what_is_retained_is_as_it_was_and_the_rest_is_a_gap() {
