@@ -1,0 +1,115 @@
+//! What a member reads: where in its partitions, how much, and what it waits for.
+
+use super::{Assignment, Claim, Error, Limits, Part, Polled, Shared};
+use crate::clock;
+use crate::consumer::cursors::Reset;
+use crate::consumer::reader::read_committed;
+use crate::task::blocking;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::sync::Arc;
+use tidelog_storage as storage;
+
+impl Shared {
+    /// One pass over the partitions that have something, off the async workers.
+    pub(super) async fn read(
+        &self,
+        assignment: &Arc<Assignment>,
+        limits: Limits,
+    ) -> Result<Polled, Error> {
+        let mut ready = self.ready(assignment)?;
+        if ready.is_empty() {
+            return Ok(Polled::default());
+        }
+        let start = *self.turn.lock() % ready.len();
+        ready.rotate_left(start);
+        let work = move || read_parts(ready, limits);
+        let parts = blocking(work).await.map_err(|error| Error::Storage(Arc::new(error)))?;
+        *self.turn.lock() = start.wrapping_add(parts.len());
+        Ok(Polled { parts, assignment: Some(assignment.clone()) })
+    }
+
+    /// The partitions with records to deliver, and from where on. A position that the log no
+    /// longer has moves as the reset policy says.
+    fn ready(&self, assignment: &Assignment) -> Result<Vec<(Claim, i64)>, Error> {
+        let mut ready = Vec::new();
+        let mut cursors = self.cursors.lock();
+        for claim in &assignment.claims {
+            let place = claim.place();
+            let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
+            let Some(mut cursor) = cursors.get(&place) else { continue };
+            let (start, end) =
+                (partition.log().log_start_offset(), partition.log().log_end_offset());
+            if !(start..=end).contains(&cursor.position) {
+                let reset = self.reset(claim).ok_or_else(|| self.no_offset(claim))?;
+                cursors.advance(&place, reset, clock::now());
+                cursor.position = reset;
+            }
+            if cursor.position < partition.stable_end() {
+                ready.push((claim.clone(), cursor.position));
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Waits until a partition has something to deliver.
+    pub(super) async fn more(&self, assignment: &Assignment) {
+        let mut advances = FuturesUnordered::new();
+        {
+            let cursors = self.cursors.lock();
+            for claim in &assignment.claims {
+                let partition = claim.topic.partition(claim.partition);
+                if let (Ok(partition), Some(cursor)) = (partition, cursors.get(&claim.place())) {
+                    advances.push(partition.stable_past(cursor.position.saturating_add(1)));
+                }
+            }
+        }
+        if advances.next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Where the policy starts reading a partition.
+    pub(super) fn reset(&self, claim: &Claim) -> Option<i64> {
+        let partition = claim.topic.partition(claim.partition).ok()?;
+        match self.options.reset {
+            Reset::Earliest => Some(partition.log().log_start_offset()),
+            Reset::Latest => Some(partition.stable_end()),
+            Reset::None => None,
+        }
+    }
+
+    pub(super) fn no_offset(&self, claim: &Claim) -> Error {
+        let (topic, partition) = claim.place();
+        Error::NoOffset { group: self.options.group.clone(), topic, partition }
+    }
+}
+
+fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<Part>> {
+    let (mut records_left, mut bytes_left) = (limits.records_max, limits.bytes_max);
+    let mut parts = Vec::new();
+    for (claim, from) in ready {
+        if records_left == 0 || bytes_left == 0 {
+            break;
+        }
+        let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
+        let bytes_max = limits.partition_bytes_max.min(bytes_left);
+        match read_committed(partition, from, bytes_max, records_left) {
+            Ok(read) => {
+                let bytes = |it: &tidelog_protocol::records::Record| {
+                    it.key.as_ref().map_or(0, bytes::Bytes::len)
+                        + it.value.as_ref().map_or(0, bytes::Bytes::len)
+                };
+                records_left -= read.records.len().min(records_left);
+                bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
+                parts.push(Part { claim, read });
+            }
+            // One damaged partition must not hold up the others.
+            Err(error) if parts.is_empty() => return Err(error),
+            Err(error) => {
+                let (topic, index) = claim.place();
+                tracing::error!(topic = &*topic, partition = index, "cannot be read: {error}");
+            }
+        }
+    }
+    Ok(parts)
+}
