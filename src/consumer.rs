@@ -10,8 +10,10 @@ mod cursors;
 mod member;
 mod membership;
 mod reader;
+mod receipt;
 mod subscription;
 
 pub use cursors::Reset;
 pub use member::{Assignment, Claim, Error, Limits, Member, Options, Part, Polled};
 pub use reader::{Read, offset_for_time, read, read_committed, read_or_wait};
+pub use receipt::Receipt;

@@ -2,12 +2,14 @@
 //! The front ends import this; it imports none of them.
 
 mod auth;
+mod connection;
 mod error;
 mod json;
 mod listener;
 mod query;
 
 pub use auth::{Account, Admin};
+pub use connection::Connection;
 pub use error::ApiError;
 pub use json::{BODY_BYTES_MAX, Body, Json, parse_json};
 pub use listener::serve;

@@ -6,6 +6,7 @@
 //! Unlike Upstash: a first consume waits until the group has assigned partitions, a fetch answers
 //! from every partition asked for, and no instance is lost with its connection.
 
+mod answer;
 mod commit;
 mod consume;
 mod extract;

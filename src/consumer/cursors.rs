@@ -4,8 +4,12 @@
 //! nobody else has committed for the partition, nobody else has got further with it, and what was
 //! delivered here is not delivered again. Unlike Kafka, whose eager consumers go back to the
 //! committed offset at every rebalance.
+//!
+//! **Of a delivery that has not arrived nothing is committed, and the next request takes it back.**
 
+use super::receipt::Receipt;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::{Str, Uuid};
 
@@ -40,6 +44,16 @@ pub(super) struct Cursors {
     by_place: BTreeMap<Place, Cursor>,
     /// When the first delivery was made that is not committed.
     uncommitted_since: Option<Duration>,
+    /// The last delivery, until it is known to have arrived or was taken back.
+    last: Option<Delivery>,
+}
+
+/// Records that are on their way.
+#[derive(Debug)]
+struct Delivery {
+    receipt: Arc<Receipt>,
+    /// Where their partitions were before.
+    from: BTreeMap<Place, i64>,
 }
 
 impl Cursors {
@@ -77,6 +91,37 @@ impl Cursors {
         }
     }
 
+    /// The same, with the records on their way to whoever writes the receipt.
+    pub(super) fn deliver(
+        &mut self,
+        nexts: impl Iterator<Item = (Place, i64)>,
+        receipt: Arc<Receipt>,
+        now: Duration,
+    ) {
+        let mut from = BTreeMap::new();
+        for (place, next) in nexts {
+            let Some(cursor) = self.get(&place) else { continue };
+            self.advance(&place, next, now);
+            from.insert(place, cursor.position);
+        }
+        self.last = Some(Delivery { receipt, from });
+    }
+
+    /// Ends the last delivery, since more is asked for: if it did not arrive, its partitions go
+    /// back to where it began, but for those that the group has committed further for.
+    pub(super) fn settle(&mut self) {
+        let Some(last) = self.last.take().filter(|last| !last.receipt.has_arrived()) else {
+            return;
+        };
+        for (place, from) in last.from {
+            if let Some(cursor) = self.by_place.get_mut(&place)
+                && cursor.committed.is_none_or(|committed| committed <= from)
+            {
+                cursor.position = cursor.position.min(from);
+            }
+        }
+    }
+
     /// There may be something to commit, if only where an unread partition was begun.
     pub(super) fn note_uncommitted(&mut self, now: Duration) {
         self.uncommitted_since.get_or_insert(now);
@@ -94,9 +139,11 @@ impl Cursors {
         self.uncommitted_since.map(|since| since + interval)
     }
 
-    /// A commit of all that [`Cursors::uncommitted`] gave has begun.
-    pub(super) fn committing(&mut self) {
-        self.uncommitted_since = None;
+    /// A commit of all that [`Cursors::uncommitted`] gives begins.
+    pub(super) fn committing(&mut self, now: Duration) {
+        self.last.take_if(|last| last.receipt.has_arrived());
+        // What is on its way is left to another commit.
+        self.uncommitted_since = self.last.as_ref().map(|_| now);
     }
 
     /// Of these partitions, what a commit would change.
@@ -106,7 +153,9 @@ impl Cursors {
     ) -> impl Iterator<Item = (Place, i64)> + 'a {
         places.filter_map(|place| {
             let cursor = self.by_place.get(&place)?;
-            (cursor.committed != Some(cursor.position)).then_some((place, cursor.position))
+            let last = self.last.as_ref().and_then(|last| last.from.get(&place));
+            let arrived = last.map_or(cursor.position, |from| cursor.position.min(*from));
+            (cursor.committed != Some(arrived)).then_some((place, arrived))
         })
     }
 }
@@ -166,9 +215,33 @@ mod tests {
         cursors.advance(&place(), 4, second * 9);
         assert_eq!(cursors.commit_due(second), Some(second * 2));
         assert_eq!(cursors.uncommitted([place()].into_iter()).next(), Some((place(), 4)));
-        cursors.committing();
+        cursors.committing(second * 9);
         cursors.committed(&place(), 4);
         assert_eq!(cursors.commit_due(second), None);
         assert_eq!(cursors.uncommitted([place()].into_iter()).next(), None);
+    }
+
+    #[test]
+    fn what_has_not_arrived_is_not_committed_and_goes_back_unless_someone_else_committed() {
+        let receipt = || Arc::new(Receipt::new(|| false));
+        let mut cursors = Cursors::default();
+        let second = Duration::from_secs(1);
+        start(&mut cursors, Some(2), None);
+        let on_its_way = receipt();
+        cursors.deliver([(place(), 5)].into_iter(), on_its_way.clone(), second);
+        cursors.committing(second * 2);
+        assert_eq!(cursors.uncommitted([place()].into_iter()).next(), None);
+        assert_eq!(cursors.commit_due(second), Some(second * 3));
+        on_its_way.sent();
+        cursors.committing(second * 3);
+        assert_eq!(cursors.uncommitted([place()].into_iter()).next(), Some((place(), 5)));
+        cursors.settle();
+        cursors.deliver([(place(), 9)].into_iter(), receipt(), second);
+        cursors.settle();
+        assert_eq!(cursors.get(&place()).map(|cursor| cursor.position), Some(5));
+        cursors.deliver([(place(), 9)].into_iter(), receipt(), second);
+        assert_eq!(start(&mut cursors, Some(7), None), Some(7));
+        cursors.settle();
+        assert_eq!(cursors.get(&place()).map(|cursor| cursor.position), Some(7));
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! A task keeps the member in its group: it joins, assigns if it leads, sends heartbeats, rejoins
 //! when the group rebalances, commits what was delivered if it is to, and leaves. Readers call
-//! [`Member::poll`] and, once the records are on their way, [`Member::deliver`].
-//! **The position moves in `deliver` and nowhere else, and only while the assignment stands that
-//! the records were read under.**
+//! [`Member::poll`] and, as the records set out, [`Member::deliver`].
+//! **The position moves forward in `deliver` and nowhere else, and only while the assignment stands
+//! that the records were read under.** It moves back if they did not arrive.
 
 mod reading;
 mod task;
@@ -13,6 +13,7 @@ mod task;
 use super::cursors::{Cursors, Place, Reset};
 use super::membership::CLIENT_HOST;
 use super::reader::Read;
+use super::receipt::Receipt;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::group::{
@@ -230,8 +231,10 @@ impl Member {
     }
 
     /// Reads what is there, or waits for it until `deadline` on [`clock::now`]. Nothing is
-    /// delivered yet: the same records come again until [`Member::deliver`].
+    /// delivered yet: the same records come again until [`Member::deliver`], and after it too if
+    /// they have not arrived by now.
     pub async fn poll(&self, limits: Limits, deadline: Duration) -> Result<Polled, Error> {
+        self.shared.cursors.lock().settle();
         loop {
             let Some(assignment) = self.assigned(deadline).await? else {
                 return Ok(Polled::default());
@@ -243,7 +246,7 @@ impl Member {
             }
             if !polled.parts.is_empty() {
                 // Markers and gaps are nothing to deliver.
-                self.deliver(&polled);
+                self.pass(&polled, None);
                 continue;
             }
             let left = deadline.saturating_sub(clock::now());
@@ -263,16 +266,23 @@ impl Member {
     }
 
     /// Moves the positions past what was polled, unless the assignment has changed: then the
-    /// records may be another member's by now.
-    pub fn deliver(&self, polled: &Polled) -> bool {
+    /// records may be another member's by now. They are on their way until `receipt` says
+    /// otherwise, and not committed before.
+    pub fn deliver(&self, polled: &Polled, receipt: &Arc<Receipt>) -> bool {
+        self.pass(polled, Some(receipt))
+    }
+
+    fn pass(&self, polled: &Polled, receipt: Option<&Arc<Receipt>>) -> bool {
         let Some(assignment) = &polled.assignment else { return true };
         let mut cursors = self.shared.cursors.lock();
         if !self.shared.status.borrow().is(assignment) {
             return false;
         }
         let now = clock::now();
-        for part in &polled.parts {
-            cursors.advance(&part.claim.place(), part.read.next, now);
+        let nexts = polled.parts.iter().map(|part| (part.claim.place(), part.read.next));
+        match receipt {
+            Some(receipt) => cursors.deliver(nexts, receipt.clone(), now),
+            None => nexts.for_each(|(place, next)| cursors.advance(&place, next, now)),
         }
         true
     }
@@ -339,7 +349,7 @@ impl Shared {
     /// What the positions are ahead of the committed offsets.
     fn uncommitted(&self, assignment: &Assignment) -> Vec<(Str, i32, i64)> {
         let mut cursors = self.cursors.lock();
-        cursors.committing();
+        cursors.committing(clock::now());
         let places = assignment.claims.iter().map(Claim::place);
         let ahead = cursors.uncommitted(places);
         ahead.map(|((topic, partition), offset)| (topic, partition, offset)).collect()

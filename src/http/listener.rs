@@ -1,8 +1,10 @@
 //! The HTTP listener: HTTP/1.1 and HTTP/2 on one port, with TLS and deadlines, which `axum::serve`
 //! lacks.
 
+use super::Connection;
 use crate::tls::{self, Opened, Tls};
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -55,10 +57,16 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
 }
 
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let service = TowerToHyperService::new(router);
+    let connection = Connection::default();
+    let stream = TokioIo::new(connection.watch(stream));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = server.serve_connection(stream, service).await {
         tracing::debug!("an HTTP connection ended: {error}");
     }
 }

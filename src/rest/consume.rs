@@ -1,10 +1,19 @@
 //! Consume: the next records of a group, for one of its instances.
 //!
-//! **The position moves when the answer is made, and not before**: a client that goes away while it
-//! waits loses nothing. What an answer carried is committed later, so that records are delivered at
-//! least once.
+//! **Records are delivered at least once**: an answer that did not arrive is given again by the
+//! instance's next consume, and none of it is committed before. It did not arrive if the connection
+//! ended before all of it was handed to the kernel, if the client reset the connection or was lost
+//! before the instance's next consume or commit, or if that consume comes while it is being sent:
+//! who asks again has given up on it.
+//!
+//! Everything else counts as having arrived, and is committed at the interval and when the instance
+//! closes, whether or not the client asks for more: one that consumes once a day is to get on.
+//! What a client does with records before it fails is for its own commits to say. So is what the
+//! kernel or a proxy has taken and cannot pass on any more, if nobody hears of that within the
+//! interval.
 
 use super::Shared;
+use super::answer::tracked;
 use super::extract::{Params, Segments, Wait};
 use super::fetch::{
     BYTES_MAX, DEFAULT_TIMEOUT, PARTITION_BYTES_MAX, RECORDS_MAX, messages_response,
@@ -14,14 +23,15 @@ use super::message::Message;
 use super::session::{Session, Settings};
 use crate::broker::Principal;
 use crate::cluster::Cluster;
-use crate::consumer::{Error, Limits, Polled};
-use crate::http::{Account, ApiError, Body, Json};
+use crate::consumer::{Error, Limits, Polled, Receipt};
+use crate::http::{Account, ApiError, Body, Connection, Json};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Str;
 
@@ -52,13 +62,14 @@ pub(super) async fn by_path(
     State(shared): State<Shared>,
     Segments((group, instance, topic)): Segments<(String, String, String)>,
     params: Params,
+    connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request: ConsumeRequest = body.object_or_default()?;
     request.topics.push(topic);
     let wait = params.timeout(request.timeout, DEFAULT_TIMEOUT)?;
-    let consume = Consume { shared, principal, group, instance, headers };
+    let consume = Consume { shared, principal, group, instance, connection, headers };
     consume.run(request, wait).await
 }
 
@@ -68,12 +79,13 @@ pub(super) async fn by_body(
     State(shared): State<Shared>,
     Segments((group, instance)): Segments<(String, String)>,
     params: Params,
+    connection: Connection,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: ConsumeRequest = body.object_or_default()?;
     let wait = params.timeout(request.timeout, DEFAULT_TIMEOUT)?;
-    let consume = Consume { shared, principal, group, instance, headers };
+    let consume = Consume { shared, principal, group, instance, connection, headers };
     consume.run(request, wait).await
 }
 
@@ -82,6 +94,7 @@ struct Consume {
     principal: Principal,
     group: String,
     instance: String,
+    connection: Connection,
     headers: HeaderMap,
 }
 
@@ -98,7 +111,7 @@ impl Consume {
         let session = slot.session_or_start(cluster, name, settings, topics)?;
         // The coordinator's wait for more members is not the client's.
         let delay = cluster.shared.settings.group_initial_rebalance_delay;
-        let answer = answer(&session, deadline, delay + JOIN_GRACE).await;
+        let answer = answer(&session, &self.connection, deadline, delay + JOIN_GRACE).await;
         session.touch();
         match answer {
             Ok(response) => response,
@@ -115,6 +128,7 @@ impl Consume {
 /// Polls until records could be delivered or time is up; waits for partitions by `grace` longer.
 async fn answer(
     session: &Session,
+    connection: &Connection,
     deadline: Duration,
     grace: Duration,
 ) -> Result<Result<Response, ApiError>, Error> {
@@ -122,9 +136,11 @@ async fn answer(
     member.assigned(deadline + grace).await?;
     loop {
         let polled = member.poll(LIMITS, deadline).await?;
-        let response = messages_response(&messages(&polled));
+        let connection = connection.clone();
+        let receipt = Arc::new(Receipt::new(move || connection.is_broken()));
+        let response = tracked(&messages(&polled), receipt.clone());
         // After a rebalance the records may be another member's: read again.
-        if response.is_err() || member.deliver(&polled) {
+        if response.is_err() || member.deliver(&polled, &receipt) {
             return Ok(response);
         }
     }
