@@ -19,7 +19,7 @@
 //! **A pass ends before the first segment with damage in it, and so does what counts as
 //! compacted.** What is in there cannot be told, and once `tidelog log repair` has taken the damage
 //! out, older values would be left of keys whose tombstones went meanwhile. As in Kafka, whose
-//! cleaner leaves such a log alone, it grows until then.
+//! cleaner leaves such a log alone, it grows until then. What the disk does not give is damage too.
 //!
 //! How far a log is compacted is in the recovery checkpoint.
 

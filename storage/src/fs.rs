@@ -114,6 +114,12 @@ pub(crate) fn read_full_at(file: &dyn File, buf: &mut [u8], position: u64) -> io
     Ok(filled)
 }
 
+/// Fills `buf` from `position` on, or fails.
+pub(crate) fn read_exact_at(file: &dyn File, buf: &mut [u8], position: u64) -> io::Result<()> {
+    let read = read_full_at(file, buf, position)?;
+    if read < buf.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
 /// All bytes of a small file.
 pub(crate) fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
     let file = fs.open_read(path)?;

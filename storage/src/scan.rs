@@ -6,9 +6,10 @@
 use std::io;
 use std::sync::Arc;
 
-use tidelog_protocol::records::{HEADER_BYTES, Header, LOG_OVERHEAD_BYTES};
+use bytes::Bytes;
+use tidelog_protocol::records::{Batch, HEADER_BYTES, Header, LOG_OVERHEAD_BYTES};
 
-use crate::fs::{File, read_full_at};
+use crate::fs::{File, read_exact_at, read_full_at};
 
 /// A file read through a window that moves forward.
 pub(crate) struct Window {
@@ -16,6 +17,8 @@ pub(crate) struct Window {
     end: u64,
     start: u64,
     buf: Vec<u8>,
+    /// Bytes read at once, unless more are asked for.
+    ahead: u64,
 }
 
 /// Bytes read at once.
@@ -31,7 +34,12 @@ const MAGIC_AT: usize = 16;
 impl Window {
     /// Reads `file` up to `end`.
     pub(crate) fn new(file: Arc<dyn File>, end: u64) -> Self {
-        Self { file, end, start: 0, buf: Vec::new() }
+        Self { file, end, start: 0, buf: Vec::new(), ahead: WINDOW_BYTES }
+    }
+
+    /// The same for who looks at a header or two.
+    pub(crate) fn of_headers(file: Arc<dyn File>, end: u64) -> Self {
+        Self { ahead: HEADER_BYTES as u64, ..Self::new(file, end) }
     }
 
     pub(crate) fn file(&self) -> &dyn File {
@@ -52,7 +60,7 @@ impl Window {
     fn bytes_from(&mut self, position: u64, len: u64) -> io::Result<&[u8]> {
         let len = len.min(WINDOW_BYTES).min(self.end.saturating_sub(position));
         if !self.covers(position, len) {
-            let wanted = WINDOW_BYTES.min(self.end - position);
+            let wanted = self.ahead.max(len).min(self.end - position);
             self.buf.resize(usize::try_from(wanted).map_err(io::Error::other)?, 0);
             let read = read_full_at(&*self.file, &mut self.buf, position)?;
             self.buf.truncate(read);
@@ -115,6 +123,37 @@ impl Window {
             at += part.len() as u64;
         }
         Ok(crc)
+    }
+
+    /// The batch at `position`, if a whole one is there that follows on `next_offset` and has the
+    /// checksum its header says. Only then it is taken into memory: a damaged header may say any
+    /// length.
+    pub(crate) fn batch(&mut self, position: u64, next_offset: i64) -> io::Result<Option<Batch>> {
+        let Ok(header) = Header::parse(self.bytes(position, HEADER_BYTES as u64)?) else {
+            return Ok(None);
+        };
+        // With the next one's header by one read, where a window holds them.
+        let with_next = ((header.total_bytes() + HEADER_BYTES) as u64).min(self.end - position);
+        let bytes = self.bytes(position, with_next)?;
+        let mut batch = match bytes.split_at_checked(header.total_bytes()) {
+            Some((batch, after)) if bytes.len() as u64 == with_next => {
+                let holds = follows(&header, next_offset, after).is_ok();
+                (holds && header.verify(batch).is_ok()).then(|| Bytes::copy_from_slice(batch))
+            }
+            _ => self.long_batch(position, next_offset)?,
+        };
+        Ok(batch.as_mut().and_then(|bytes| Batch::split_from(bytes).ok()))
+    }
+
+    /// The same for a batch that does not fit a window.
+    fn long_batch(&mut self, position: u64, next_offset: i64) -> io::Result<Option<Bytes>> {
+        let Ok(header) = self.header(position, next_offset)? else { return Ok(None) };
+        if !self.checksum_holds(&header, position)? {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; header.total_bytes()];
+        read_exact_at(&*self.file, &mut bytes, position)?;
+        Ok(Some(bytes.into()))
     }
 
     /// The first whole batch after `position` that holds only offsets from `next_offset` on.

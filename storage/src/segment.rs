@@ -1,4 +1,5 @@
-//! One `.log` file with its indexes, as readers see it. [`indexes`] has the files of the indexes.
+//! One `.log` file with its indexes, as readers see it. [`indexes`] has the files of the indexes,
+//! [`batches`] what compaction reads.
 //!
 //! **Bytes below the published length are whole batches, in order, and never change.** The length
 //! is stored with `Release` after the bytes are in the file, and loaded with `Acquire` before they
@@ -8,6 +9,7 @@
 //! against their checksum each time they are read: a small part of what sending them costs.
 
 mod aborted;
+mod batches;
 mod indexes;
 
 pub(crate) use aborted::Aborted;
@@ -25,7 +27,7 @@ use crate::files::{Files, Key, Kind};
 use crate::fs::File;
 use crate::index::{self, Index};
 use crate::mistake::Mistake;
-use crate::scan::{Walk, Window, whole_batch};
+use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
 use crate::txn_index::marker_of;
 
@@ -262,44 +264,6 @@ impl Segment {
             false
         };
         self.find(files, &bytes, start, (i64::MIN, visit_and_go_on)).map(|_| ())
-    }
-
-    /// Whether [`Segment::each_batch`] met damage since the log was opened.
-    pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Acquire)
-    }
-
-    /// Calls `visit` with each batch; false if damage ended that before the last one.
-    pub(crate) fn each_batch(
-        &self,
-        files: &Files,
-        mut visit: impl FnMut(Batch) -> Result<()>,
-    ) -> Result<bool> {
-        let mut bytes = self.bytes(files)?;
-        let mut next_offset = self.base_offset;
-        while !bytes.is_empty() {
-            let header = whole_batch(&bytes, next_offset, false);
-            let (Ok(header), Ok(batch)) = (header, Batch::split_from(&mut bytes)) else {
-                self.damaged.store(true, Ordering::Release);
-                return Ok(false);
-            };
-            visit(batch)?;
-            next_offset = header.last_offset() + 1;
-        }
-        Ok(true)
-    }
-
-    /// The first `len` bytes.
-    pub(crate) fn start(&self, files: &Files, len: u64) -> Result<Bytes> {
-        Ok(self.bytes(files)?.slice(..usize_of(len)))
-    }
-
-    /// The largest timestamp of the first batch that has records: about when the segment was begun.
-    pub(crate) fn oldest(&self, files: &Files) -> Result<Option<i64>> {
-        let bytes = self.bytes(files)?;
-        let mut batches = Walk { bytes: &bytes, position: 0, next_offset: self.base_offset };
-        let first = batches.find(|header| header.record_count > 0);
-        Ok(first.map(|header| header.max_timestamp))
     }
 
     /// The first batch from `position` on that ends at or after `from` and is `wanted`, going

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
@@ -48,19 +48,24 @@ fn random_batch(random: &mut Random, now_ms: i64) -> Batch {
 }
 
 fn records(batches: &[Batch]) -> Vec<Record> {
-    let records = batches.iter().flat_map(|batch| batch.records(1 << 20).unwrap());
+    let records = batches.iter().flat_map(|batch| batch.records(4 << 20).unwrap());
     records.map(Result::unwrap).collect()
 }
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Bytes in each segment's file.
-fn logs(fs: &Faulty) -> Vec<u64> {
+/// The log's segments, in order.
+fn segments(fs: &Faulty) -> Vec<PathBuf> {
     let dir = Path::new("/data").join(DIR);
-    let mut logs: Vec<_> = fs.list(&dir).unwrap();
-    logs.retain(|entry| entry.name.ends_with(".log"));
-    logs.sort_by(|a, b| a.name.cmp(&b.name));
-    logs.iter().map(|entry| entry.len).collect()
+    let names = fs.list(&dir).unwrap().into_iter().map(|entry| entry.name);
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".log")).collect();
+    names.sort_unstable();
+    names.iter().map(|name| dir.join(name)).collect()
+}
+
+/// Bytes in each segment's file.
+fn logs(fs: &Faulty) -> Vec<usize> {
+    segments(fs).iter().map(|path| fs.contents(path).len()).collect()
 }
 
 /// What a reader of these records ends up with.
@@ -237,7 +242,7 @@ fn small_neighbours_become_one_segment_and_a_restart_knows_what_was_done() {
     assert_eq!(compacted.segments, before.len(), "and the active one, which was sealed");
     let after = logs(&fs);
     assert!(before.len() > 10 && after.len() == 2, "{before:?} {after:?}");
-    let read = before.iter().sum::<u64>();
+    let read = before.iter().sum::<usize>() as u64;
     assert!(spent > read && spent < 3 * read, "{spent} for {read}");
     let found = check(&partition, &history, "merged");
     for from in 0..history.len() as i64 {
@@ -368,6 +373,54 @@ fn a_deleted_key_does_not_come_back_when_records_before_it_are_removed_during_a_
             return assert!(removed_at > 10, "the pass had only {} looks", removed_at - 1);
         }
     }
+}
+
+#[test]
+fn compaction_ends_before_a_segment_that_the_disk_does_not_give() {
+    let fs = Faulty::new(4);
+    let (volume, partition) = start(&fs);
+    let (told, events) = std::sync::mpsc::channel();
+    volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
+    let (mut random, mut history) = (Random::new(4), Vec::new());
+    for _ in 0..100 {
+        append(&partition, &mut history, &mut random, 0);
+    }
+    volume.sync().unwrap();
+    let before = segments(&fs);
+    let contents: Vec<_> = before.iter().map(|path| fs.contents(path)).collect();
+    fs.unreadable(&before[1]);
+    for hours in 1..4 {
+        let compacted = partition.compact(hours * HOUR_MS, ALL, &mut |_| ()).unwrap();
+        assert_eq!(compacted.segments > 0, hours == 1, "{compacted:?}");
+    }
+    assert!(fs.contents(&before[0]).len() < contents[0].len(), "what is before it is compacted");
+    // The last one was sealed meanwhile.
+    for n in 1..before.len() - 1 {
+        assert!(fs.contents(&before[n]) == contents[n], "{:?} was changed", before[n]);
+    }
+    check(&partition, &history, "ended early");
+    let stopped = [Event::CompactionStopped(before[1].clone())];
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), stopped);
+}
+
+#[test]
+fn batches_longer_than_what_is_read_at_once_are_compacted_too() {
+    let fs = Faulty::new(5);
+    let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+    let options = PartitionOptions { segment_bytes: 5 << 20, ..PartitionOptions::DEFAULT };
+    let (partition, _) = open(&volume, options);
+    let (mut random, mut history) = (Random::new(5), Vec::new());
+    for n in 0..40_u64 {
+        let len = [100, 700_000, 2_500_000, 1 << 20][random.below(4) as usize];
+        let mut builder = BatchBuilder::new(Compression::None, 4 << 20);
+        let key = format!("key-{}", n % KEYS);
+        builder.append(0, Some(key.as_bytes()), Some(&vec![n as u8; len]), &[]).unwrap();
+        append_batch(&partition, &mut history, builder.finish().unwrap());
+    }
+    volume.sync().unwrap();
+    partition.compact(HOUR_MS, ALL, &mut |_| ()).unwrap();
+    let found = check(&partition, &history, "long batches");
+    assert_eq!(found.len(), KEYS as usize);
 }
 
 #[test]

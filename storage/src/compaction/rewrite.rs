@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::transactions::Transactions;
 use super::{CLEANED_SUFFIX, Compaction, Io, RECORDS_BYTES_MAX, Sealed, readable};
 use crate::error::{Context, Result};
-use crate::fs::{File, remove_if_there, write_all_at};
+use crate::fs::{File, read_exact_at, remove_if_there, write_all_at};
 use crate::index::Index;
 use crate::partition::Inner;
 use crate::segment::{Aborted, Segment, Setup, file_name};
@@ -341,9 +341,12 @@ impl<'a> NewSegment<'a> {
             let files = &self.inner.shared.files;
             self.file = Some(files.fs.create(&self.path).context("create", &self.path)?);
         }
-        let same = self.old.start(&self.inner.shared.files, self.position)?;
-        for part in same.chunks(WRITE_BYTES) {
-            self.out.extend_from_slice(part);
+        let old = self.old.file(&self.inner.shared.files)?;
+        while self.written < self.position {
+            let left = usize::try_from(self.position - self.written).unwrap_or(WRITE_BYTES);
+            self.out.resize(left.min(WRITE_BYTES), 0);
+            let read = read_exact_at(&*old, &mut self.out, self.written);
+            read.context("read", &self.old.path())?;
             self.flush(io)?;
         }
         Ok(())
