@@ -113,7 +113,9 @@ impl Opening<'_> {
             let to = dir.join(file_name(base_offset, "log"));
             let last = &segments[segments.len() - 1];
             if base_offset == end.offset && base_offset > last.base_offset {
-                // So that no index of another time is the last one's once it is not the last.
+                // Zeros that were cut off and come back would be damage once it is not the last.
+                last.file(files)?.sync_data().context("sync", &last.path())?;
+                // So that no index of another time is the last one's then.
                 last.store_index(files, Durability::Now)?;
                 fs.sync_dir(dir).context("sync", dir)?;
                 fs.rename(&from, &to).context("rename", &from)?;

@@ -88,6 +88,35 @@ fn neither_a_kill_nor_a_power_cut_between_two_segments_loses_what_was_acknowledg
 }
 
 #[test]
+fn a_power_cut_after_a_start_that_took_up_a_segment_leaves_no_zeros_before_it() {
+    // With space ahead, which the end of the first segment still has when the next is begun.
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs, SMALL);
+    let sent: Vec<_> = (0..30).map(|n| batch(1, n, &[n as u8 + 1; 100])).collect();
+    for it in &sent[..24] {
+        partition.append(it, 0).unwrap();
+    }
+    volume.sync().unwrap();
+    sent[24..].iter().for_each(|it| _ = partition.append(it, 0).unwrap());
+    // Killed in the middle of the round that would have cut the space off.
+    fs.fault_after(0, Fault::Dies);
+    assert!(volume.sync().is_err());
+    drop((volume, partition));
+    fs.revive();
+    assert!(fs.contents(&file("00000000000000000000.log")).len() > 24 * 161);
+    let (volume, partition) = start(&fs, SMALL);
+    let left = payloads(&read_all(&partition, 0));
+    assert!(left.len() >= 24);
+    drop((volume, partition));
+    for seed in 0..50 {
+        let (volume, partition) = start(&fs.crash(seed), SMALL);
+        assert_eq!(payloads(&read_all(&partition, 0)), left, "seed {seed}");
+        let scrubbed = volume.scrub(1000, 1000, 1 << 20).unwrap().unwrap();
+        assert_eq!(scrubbed.damage, [], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_segment_that_does_not_follow_on_a_torn_one_is_set_aside() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs, PartitionOptions { preallocate: false, ..SMALL });
