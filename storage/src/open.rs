@@ -38,7 +38,7 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     pub(crate) fn open(self, on_advance: OnAdvance) -> Result<(Arc<Inner>, Recovered)> {
         let dir: Arc<Path> = self.shared.root.join(self.name).into();
-        let mut sealed = self.prepare(&dir)?;
+        let (mut sealed, begun) = self.prepare(&dir)?;
         let Some(last) = sealed.pop() else {
             unreachable!("a prepared directory has a segment");
         };
@@ -49,7 +49,9 @@ impl Opening<'_> {
             .collect();
         let (active, mut end, mut recovered) = self.open_last(&dir, &last)?;
         segments.push(Arc::new(active));
-        if !recovered.clean {
+        if begun {
+            // So this log was not closed in order, though the volume may have been since.
+            recovered.clean = false;
             self.take_up_next(&dir, &mut segments, &mut end, &mut recovered)?;
         }
         let active = segments[segments.len() - 1].clone();
@@ -158,8 +160,8 @@ impl Opening<'_> {
     }
 
     /// Sees that the directory is there with its metadata and a segment; returns the segments, in
-    /// order.
-    fn prepare(&self, dir: &Path) -> Result<Vec<Listed>> {
+    /// order, and whether there are some that were begun and have no name yet.
+    fn prepare(&self, dir: &Path) -> Result<(Vec<Listed>, bool)> {
         let fs = &*self.shared.files.fs;
         {
             // Logs are opened side by side: what several lie in is there for good before any is.
@@ -192,6 +194,7 @@ impl Opening<'_> {
             remove_if_there(fs, &path).context("remove", &path)?;
         }
         let mut segments = list_segments(&entries);
+        let begun = entries.iter().any(|entry| entry.name.ends_with(NEXT));
         if segments.is_empty() {
             let base_offset = self.point.as_ref().map_or(0, |point| point.log_start_offset);
             let path = dir.join(file_name(base_offset, "log"));
@@ -205,7 +208,7 @@ impl Opening<'_> {
         if created && !self.shared.files.mistakes.made(Mistake::SkipsDirectorySync) {
             fs.sync_dir(dir).context("sync", dir)?;
         }
-        Ok(segments)
+        Ok((segments, begun))
     }
 
     fn open_last(&self, dir: &Arc<Path>, last: &Listed) -> Result<(Segment, End, Recovered)> {

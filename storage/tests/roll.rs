@@ -117,6 +117,36 @@ fn a_power_cut_after_a_start_that_took_up_a_segment_leaves_no_zeros_before_it() 
 }
 
 #[test]
+fn a_segment_that_was_begun_is_taken_up_though_a_run_without_the_log_ended_in_order() {
+    let fs = Faulty::new(1);
+    let options = PartitionOptions { preallocate: false, ..SMALL };
+    let (volume, partition) = start(&fs, options);
+    let sent: Vec<_> = (0..30).map(|n| batch(1, n, &[n as u8 + 1; 100])).collect();
+    for it in &sent[..24] {
+        partition.append(it, 0).unwrap();
+    }
+    volume.sync().unwrap();
+    volume.checkpoint().unwrap();
+    sent[24..].iter().for_each(|it| _ = partition.append(it, 0).unwrap());
+    drop((volume, partition));
+    assert_eq!(fs.contents(&file("00000000000000000024.log.next")).len(), 6 * 161);
+    open_volume(Arc::new(fs.clone()), Path::new("/data"), MANUAL).close().unwrap();
+
+    let (volume, partition) = start(&fs, options);
+    let mut expected = payloads(&sent);
+    assert_eq!(payloads(&read_all(&partition, 0)), expected);
+    for n in 30..50 {
+        let next = batch(1, n, b"next");
+        assert_eq!(partition.append(&next, 0).unwrap().base_offset, n);
+        expected.push(next.payload());
+    }
+    volume.sync().unwrap();
+    drop((volume, partition));
+    let (_volume, partition) = start(&fs, options);
+    assert_eq!(payloads(&read_all(&partition, 0)), expected);
+}
+
+#[test]
 fn a_segment_that_does_not_follow_on_a_torn_one_is_set_aside() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs, PartitionOptions { preallocate: false, ..SMALL });
