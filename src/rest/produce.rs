@@ -143,14 +143,15 @@ fn choose(topic: &Topic, message: &NewMessage, keyless: u32) -> Result<i32, ApiE
         return partition(topic, index).map(|_| index);
     }
     let count = topic.count().max(1);
-    Ok(match &message.key {
+    let index = match &message.key {
         Some(key) => partition_for(key.as_bytes(), count),
         None => {
             let first = i32::try_from(keyless % count.unsigned_abs()).unwrap_or(0);
             let mut in_turn = (first..count).chain(0..first);
             in_turn.find(|index| topic.partition(*index).is_ok()).unwrap_or(first)
         }
-    })
+    };
+    partition(topic, index).map(|_| index)
 }
 
 impl Share {

@@ -1,6 +1,7 @@
 //! The handlers, through the router, on a broker in a directory of its own.
 
 mod delivery;
+mod produce;
 
 use super::*;
 use crate::group::damage_or_mend;

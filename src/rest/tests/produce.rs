@@ -1,0 +1,38 @@
+//! What becomes of the records of a request.
+
+use super::*;
+use crate::topic::partition_for;
+use std::path::PathBuf;
+
+impl Server {
+    /// The first segment of a partition.
+    pub(super) fn segment(&self, dir: &Path, partition: &str) -> PathBuf {
+        let account = &self.broker.cluster_by_name("dev").unwrap().account.id;
+        let partition = dir.join("accounts").join(account).join(partition);
+        partition.join("00000000000000000000.log")
+    }
+}
+
+/// A key that goes to this one of three partitions.
+fn key_for(partition: i32) -> String {
+    let mut keys = (0..).map(|it: i32| it.to_string());
+    keys.find(|key| partition_for(key.as_bytes(), 3) == partition).unwrap()
+}
+
+#[tokio::test]
+async fn a_key_whose_partition_is_offline_keeps_the_whole_request_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let segment = server.segment(dir.path(), "red-1");
+    server.stop().await;
+    std::fs::remove_file(&segment).unwrap();
+    std::fs::create_dir_all(segment.join("lost+found")).unwrap();
+    let server = Server::start(dir.path()).await;
+    let keyed = |partition: i32| json!({ "key": key_for(partition), "value": "" });
+    let (status, error) = server.refused("POST /produce/red", json!([keyed(0), keyed(1)])).await;
+    assert!(status == 503 && error.contains("partition 1 of topic 'red'"), "{status} {error}");
+    // Nothing is there yet.
+    let produced = server.ok("POST /produce/red", json!([keyed(0)])).await;
+    assert_eq!(produced[0]["offset"], 0);
+    server.stop().await;
+}
