@@ -230,20 +230,18 @@ fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> 
     if stamped { Ok(()) } else { check_times(batch, &topic.config) }
 }
 
-/// Refuses records from too far in the future, which retention by time would never reach, and those
-/// that are older than the topic wants.
+/// Refuses records with times that the topic does not take.
 fn check_times(batch: &Batch, config: &Config) -> Result<(), Refusal> {
-    let (now, before) = (clock::unix_ms(), config.timestamp_before_max_ms());
-    let first = now.saturating_sub(before.unwrap_or(i64::MAX));
-    let last = now.saturating_add(config.timestamp_after_max_ms());
+    let times = config.times_at(clock::unix_ms());
+    let (first, last) = (*times.start(), *times.end());
     let in_time = batch.header().max_timestamp <= last;
     // Only the records themselves tell how old the oldest is.
-    if in_time && before.is_none() {
+    if in_time && config.timestamp_before_max_ms().is_none() {
         return Ok(());
     }
     let records = at_fault(batch, |index, record| {
         let time = record.timestamp;
-        let refused = time != NO_TIMESTAMP && !(first..=last).contains(&time);
+        let refused = time != NO_TIMESTAMP && !times.contains(&time);
         refused.then(|| format!("Timestamp {time} of message with offset {index} is out of range. The timestamp should be within [{first}, {last}]"))
     })?;
     if in_time && records.is_empty() {

@@ -96,7 +96,7 @@ pub(super) async fn produce(
             batches: Vec::new(),
             places: Vec::new(),
         });
-        let timestamp = message.timestamp.unwrap_or(now);
+        let timestamp = time_of(topic, place, &message, now)?;
         share.add(place, &message, timestamp)?;
         answers.push(Metadata { topic: name, partition: index, offset: -1, timestamp });
     }
@@ -154,12 +154,31 @@ fn choose(topic: &Topic, message: &NewMessage, keyless: u32) -> Result<i32, ApiE
     partition(topic, index).map(|_| index)
 }
 
+/// As asked for, which must be one that the topic takes; else the broker's.
+fn time_of(
+    topic: &Topic,
+    place: usize,
+    message: &NewMessage,
+    now_ms: i64,
+) -> Result<i64, ApiError> {
+    let Some(time) = message.timestamp else { return Ok(now_ms) };
+    if time < 0 {
+        let text = format!("timestamp {time} of message {place} is negative");
+        return Err(ApiError::bad_request(text));
+    }
+    let times = topic.config.times_at(now_ms);
+    if !times.contains(&time) {
+        let (name, first, last) = (&topic.name, times.start().max(&0), times.end());
+        return Err(ApiError::bad_request(format!(
+            "timestamp {time} of message {place} is out of range: topic '{name}' takes {first} to \
+             {last}"
+        )));
+    }
+    Ok(time)
+}
+
 impl Share {
     fn add(&mut self, place: usize, message: &NewMessage, timestamp: i64) -> Result<(), ApiError> {
-        if timestamp < 0 {
-            let text = format!("timestamp {timestamp} of message {place} is negative");
-            return Err(ApiError::bad_request(text));
-        }
         if message.headers.len() > Record::HEADERS_MAX {
             let (count, max) = (message.headers.len(), Record::HEADERS_MAX);
             let text = format!("message {place} has {count} headers, more than {max}");

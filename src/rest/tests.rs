@@ -172,6 +172,7 @@ async fn a_request_that_is_refused_appends_nothing() {
         (json!({ "topic": "red" }), 400, "value"),
         (json!({ "value": "" }), 400, "topic"),
         (json!({ "topic": "red", "value": "", "timestamp": -1 }), 400, "negative"),
+        (json!({ "topic": "red", "value": "", "timestamp": i64::MAX }), 400, "message 1"),
         (json!({ "topic": "kept", "value": "" }), 400, "'kept': Compacted topic"),
     ] {
         let body = json!([{ "topic": "red", "value": "good" }, message]);

@@ -11,6 +11,7 @@ pub use kind::Kind;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::records::Compression;
@@ -260,13 +261,24 @@ impl Config {
     }
 
     /// How far ahead of the broker's time a record may be, in ms.
-    pub fn timestamp_after_max_ms(&self) -> i64 {
+    fn timestamp_after_max_ms(&self) -> i64 {
         self.for_batches.timestamp_after_max_ms
     }
 
     /// How far behind the broker's time a record may be, in ms; `None` is any time.
     pub fn timestamp_before_max_ms(&self) -> Option<i64> {
         Some(self.for_batches.timestamp_before_max_ms).filter(|ms| *ms < i64::MAX)
+    }
+
+    /// The times of a producer, in ms since 1970, that are taken at `now_ms`: those from too far in
+    /// the future would never be reached by retention by time. Where records get the broker's time
+    /// it does not matter.
+    pub fn times_at(&self, now_ms: i64) -> RangeInclusive<i64> {
+        if self.log_append_time() {
+            return i64::MIN..=i64::MAX;
+        }
+        let before = self.timestamp_before_max_ms().unwrap_or(i64::MAX);
+        now_ms.saturating_sub(before)..=now_ms.saturating_add(self.timestamp_after_max_ms())
     }
 
     /// Whether old segments go.

@@ -36,3 +36,19 @@ async fn a_key_whose_partition_is_offline_keeps_the_whole_request_out() {
     assert_eq!(produced[0]["offset"], 0);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_time_that_the_topic_does_not_take_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let configs = json!({ "message.timestamp.before.max.ms": "3600000" });
+    let topic = json!({ "name": "fresh", "partitions": 1, "configs": configs });
+    server.ok("POST /v1/topics", topic).await;
+    let now = crate::clock::unix_ms();
+    let at = |time: i64| json!({ "value": "", "timestamp": time });
+    let old = now - 7_200_000;
+    let (status, error) = server.refused("POST /produce/fresh", json!([at(now), at(old)])).await;
+    assert!(status == 400 && error.contains("message 1"), "{error}");
+    assert!(error.contains(&old.to_string()), "{error}");
+    server.stop().await;
+}
