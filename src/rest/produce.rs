@@ -241,7 +241,9 @@ impl Admitted {
             let appended = partition.append_stamped(&batch, append_time_ms)?;
             let offsets = appended.base_offset..=appended.last_offset;
             for (offset, place) in offsets.zip(places.by_ref()) {
-                answers[place].offset = offset;
+                let answer = &mut answers[place];
+                answer.offset = offset;
+                answer.timestamp = append_time_ms.unwrap_or(answer.timestamp);
             }
             last = Some((partition.clone(), appended.last_offset));
         }

@@ -52,3 +52,23 @@ async fn a_time_that_the_topic_does_not_take_is_refused() {
     assert!(error.contains(&old.to_string()), "{error}");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_time_that_the_topic_gives_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path()).await;
+    let configs = json!({ "message.timestamp.type": "LogAppendTime" });
+    let topic = json!({ "name": "stamped", "partitions": 1, "configs": configs });
+    server.ok("POST /v1/topics", topic).await;
+    let now = crate::clock::unix_ms();
+    let at = |time: i64| json!({ "value": "", "timestamp": time });
+    let produced = server.ok("POST /produce/stamped", json!([at(5), at(now + 7_200_000)])).await;
+    let from = json!({ "topic": "stamped", "partition": 0, "offset": 0 });
+    let found = server.ok("POST /fetch", from).await;
+    for place in 0..2 {
+        let time = produced[place]["timestamp"].as_i64().unwrap();
+        assert!((now..now + 3_600_000).contains(&time), "{time}");
+        assert_eq!(found[place]["timestamp"], time);
+    }
+    server.stop().await;
+}
