@@ -24,9 +24,13 @@ mod tests;
 
 use crate::broker::Broker;
 use crate::consumer::Member;
-use crate::http::{Context, Json};
+use crate::http::{ApiError, Context, Json};
 use axum::Router;
 use axum::extract::FromRef;
+use axum::handler::Handler;
+use axum::http::header::ALLOW;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use instances::Instances;
 use serde_json::{Value, json};
@@ -80,14 +84,14 @@ pub fn router(context: Context, rest: Arc<Rest>) -> Router {
     let shared = Shared { context, rest };
     let mut router = Router::new()
         .route("/", get(about))
-        .route("/produce/{topic}/{*message}", get(produce::from_path));
+        .route("/produce/{topic}/{*message}", deed(produce::from_path));
     let routes: [(&str, MethodRouter<Shared>); 12] = [
-        ("/produce", get(produce::to_any).post(produce::to_any)),
-        ("/produce/{topic}", get(produce::to_topic).post(produce::to_topic)),
+        ("/produce", deed(produce::to_any)),
+        ("/produce/{topic}", deed(produce::to_topic)),
         ("/fetch", get(fetch::fetch).post(fetch::fetch)),
-        ("/consume/{group}/{instance}", get(consume::by_body).post(consume::by_body)),
-        ("/consume/{group}/{instance}/{topic}", get(consume::by_path).post(consume::by_path)),
-        ("/commit/{group}/{instance}", get(commit::commit).post(commit::commit)),
+        ("/consume/{group}/{instance}", deed(consume::by_body)),
+        ("/consume/{group}/{instance}/{topic}", deed(consume::by_path)),
+        ("/commit/{group}/{instance}", deed(commit::commit)),
         ("/committed/{group}/{instance}", get(offsets::committed).post(offsets::committed)),
         ("/offsets/{when}", get(offsets::at).post(offsets::at)),
         ("/topics", get(topics::topics).post(topics::topics)),
@@ -96,12 +100,24 @@ pub fn router(context: Context, rest: Arc<Rest>) -> Router {
             "/delete-consumer/{group}/{instance}",
             post(consume::delete_instance).delete(consume::delete_instance),
         ),
-        ("/webhook", get(webhook::produce).post(webhook::produce)),
+        ("/webhook", deed(webhook::produce)),
     ];
     for (path, handlers) in routes {
         router = router.route(path, handlers.clone()).route(&format!("{path}/"), handlers);
     }
     router.with_state(shared)
+}
+
+/// What changes something is done by GET and POST alike; HEAD, which axum would take for a GET, only
+/// looks.
+fn deed<T: 'static>(handler: impl Handler<T, Shared>) -> MethodRouter<Shared> {
+    get(handler.clone()).post(handler).head(no_head)
+}
+
+async fn no_head(uri: Uri) -> Response {
+    let text = format!("HEAD is not possible at {}; it would change something", uri.path());
+    let refusal = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
+    ([(ALLOW, "GET, POST")], refusal).into_response()
 }
 
 /// `GET /`: some clients look here whether anyone is at home.

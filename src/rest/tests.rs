@@ -525,6 +525,33 @@ async fn a_webhook_takes_its_password_from_the_query_and_any_body() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_headers_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    server.produce(&["1"]).await;
+    let head = async |path: &str| {
+        let request = server.request(&format!("HEAD {path}"), &[], "");
+        server.router.clone().oneshot(request).await.unwrap().status()
+    };
+    for path in [
+        "/produce/red/x",
+        "/produce/red",
+        "/produce/",
+        "/consume/g/i/red",
+        "/consume/g/i/",
+        "/commit/g/i",
+        "/webhook?topic=red",
+        "/delete-consumer/g/i",
+    ] {
+        assert_eq!(head(path).await, 405, "{path}");
+    }
+    assert_eq!(head("/topics").await, 200);
+    assert_eq!(server.ok("GET /consumers", Value::Null).await, json!([]));
+    assert_eq!(server.consume("i", &[]).await, ["1"]);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn no_request_gets_anywhere_without_the_right_password() {
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::with_topics(dir.path()).await;
