@@ -101,6 +101,25 @@ pub enum Error {
         /// The partition.
         partition: i32,
     },
+    /// A log does not have the offset to go on at, and nobody said where to go on instead.
+    #[error(
+        "group '{group}' is at offset {offset} of partition {partition} of topic '{topic}', which \
+         has {start} to {end}, and the offset reset policy is none"
+    )]
+    OutOfRange {
+        /// The group.
+        group: Str,
+        /// The topic.
+        topic: Str,
+        /// The partition.
+        partition: i32,
+        /// The offset.
+        offset: i64,
+        /// Where the log starts.
+        start: i64,
+        /// Where it ends.
+        end: i64,
+    },
     /// A partition cannot be read.
     #[error(transparent)]
     Storage(Arc<storage::Error>),

@@ -237,7 +237,7 @@ pub(super) async fn expire(instances: Weak<Instances>) {
 /// Whether an instance that failed in this way must start anew.
 pub(super) fn is_final(error: &Error) -> bool {
     match error {
-        Error::Closed | Error::NoOffset { .. } => true,
+        Error::Closed | Error::NoOffset { .. } | Error::OutOfRange { .. } => true,
         Error::Refused(error) => *error != crate::group::Error::RebalanceInProgress,
         Error::Storage(_) => false,
     }

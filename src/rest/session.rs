@@ -116,7 +116,9 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         match error {
             Error::Closed => Self::not_found("the consumer instance was closed"),
-            Error::NoOffset { .. } => Self::bad_request(error.to_string()),
+            Error::NoOffset { .. } | Error::OutOfRange { .. } => {
+                Self::bad_request(error.to_string())
+            }
             Error::Refused(crate::group::Error::InvalidRequest) => {
                 Self::bad_request("the group or instance name is too long")
             }

@@ -455,6 +455,22 @@ async fn consumes_that_make_no_sense_are_refused_and_leave_no_instance() {
 }
 
 #[tokio::test]
+async fn a_committed_offset_that_the_log_does_not_have_is_named_where_nothing_resets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    assert_eq!(server.consume("i", &[MANUAL]).await, [""; 0]);
+    let at = |partition: i32| json!({ "topic": "red", "partition": partition, "offset": 85 });
+    server.ok("POST /commit/g/i", json!([at(0), at(1), at(2)])).await;
+    server.ok("POST /delete-consumer/g/i", Value::Null).await;
+    let none = [("kafka-auto-offset-reset", "none")];
+    let (status, answer) = server.send(server.request("GET /consume/g/i/red", &none, "")).await;
+    let error = answer["error"].as_str().unwrap();
+    assert!(status == 400 && error.contains("offset 85") && error.contains("0 to 0"), "{error}");
+    assert_eq!(server.ok("GET /consumers", Value::Null).await, json!([]));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn offsets_are_found_by_end_and_by_time() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::with_topics(dir.path()).await;

@@ -40,7 +40,11 @@ impl Shared {
             let (start, end) =
                 (partition.log().log_start_offset(), partition.log().log_end_offset());
             if !(start..=end).contains(&cursor.position) {
-                let reset = self.reset(claim).ok_or_else(|| self.no_offset(claim))?;
+                let reset = self.reset(claim).ok_or_else(|| {
+                    let ((topic, partition), offset) = (place.clone(), cursor.position);
+                    let group = self.options.group.clone();
+                    Error::OutOfRange { group, topic, partition, offset, start, end }
+                })?;
                 cursors.advance(&place, reset, clock::now());
                 cursor.position = reset;
             }
