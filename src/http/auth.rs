@@ -15,6 +15,11 @@ pub struct Account(pub Principal);
 pub struct Admin;
 
 impl Account {
+    /// Whether a request says by Basic authentication who it is from, rightly or not.
+    pub fn is_named(parts: &Parts) -> bool {
+        credentials(parts, "basic").is_some()
+    }
+
     /// Who a username and password stand for.
     pub fn verify(context: &Context, user: &str, password: &[u8]) -> Result<Self, ApiError> {
         let denied = || ApiError::unauthorized("wrong username or password");

@@ -535,6 +535,12 @@ async fn a_webhook_takes_its_password_from_the_query_and_any_body() {
     assert_eq!(found[0]["value"], "a=1&b=%20");
     let signature = json!([{ "key": "stripe-signature", "value": "t=1,v1=ab" }]);
     assert_eq!(found[0]["headers"], signature);
+    // A token of the sender's own is none of ours, but Basic is, and comes first.
+    for (own, expected) in [("Bearer abc", 200), ("Basic abc", 401)] {
+        let mut request = request(pass);
+        request.headers_mut().insert("authorization", own.parse().unwrap());
+        assert_eq!(server.send(request).await.0, expected, "{own}");
+    }
     let (status, answer) = server.send(request("wrong")).await;
     assert_eq!((status.as_u16(), &answer["status"]), (401, &json!(401)));
     server.stop().await;

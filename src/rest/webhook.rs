@@ -9,20 +9,20 @@ use super::message::NewMessage;
 use super::produce::Metadata;
 use crate::http::{Account, ApiError, Body, Context, Json};
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use tidelog_protocol::records::RecordHeader;
 
-/// The account of the Authorization header, or else of `user` and `pass` in the query.
+/// The account of Basic authentication, or else of `user` and `pass` in the query: what other
+/// authorization a sender has is meant for others.
 pub(super) struct Sender(Account);
 
 impl FromRequestParts<Shared> for Sender {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, ApiError> {
-        if !parts.headers.contains_key(AUTHORIZATION) {
+        if !Account::is_named(parts) {
             let params = Params::from_request_parts(parts, shared).await?;
             if let (Some(user), Some(pass)) = (params.get("user"), params.get("pass")) {
                 let context: &Context = &shared.context;
