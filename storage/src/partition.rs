@@ -253,41 +253,51 @@ impl Partition {
     /// # Errors
     /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] when `from` lies in damaged bytes.
     pub fn read(&self, from: i64, max_bytes: usize, until: i64) -> Result<Bytes> {
-        let (log_start_offset, log_end_offset) = (self.log_start_offset(), self.log_end_offset());
-        if from < log_start_offset || from > log_end_offset {
-            return Err(Error::OffsetOutOfRange { offset: from, log_start_offset, log_end_offset });
-        }
+        self.check_offset(from)?;
         let until = until.min(self.high_watermark());
         if from >= until {
             return Ok(Bytes::new());
         }
         self.0.make_readable()?;
-        let mut segments = self.0.segments();
-        let mut next = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
-        while let Some(segment) = segments.get(next) {
-            match segment.read(&self.0.shared.files, from, max_bytes, until) {
-                Ok(Some(bytes)) => return Ok(bytes),
-                Ok(None) => next += 1,
-                // Compaction may have put another file in its place.
-                Err(_) if !Arc::ptr_eq(&segments, &self.0.segments()) => {
-                    segments = self.0.segments();
-                    next = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
-                }
-                // The segment may have been removed since.
-                Err(Error::Io { .. }) if from < self.log_start_offset() => {
-                    let log_start_offset = self.log_start_offset();
-                    let offset = from;
-                    return Err(Error::OffsetOutOfRange {
-                        offset,
-                        log_start_offset,
-                        log_end_offset,
-                    });
-                }
-                Err(Error::Io { .. }) if self.0.log.lock().closed => return Err(Error::Closed),
-                Err(error) => return Err(error),
+        loop {
+            let segments = self.0.segments();
+            // Asked again, since the start moves before segments go.
+            self.check_offset(from)?;
+            if let Some(read) = self.read_in(&segments, from, max_bytes, until)? {
+                return Ok(read);
             }
         }
-        Ok(Bytes::new())
+    }
+
+    /// The same in these segments; `None` if they are not the log's any longer.
+    fn read_in(
+        &self,
+        segments: &[Arc<Segment>],
+        from: i64,
+        max_bytes: usize,
+        until: i64,
+    ) -> Result<Option<Bytes>> {
+        let first = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
+        for segment in &segments[first..] {
+            let read = segment.read(&self.0.shared.files, from, max_bytes, until);
+            if segment.is_gone() {
+                return Ok(None);
+            }
+            match read {
+                Ok(None) => {}
+                Err(Error::Io { .. }) if self.0.log.lock().closed => return Err(Error::Closed),
+                read => return read,
+            }
+        }
+        Ok(Some(Bytes::new()))
+    }
+
+    fn check_offset(&self, offset: i64) -> Result<()> {
+        let (log_start_offset, log_end_offset) = (self.log_start_offset(), self.log_end_offset());
+        match (log_start_offset..=log_end_offset).contains(&offset) {
+            true => Ok(()),
+            false => Err(Error::OffsetOutOfRange { offset, log_start_offset, log_end_offset }),
+        }
     }
 
     /// Whether [`Partition::read`] with the same arguments finds all it needs in memory, so that it

@@ -135,6 +135,7 @@ impl Inner {
             let (old, new) = (old.to_vec(), new.to_vec());
             // First the offset, then the segments, so that who misses one finds out why.
             self.log_start_offset.fetch_max(new[0].base_offset, Ordering::AcqRel);
+            old.iter().for_each(|segment| segment.set_gone(true));
             *segments = Arc::new(new);
             old
         };

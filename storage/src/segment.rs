@@ -47,6 +47,8 @@ pub(crate) struct Segment {
     aborted: aborted::Place,
     /// Whether [`Segment::each_batch`] met damage.
     damaged: AtomicBool,
+    /// Whether its file is removed or replaced, or about to be.
+    gone: AtomicBool,
 }
 
 /// How a segment comes into being.
@@ -75,6 +77,7 @@ impl Segment {
             index_checked: AtomicBool::new(false),
             aborted: aborted::Place::new(setup.aborted, setup.has_txn_index),
             damaged: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +107,17 @@ impl Segment {
             index.observe(batch, position);
         }
         self.published.store(position + batch.total_bytes() as u64, Ordering::Release);
+    }
+
+    /// Notes that the file is about to go, while nobody can look at the list of segments.
+    pub(crate) fn set_gone(&self, gone: bool) {
+        self.gone.store(gone, Ordering::SeqCst);
+    }
+
+    /// Asked after a look at the segment: if so, that may have been at another file, and the list of
+    /// segments says what is there now.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
     }
 
     /// Closes the files; maps that readers hold stay valid.

@@ -4,6 +4,9 @@
 //! is takes a look inside. **A batch whose records cannot be read answers as a whole**: a consumer
 //! that starts at its first record misses nothing.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use tidelog_protocol::records::{Batch, Record};
 
 use crate::error::Result;
@@ -18,13 +21,41 @@ impl Partition {
     /// The first record below the high watermark with a timestamp at or after `timestamp_ms`, as
     /// its offset and timestamp.
     pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>> {
-        let files = &self.0.shared.files;
-        let mut from = self.log_start_offset();
-        let high_watermark = self.high_watermark();
-        self.0.make_readable()?;
-        for segment in self.0.segments().iter() {
+        self.look(|segments, offsets| self.find_time(segments, offsets, timestamp_ms))
+    }
+
+    /// The record below the high watermark with the largest timestamp, the first of several, as its
+    /// offset and timestamp (KIP-734). The batch in which the log starts counts in whole.
+    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
+        self.look(|segments, offsets| self.find_latest(segments, offsets))
+    }
+
+    /// What `look` finds in the segments, between the log's start and the high watermark: again
+    /// where a segment or the start went meanwhile.
+    fn look<T>(&self, look: impl Fn(&[Arc<Segment>], Range<i64>) -> Result<T>) -> Result<T> {
+        loop {
+            let offsets = self.log_start_offset()..self.high_watermark();
+            self.0.make_readable()?;
+            let segments = self.0.segments();
+            let start = offsets.start;
+            let found = look(&segments, offsets);
+            let gone = segments.iter().any(|segment| segment.is_gone());
+            if !gone && self.log_start_offset() == start {
+                return found;
+            }
+        }
+    }
+
+    fn find_time(
+        &self,
+        segments: &[Arc<Segment>],
+        Range { start: mut from, end: until }: Range<i64>,
+        timestamp_ms: i64,
+    ) -> Result<Option<(i64, i64)>> {
+        for segment in segments {
+            let files = &self.0.shared.files;
             while let Some(header) = segment.find_time(files, timestamp_ms, from)? {
-                if header.base_offset >= high_watermark {
+                if header.base_offset >= until {
                     return Ok(None);
                 }
                 let wanted =
@@ -42,17 +73,17 @@ impl Partition {
         Ok(None)
     }
 
-    /// The record below the high watermark with the largest timestamp, the first of several, as its
-    /// offset and timestamp (KIP-734). The batch in which the log starts counts in whole.
-    pub fn max_timestamp(&self) -> Result<Option<(i64, i64)>> {
-        let (start, until) = (self.log_start_offset(), self.high_watermark());
+    fn find_latest(
+        &self,
+        segments: &[Arc<Segment>],
+        offsets: Range<i64>,
+    ) -> Result<Option<(i64, i64)>> {
         let mut max: Option<TimeEntry> = None;
-        self.0.make_readable()?;
-        for segment in self.0.segments().iter() {
+        for segment in segments {
             let latest = segment.latest(&self.0.shared.files)?;
             let latest = match latest {
-                Some(entry) if !(start..until).contains(&entry.last_offset) => {
-                    self.latest_within(segment, start, until)?
+                Some(entry) if !offsets.contains(&entry.last_offset) => {
+                    self.latest_within(segment, offsets.start, offsets.end)?
                 }
                 latest => latest,
             };

@@ -12,7 +12,7 @@ use tidelog_storage::{
     repair,
 };
 
-use crate::faulty::{Fault, Faulty};
+use crate::faulty::{Call, Fault, Faulty};
 use crate::support::{DIR, Random, SMALL, batches, iterations, open, open_volume, read_all};
 
 const KEYS: u64 = 12;
@@ -373,6 +373,51 @@ fn a_deleted_key_does_not_come_back_when_records_before_it_are_removed_during_a_
             return assert!(removed_at > 10, "the pass had only {} looks", removed_at - 1);
         }
     }
+}
+
+/// A batch of a record with the key `n` at that time; all keys are below 1000.
+fn keyed(n: i64, value: &[u8]) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+    builder.append(n, Some(format!("{n:03}").as_bytes()), Some(value), &[]).unwrap();
+    builder.finish().unwrap()
+}
+
+#[test]
+fn a_reader_that_meets_the_new_file_does_not_look_into_it_by_the_old_index() {
+    let root = Path::new("/data");
+    let bytes = |batches: usize| vec![7; 100 * batches];
+    let batch_bytes = keyed(0, &bytes(1)).bytes().len() as u64;
+    let options = PartitionOptions { segment_bytes: 30 * batch_bytes, ..SMALL };
+    let run = |look: fn(&Partition) -> i64| {
+        let fs = Faulty::new(1);
+        let volume = open_volume(Arc::new(fs.clone()), root, Flush::Manual);
+        let (partition, _) = open(&volume, options);
+        let append = |n, len| _ = partition.append(&keyed(n, &bytes(len)), 0).unwrap();
+        // Of the first segment's batches, five go, since the third has their keys. The second is a
+        // single batch: both become one, which is longer than the first was.
+        (0..24).for_each(|n| append(n, 1));
+        append(900, 15);
+        append(901, 37);
+        (0..5).for_each(|n| append(n, 1));
+        append(902, 37);
+        volume.close().unwrap();
+        drop((volume, partition));
+        let volume = open_volume(Arc::new(fs.clone()), root, Flush::Manual);
+        let (partition, _) = open(&volume, options);
+        let log = root.join(DIR).join("00000000000000000000.log");
+        // Then the index that is made stays in memory.
+        fs.remove(&log.with_extension("index"));
+        let other = partition.clone();
+        fs.before(Call::Open, &log, move || {
+            other.read(12, 1, 24).unwrap();
+            let compacted = other.compact(HOUR_MS, ALL, &mut |_| ()).unwrap();
+            assert_eq!(compacted, Compacted { segments: 2, bytes: 5 * batch_bytes });
+        });
+        assert_eq!(look(&partition), 12);
+        assert_eq!(partition.read(0, 1, 1).unwrap().len(), 0, "nothing was compacted");
+    };
+    run(|partition| batches(partition.read(12, 1, 24).unwrap())[0].header().base_offset);
+    run(|partition| partition.offset_for_time(12).unwrap().unwrap().0);
 }
 
 #[test]

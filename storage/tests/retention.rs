@@ -140,3 +140,24 @@ fn a_reader_that_makes_the_index_does_not_make_a_fresh_record_look_old() {
         assert_eq!(partition.enforce_retention(6000, retention).unwrap(), Removed::default());
     }
 }
+
+#[test]
+fn a_reader_whose_segment_is_removed_meanwhile_is_told_that_its_offset_is_gone() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = hundred(&fs);
+    volume.close().unwrap();
+    drop((volume, partition));
+    let log = Path::new("/data").join(DIR).join("00000000000000000020.log");
+    let (_volume, partition) = start(&fs);
+    let other = partition.clone();
+    fs.before(Call::Open, &log, move || _ = other.delete_records(55).unwrap());
+    let read = partition.read(25, 100, 100);
+    assert!(
+        matches!(read, Err(Error::OffsetOutOfRange { offset: 25, log_start_offset: 55, .. })),
+        "{read:?}"
+    );
+    let log = log.with_file_name("00000000000000000060.log");
+    let other = partition.clone();
+    fs.before(Call::Open, &log, move || _ = other.delete_records(75).unwrap());
+    assert_eq!(partition.offset_for_time(1066).unwrap(), Some((75, 1075)));
+}

@@ -92,14 +92,17 @@ impl Inner {
             && there.iter().zip(group).all(|(there, it)| Arc::ptr_eq(there, &it.segment))
     }
 
-    /// In one step for readers: who misses a file looks at the list again once it is done.
+    /// In one step for readers: who has looked at an old segment meanwhile looks at the list again.
     fn exchange(&self, group: &[Sealed], new: &Arc<Segment>, cleaned: &Path) -> Result<()> {
         let mut segments = self.segments.write();
         let mut next = Vec::clone(&segments);
         let place = next.partition_point(|it| it.base_offset < new.base_offset);
         next.splice(place..place + group.len(), [new.clone()]);
         let log = new.path();
-        self.shared.files.fs.rename(cleaned, &log).context("replace", &log)?;
+        group.iter().for_each(|old| old.segment.set_gone(true));
+        self.shared.files.fs.rename(cleaned, &log).context("replace", &log).inspect_err(|_| {
+            group.iter().for_each(|old| old.segment.set_gone(false));
+        })?;
         *segments = Arc::new(next);
         drop(segments);
         for old in group {
