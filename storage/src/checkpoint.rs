@@ -15,7 +15,8 @@
 //! it, and when the first tombstones may go then, in ms since 1970, or `-`. Where the scrubber's
 //! round is, and when it began, is in a line of its own; `-` for the offset when it is complete.
 //!
-//! **A file that does not parse counts as absent**: the segments are then scanned in whole.
+//! **A file that does not parse counts as absent**: the segments are then scanned in whole. One
+//! that cannot be read does not: where the logs start is nowhere else.
 //!
 //! `leader-epoch-checkpoint` and `partition.metadata`, in a partition's directory, are Kafka's.
 
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compaction::Cleaned;
 use crate::error::{Context, Result};
-use crate::fs::{Fs, read_all, replace};
+use crate::fs::{Fs, read_all, read_if_there, replace};
 use crate::scrub::Round;
 
 /// How far a partition is durable.
@@ -72,9 +73,10 @@ const CHECKPOINT_TITLE: &str = "tidelog-recovery-checkpoint 1";
 
 impl Checkpoint {
     /// The checkpoint in `root`, an empty one when there is none to trust.
-    pub(crate) fn read(fs: &dyn Fs, root: &Path) -> Self {
-        let bytes = read_all(fs, &root.join(CHECKPOINT_FILE)).unwrap_or_default();
-        std::str::from_utf8(&bytes).ok().and_then(Self::parse).unwrap_or_default()
+    pub(crate) fn read(fs: &dyn Fs, root: &Path) -> Result<Self> {
+        let path = root.join(CHECKPOINT_FILE);
+        let bytes = read_if_there(fs, &path).context("read", &path)?.unwrap_or_default();
+        Ok(std::str::from_utf8(&bytes).ok().and_then(Self::parse).unwrap_or_default())
     }
 
     /// Replaces the checkpoint in `root`, durably.

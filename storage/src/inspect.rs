@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tidelog_protocol::records::{Batch, Header};
 
 use crate::error::{Context, Result};
-use crate::fs::{Fs, read_all, read_full_at};
+use crate::fs::{Fs, read_all, read_full_at, read_if_there};
 use crate::index::{self, OFFSET_ENTRY_BYTES, OffsetEntry, TIME_ENTRY_BYTES, TimeEntry};
 use crate::producers::Producers;
 use crate::scan::Window;
@@ -126,10 +126,7 @@ struct Entries<T> {
 
 impl<T> Entries<T> {
     fn read(fs: &dyn Fs, path: PathBuf, width: usize, parse: impl Fn(&[u8]) -> T) -> Result<Self> {
-        let mut bytes = match read_all(fs, &path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            bytes => bytes.context("read", &path)?,
-        };
+        let mut bytes = read_if_there(fs, &path).context("read", &path)?.unwrap_or_default();
         // An index that a Kafka broker has not closed ends in reserved space.
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(written.next_multiple_of(width).min(bytes.len()));

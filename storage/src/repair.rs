@@ -155,7 +155,7 @@ fn excise(fs: &dyn Fs, root: &Path, dir: &Path, found: &[Excised]) -> Result<()>
         copy(fs, &damage.file, &[Part::Of(range)], &damage.saved)?;
     }
     fs.sync_dir(dir).context("sync", dir)?;
-    let mut checkpoint = Checkpoint::read(fs, root);
+    let mut checkpoint = Checkpoint::read(fs, root)?;
     let name = dir.strip_prefix(root).unwrap_or(dir);
     if let Some(point) = checkpoint.points.get_mut(name) {
         (point.end.position, checkpoint.clean) = (0, false);

@@ -106,7 +106,7 @@ impl Volume {
         create_dirs(&*fs, root).context("create", root)?;
         let lock = take_lock(&*fs, root)?;
         let root_dir = fs.open_read(root).context("open", root)?;
-        let found = Checkpoint::read(&*fs, root);
+        let found = Checkpoint::read(&*fs, root)?;
         let redone = if found.clean { Redone::default() } else { journal::redo(&*fs, root)? };
         let swept = !found.clean && sweep(&*fs, root, &*root_dir)?;
         let kept = redone.settle(&*fs, root, swept)?;

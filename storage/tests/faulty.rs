@@ -184,7 +184,9 @@ impl Faulty {
 
     /// A new process on the same machine: nothing is lost, and nothing fails any more.
     pub(crate) fn revive(&self) {
-        self.state().faults.clear();
+        let mut state = self.state();
+        state.faults.clear();
+        state.unreadable = None;
     }
 
     /// Whether the fault was met.

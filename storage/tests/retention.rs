@@ -90,6 +90,24 @@ fn deleted_records_stay_deleted() {
 }
 
 #[test]
+fn deleted_records_stay_deleted_though_a_start_cannot_read_the_checkpoint() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = hundred(&fs);
+    partition.delete_records(55).unwrap();
+    volume.close().unwrap();
+    drop((volume, partition));
+    fs.unreadable(Path::new("/data/recovery-checkpoint"));
+    let options = VolumeOptions { flush: MANUAL };
+    let disk = Arc::new(fs.clone());
+    let refused = Volume::open(disk, Path::new("/data"), options, Box::new(|_| {})).err();
+    let refused = refused.expect("nothing says where the logs start").to_string();
+    assert_eq!(refused, "cannot read /data/recovery-checkpoint: a bad sector");
+    fs.revive();
+    let (_volume, partition) = start(&fs);
+    assert_eq!(partition.log_start_offset(), 55);
+}
+
+#[test]
 fn a_crash_while_segments_are_dropped_leaves_no_hole() {
     for seed in 0..iterations(10) {
         for call in 0..40 {
