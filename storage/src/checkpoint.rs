@@ -16,7 +16,7 @@
 //! round is, and when it began, is in a line of its own; `-` for the offset when it is complete.
 //!
 //! **A file that does not parse counts as absent**: the segments are then scanned in whole. One
-//! that cannot be read does not: where the logs start is nowhere else.
+//! that cannot be read does not: what it says, such as where the logs start, is nowhere else.
 //!
 //! `leader-epoch-checkpoint` and `partition.metadata`, in a partition's directory, are Kafka's.
 
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compaction::Cleaned;
 use crate::error::{Context, Result};
-use crate::fs::{Fs, read_all, read_if_there, replace};
+use crate::fs::{Fs, read_if_there, replace};
 use crate::scrub::Round;
 
 /// How far a partition is durable.
@@ -186,12 +186,13 @@ impl LeaderEpochs {
 
     /// The epochs of the log in `dir` up to `log_end_offset`; what lies beyond was lost with the
     /// tail.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, log_end_offset: i64) -> Self {
-        let bytes = read_all(fs, &dir.join(EPOCH_FILE)).unwrap_or_default();
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, log_end_offset: i64) -> Result<Self> {
+        let path = dir.join(EPOCH_FILE);
+        let bytes = read_if_there(fs, &path).context("read", &path)?.unwrap_or_default();
         let text = String::from_utf8(bytes).unwrap_or_default();
         let mut epochs = Self::parse(&text).unwrap_or_default();
         epochs.0.retain(|(_, start)| *start <= log_end_offset);
-        epochs
+        Ok(epochs)
     }
 
     /// Whether `epoch` needs no entry of its own.
@@ -233,9 +234,14 @@ impl LeaderEpochs {
 
 const METADATA_FILE: &str = "partition.metadata";
 
-/// The id of the topic that the partition in `dir` belongs to, as text.
-pub(crate) fn read_topic_id(fs: &dyn Fs, dir: &Path) -> Option<String> {
-    let text = String::from_utf8(read_all(fs, &dir.join(METADATA_FILE)).ok()?).ok()?;
+/// The id of the topic that the partition in `dir` belongs to, as text; `None` if no file says so.
+pub(crate) fn read_topic_id(fs: &dyn Fs, dir: &Path) -> Result<Option<String>> {
+    let path = dir.join(METADATA_FILE);
+    let bytes = read_if_there(fs, &path).context("read", &path)?;
+    Ok(bytes.and_then(|bytes| topic_id_in(&String::from_utf8(bytes).ok()?)))
+}
+
+fn topic_id_in(text: &str) -> Option<String> {
     let mut lines = text.lines();
     (lines.next()? == "version: 0").then_some(())?;
     let id = lines.next()?.strip_prefix("topic_id: ")?;

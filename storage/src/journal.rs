@@ -332,12 +332,16 @@ pub(crate) fn not_redone(root: &Path, name: &Path, reason: &str) -> Error {
 
 /// Removes the files of an earlier process; true if there were any.
 pub(crate) fn remove(fs: &dyn Fs, root: &Path) -> Result<bool> {
-    let there = |path: &PathBuf| fs.open_read(path).is_ok();
-    let paths: Vec<_> = (0..2).map(|turn| path(root, turn)).filter(there).collect();
-    for path in &paths {
-        remove_if_there(fs, path).context("remove", path)?;
+    let mut removed = false;
+    for path in (0..2).map(|turn| path(root, turn)) {
+        match fs.open_read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            there => drop(there.context("open", &path)?),
+        }
+        remove_if_there(fs, &path).context("remove", &path)?;
+        removed = true;
     }
-    Ok(!paths.is_empty())
+    Ok(removed)
 }
 
 fn path(root: &Path, turn: usize) -> PathBuf {

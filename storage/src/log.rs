@@ -90,7 +90,7 @@ impl Log {
         self.producers(home)?;
         self.active.load_index(&home.shared.files)?;
         self.began(home)?;
-        self.epochs(home);
+        self.epochs(home)?;
         home.prepared.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -413,7 +413,7 @@ impl Log {
 
     fn note_epoch(&mut self, home: &Inner, leader_epoch: i32) -> Result<()> {
         let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
-        let epochs = self.epochs(home);
+        let epochs = self.epochs(home)?;
         if epochs.knows(leader_epoch) {
             return Ok(());
         }
@@ -425,9 +425,12 @@ impl Log {
         Ok(())
     }
 
-    fn epochs(&mut self, home: &Inner) -> &mut LeaderEpochs {
-        let (fs, end_offset) = (&*home.shared.files.fs, self.end.offset);
-        self.epochs.get_or_insert_with(|| LeaderEpochs::read(fs, &home.dir, end_offset))
+    fn epochs(&mut self, home: &Inner) -> Result<&mut LeaderEpochs> {
+        let epochs = match self.epochs.take() {
+            Some(epochs) => epochs,
+            None => LeaderEpochs::read(&*home.shared.files.fs, &home.dir, self.end.offset)?,
+        };
+        Ok(self.epochs.insert(epochs))
     }
 
     /// Makes space ahead when `bytes` more go past what there is; false where no space can be

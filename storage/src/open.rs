@@ -171,7 +171,7 @@ impl Opening<'_> {
         create_dirs(fs, dir).context("create", dir)?;
         let expected = format_topic_id(&self.topic_id);
         let mut created = false;
-        match read_topic_id(fs, dir) {
+        match read_topic_id(fs, dir)? {
             Some(found) if found != expected => {
                 return Err(Error::WrongTopic { path: dir.to_path_buf(), found, expected });
             }
@@ -199,7 +199,7 @@ impl Opening<'_> {
             let base_offset = self.point.as_ref().map_or(0, |point| point.log_start_offset);
             let path = dir.join(file_name(base_offset, "log"));
             fs.create(&path).context("create", &path)?;
-            if !LeaderEpochs::read(fs, dir, base_offset).knows(0) {
+            if !LeaderEpochs::read(fs, dir, base_offset)?.knows(0) {
                 LeaderEpochs::first(base_offset).write(fs, dir)?;
             }
             segments.push(Listed::of_log(base_offset, 0));

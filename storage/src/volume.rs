@@ -214,7 +214,7 @@ impl Volume {
             if shared.partitions.lock().open.contains_key(dir) {
                 return Err(Error::AlreadyOpen { path });
             }
-            let found = read_topic_id(fs, &path);
+            let found = read_topic_id(fs, &path)?;
             if found.is_some_and(|found| found != format_topic_id(&topic_id)) {
                 return Ok(());
             }

@@ -321,6 +321,40 @@ fn a_log_that_the_journal_cannot_be_written_into_is_offline_alone_and_whole_late
 }
 
 #[test]
+fn what_cannot_be_read_beside_a_log_does_not_count_as_absent() {
+    let fs = Faulty::new(1);
+    journaled(&fs);
+    let fs = fs.crash(3);
+    let file = |name| Path::new("/data").join(dir(0)).join(name);
+    // Whose the log is: it gets what the journal has when that is known again.
+    let (metadata, log) = (file("partition.metadata"), file("00000000000000000000.log"));
+    let before = (fs.contents(&metadata), fs.contents(&log));
+    fs.unreadable(&metadata);
+    let volume = open(&fs).unwrap();
+    let refused = open_log(&volume, 0, 0).err().unwrap().to_string();
+    assert!(refused.ends_with("partition.metadata: a bad sector"), "{refused}");
+    let refused = volume.delete_unopened(&dir(0), [1; 16]).unwrap_err().to_string();
+    assert!(refused.ends_with("partition.metadata: a bad sector"), "{refused}");
+    open_log(&volume, 1, 0).unwrap();
+    volume.close().unwrap();
+    drop(volume);
+    assert_eq!((fs.contents(&metadata), fs.contents(&log)), before);
+    fs.revive();
+    let volume = open(&fs).unwrap();
+    let (partition, _) = open_log(&volume, 0, 0).unwrap();
+    assert_eq!(payloads(&read_all(&partition, 0)), [&[1; 500][..]]);
+    // Which epochs wrote it: they are not begun anew.
+    partition.append(&batch(1, 0, b"next"), 3).unwrap();
+    volume.close().unwrap();
+    drop((volume, partition));
+    let epochs = fs.contents(&file("leader-epoch-checkpoint"));
+    fs.unreadable(&file("leader-epoch-checkpoint"));
+    let (partition, _) = open_log(&open(&fs).unwrap(), 0, 0).unwrap();
+    partition.append(&batch(1, 0, b"refused"), 4).unwrap_err();
+    assert_eq!(fs.contents(&file("leader-epoch-checkpoint")), epochs);
+}
+
+#[test]
 fn segments_that_were_compacted_since_stay_as_they_are() {
     let fs = Faulty::new(1);
     let volume = open(&fs).unwrap();

@@ -206,7 +206,8 @@ impl Logs<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             listed => listed?,
         };
-        if read_topic_id(self.fs, &dir) != Some(format_topic_id(topic_id)) {
+        let found = read_topic_id(self.fs, &dir).map_err(io::Error::other)?;
+        if found != Some(format_topic_id(topic_id)) {
             return Ok(None);
         }
         Ok(entries.iter().filter_map(|entry| base_offset_of(&entry.name)).max())
