@@ -34,7 +34,7 @@ pub trait Fs: Send + Sync {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
-    /// What a directory holds, in any order.
+    /// What a directory holds, in any order. What comes or goes meanwhile may be among it or not.
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     /// How much the file system of `path` holds.
     fn space(&self, path: &Path) -> io::Result<Space>;
@@ -239,14 +239,7 @@ impl Fs for Disk {
         fs::remove_dir(path)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let metadata = entry.metadata()?;
-            entries.push(Entry { name, len: metadata.len(), is_dir: metadata.is_dir() });
-        }
-        Ok(entries)
+        entries(fs::read_dir(dir)?)
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
         crate::space::space(path)
@@ -266,6 +259,21 @@ impl Fs for Disk {
         file.write_all_at(std::process::id().to_string().as_bytes(), 0)?;
         Ok(Some(Box::new(Locked(file))))
     }
+}
+
+/// Entries without those that are gone since they were listed.
+fn entries(listed: impl Iterator<Item = io::Result<fs::DirEntry>>) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in listed {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let metadata = match entry.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?,
+        };
+        entries.push(Entry { name, len: metadata.len(), is_dir: metadata.is_dir() });
+    }
+    Ok(entries)
 }
 
 /// Gives the lock back when dropped: closing alone would leave it to a child that was just forked,
@@ -335,5 +343,23 @@ impl File for DiskFile {
     }
     fn map(&self, _published: u64) -> io::Result<Map> {
         Map::of_file(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_goes_while_its_directory_is_listed_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["gone", "kept"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let listed: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(listed.len(), 2);
+        fs::remove_file(dir.path().join("gone")).unwrap();
+        let entries = entries(listed.into_iter()).unwrap();
+        assert_eq!(entries.iter().map(|it| &*it.name).collect::<Vec<_>>(), ["kept"]);
     }
 }
