@@ -68,6 +68,8 @@ pub(crate) fn compact_topic(topic: &Topic, state: &State) {
         let compaction = Compaction { until, ..topic.config.compaction() };
         match partition.log().compact(clock::unix_ms(), compaction, &mut spend) {
             Ok(Compacted { segments: 0, .. }) | Err(Error::Closed) => {}
+            // Told once, of the volume; tried again next time.
+            Err(error) if error.is_disk_full() => {}
             Ok(Compacted { segments, bytes }) => tracing::info!(
                 "compaction took {bytes} bytes out of {segments} segments of {name}-{index}"
             ),

@@ -93,7 +93,7 @@ impl Partition {
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io), [`Error::Closed`](crate::Error::Closed); the log is as
-    /// before or partly compacted.
+    /// before or partly compacted. A full disk is an error before there is none of it left.
     pub fn compact(
         &self,
         now_ms: i64,
@@ -111,7 +111,11 @@ impl Partition {
         match inner.clean(cleaned, &sealed, (now_ms, compaction), spend) {
             // Its files went away meanwhile.
             Err(Error::Io { .. }) if inner.log.lock().closed => Err(Error::Closed),
-            compacted => compacted,
+            compacted => compacted.inspect_err(|error| {
+                if error.is_disk_full() {
+                    inner.shared.note_full();
+                }
+            }),
         }
     }
 }

@@ -42,6 +42,9 @@ const MARGIN_SHARE: u64 = 100;
 const MARGIN_BYTES_MAX: u64 = 256 << 20;
 /// The part of the margin that nothing new may take: syncs, checkpoints and deletions have it.
 const LAST_SHARE: u64 = 4;
+/// The part that compaction leaves, which takes space before it frees more: the stores beside the
+/// logs have something even while it runs.
+const COMPACTION_SHARE: u64 = 2;
 
 impl Shared {
     /// Bytes that records may take, at least the `needed` ones.
@@ -74,9 +77,22 @@ impl Shared {
     /// # Errors
     /// `StorageFull` where it may not.
     pub(crate) fn check_spare(&self) -> Result<()> {
+        self.check_left(LAST_SHARE)
+    }
+
+    /// Whether compaction may write more.
+    ///
+    /// # Errors
+    /// `StorageFull` where it may not.
+    pub(crate) fn check_compaction(&self) -> Result<()> {
+        self.check_left(COMPACTION_SHARE)
+    }
+
+    /// Sees that the `share`th part of the margin is free.
+    fn check_left(&self, share: u64) -> Result<()> {
         let Ok(room) = self.room() else { return Ok(()) };
         let Room { free_bytes, margin_bytes, .. } = room;
-        if free_bytes < margin_bytes / LAST_SHARE {
+        if free_bytes < margin_bytes / share {
             self.note_full();
             let text = format!("only {free_bytes} bytes are free");
             let full = Err(io::Error::new(io::ErrorKind::StorageFull, text));

@@ -469,6 +469,49 @@ fn batches_longer_than_what_is_read_at_once_are_compacted_too() {
 }
 
 #[test]
+fn compaction_of_a_full_disk_leaves_half_of_the_margin_and_goes_on_when_there_is_room() {
+    const MARGIN: u64 = 10 << 20;
+    const TOTAL: u64 = 100 * MARGIN;
+    let fs = Faulty::new(6);
+    let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+    let (told, events) = std::sync::mpsc::channel();
+    volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
+    let options = PartitionOptions { segment_bytes: 6 << 20, ..PartitionOptions::DEFAULT };
+    let (partition, _) = open(&volume, options);
+    let (mut random, mut history) = (Random::new(6), Vec::new());
+    for n in 0..100 {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 20);
+        let key = if n % 6 == 0 { "again".to_owned() } else { format!("key-{n}") };
+        builder.append(0, Some(key.as_bytes()), Some(&random.bytes(200 << 10)), &[]).unwrap();
+        append_batch(&partition, &mut history, builder.finish().unwrap());
+    }
+    volume.sync().unwrap();
+    let (before, disk) = (segments(&fs), Path::new("/data"));
+    let free = || fs.space(disk).unwrap().usable_bytes;
+    // Records are refused, and a new segment does not fit above half of the margin.
+    fs.leave_free(MARGIN / 2 + (4 << 20), TOTAL);
+    for hours in 1..4 {
+        let mut least = u64::MAX;
+        let mut spend = |_| least = least.min(free());
+        let ended = partition.compact(hours * HOUR_MS, ALL, &mut spend).unwrap_err();
+        assert!(ended.is_disk_full(), "{ended}");
+        assert!(least < MARGIN / 2 + (1 << 20), "ended while {least} bytes were free");
+        assert!(least >= MARGIN / 2 - (1 << 20), "only {least} bytes were left");
+        assert!(free() > MARGIN / 2 + (3 << 20), "what was written is not gone");
+        volume.check_spare().expect("what compaction leaves is for the stores beside the logs");
+    }
+    assert!(segments(&fs).starts_with(&before));
+    check(&partition, &history, "full");
+    let events: Vec<_> = events.try_iter().collect();
+    assert!(matches!(&events[..], [Event::Full(_)]), "told once: {events:?}");
+    // Room for one segment at a time, which each one written makes more.
+    fs.leave_free(MARGIN / 2 + (8 << 20), TOTAL);
+    let compacted = partition.compact(5 * HOUR_MS, ALL, &mut |_| ()).unwrap();
+    assert!(compacted.bytes > 3 << 20, "{compacted:?}");
+    check(&partition, &history, "compacted");
+}
+
+#[test]
 fn a_deletion_ends_a_pass_and_leaves_nothing() {
     // While keys are taken, and while the log is written.
     for calls in [2, 6] {

@@ -41,6 +41,8 @@ struct State {
     during_sync: Option<Deed>,
     /// Done before the next such call for this file.
     before: Option<(Call, usize, Deed)>,
+    /// Bytes it has, and those that its files may take.
+    space: (u64, u64),
 }
 
 /// What a test does beside the program.
@@ -107,6 +109,7 @@ impl Faulty {
             short: None,
             during_sync: None,
             before: None,
+            space: (1 << 40, 1 << 40),
             sync_fails: false,
             has_syncfs: true,
             bug: None,
@@ -182,6 +185,13 @@ impl Faulty {
         state.before = Some((call, node, Box::new(what)));
     }
 
+    /// Has it be one of `total` bytes, of which `free` are free now. What goes past them is written
+    /// all the same.
+    pub(crate) fn leave_free(&self, free: u64, total: u64) {
+        let mut state = self.state();
+        state.space = (total, free + state.used(ROOT));
+    }
+
     /// A new process on the same machine: nothing is lost, and nothing fails any more.
     pub(crate) fn revive(&self) {
         let mut state = self.state();
@@ -203,9 +213,9 @@ impl Faulty {
         let mut kept = || random.below(8) < keep_of_8;
         let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
         let random = Random::new(seed.wrapping_add(1));
-        let (has_syncfs, bug) = {
+        let (has_syncfs, bug, space) = {
             let state = self.state();
-            (state.has_syncfs, state.bug)
+            (state.has_syncfs, state.bug, state.space)
         };
         let state = State {
             nodes,
@@ -219,6 +229,7 @@ impl Faulty {
             short: None,
             during_sync: None,
             before: None,
+            space,
             sync_fails: false,
             has_syncfs,
             bug,
@@ -337,6 +348,14 @@ impl State {
             Fault::Fails(kind) => (self.calls == *at).then(|| (*kind).into()),
         });
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Bytes in a file, or in all that a directory holds.
+    fn used(&self, node: usize) -> u64 {
+        match &self.nodes[node] {
+            Node::Dir { live, .. } => live.values().map(|node| self.used(*node)).sum(),
+            Node::File { live, .. } => live.len() as u64,
+        }
     }
 
     fn find(&self, path: &Path) -> io::Result<usize> {
@@ -497,7 +516,9 @@ impl Fs for Faulty {
         Ok(live.iter().map(entry).collect())
     }
     fn space(&self, _path: &Path) -> io::Result<Space> {
-        Ok(Space { usable_bytes: 1 << 40, total_bytes: 1 << 40 })
+        let state = self.state();
+        let (total_bytes, most) = state.space;
+        Ok(Space { usable_bytes: most.saturating_sub(state.used(ROOT)), total_bytes })
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();

@@ -363,6 +363,7 @@ impl<'a> NewSegment<'a> {
 
     fn flush(&mut self, io: &mut Io<'_>) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
+        self.inner.shared.check_compaction()?;
         let parts = &mut [IoSlice::new(&self.out)];
         write_all_at(&**file, parts, self.written).context("write", &self.path)?;
         self.written += self.out.len() as u64;
