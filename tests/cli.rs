@@ -1,6 +1,6 @@
 //! The command line against a running Tidelog, as a process.
 
-use crate::support::desk::Desk;
+use crate::support::desk::{Desk, records};
 use crate::support::process::command;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -88,18 +88,24 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     assert_eq!(first, want);
     assert_eq!(desk.values("sequin.crm.contact").len(), 1200);
 
-    // An earlier run came to here.
+    // An earlier run came to here, and sent the next chunk without hearing of it.
+    let lines: Vec<_> = (0..1200).map(|it| json!({"id": it, "n": -it}).to_string()).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
     let bytes = lines[..1000].iter().map(|line| line.len() + 1).sum::<usize>();
-    let counts = json!({"bytes": bytes, "lines": 1000, "records": 1000, "events": 0, "refused": 0});
+    let mut counts = json!({"bytes": bytes, "lines": 1000, "records": 1000, "events": 0});
+    (counts["run"], counts["refused"]) = (json!("run_1"), json!(0));
     let kept = json!({"target": "crm/contact/upsert/id", "progress": counts});
     let kept_at = dir.path().join("records.ndjson.tidelog-ingest");
-    std::fs::write(&kept_at, kept.to_string()).unwrap();
-    let second = run(&desk, dir.path(), &ingest);
-    assert!(String::from_utf8_lossy(&second.stderr).contains("after line 1000"));
-    // The chunk is answered as it was the first time, and publishes nothing.
-    assert_eq!(done(&second), json!({"lines": 1200, "records": 1200, "events": 200, "refused": 0}));
-    assert_eq!(desk.values("sequin.crm.contact").len(), 1200);
-    assert!(!kept_at.exists());
+    for _ in 0..2 {
+        std::fs::write(&kept_at, kept.to_string()).unwrap();
+        let second = run(&desk, dir.path(), &ingest);
+        assert!(String::from_utf8_lossy(&second.stderr).contains("after line 1000"));
+        // The second time the chunk is answered as it was the first, and publishes nothing.
+        let want = json!({"lines": 1200, "records": 1200, "events": 200, "refused": 0});
+        assert_eq!(done(&second), want);
+        assert_eq!(desk.values("sequin.crm.contact").len(), 1400);
+        assert!(!kept_at.exists());
+    }
 
     std::fs::write(&file, "{\"id\":1,\"n\":2}\n{\"n\":1}\nnope\n").unwrap();
     let third = run(&desk, dir.path(), &ingest);
@@ -109,5 +115,22 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     {
         assert!(told.contains(part), "{told}");
     }
-    assert_eq!(desk.values("sequin.crm.contact").len(), 1201);
+    assert_eq!(desk.values("sequin.crm.contact").len(), 1401);
+}
+
+#[test]
+fn what_an_earlier_run_sent_is_applied_again() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    desk.put_sync("crm", json!({}));
+    let file = dir.path().join("flag.ndjson");
+    let ingest = ["ingest", file.to_str().unwrap(), "--sync", "crm", "--collection", "flag"];
+    let events = |more: &[&str]| stdout(&run(&desk, dir.path(), &[&ingest, more].concat()));
+    for value in ["on", "off", "on"] {
+        std::fs::write(&file, json!({"id": 1, "v": value}).to_string()).unwrap();
+        assert_eq!(events(&[]), "1 records, 1 events, 0 lines refused\n");
+    }
+    assert_eq!(desk.values("sequin.crm.flag").pop().unwrap()["data"]["v"], "on");
+    desk.http.delete(&records("crm/flag/1")).json();
+    assert_eq!(events(&["--restart"]), "1 records, 1 events, 0 lines refused\n");
+    assert_eq!(desk.values("sequin.crm.flag").len(), 5);
 }

@@ -269,7 +269,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("console", &[]),
-    ("cli", &["broker", "clock", "http_client", "serve", "settings"]),
+    ("cli", &["broker", "clock", "http_client", "id", "serve", "settings"]),
 ];
 
 /// Where everything is put together; it may know everything.

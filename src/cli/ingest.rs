@@ -2,13 +2,15 @@
 //!
 //! Lines go in chunks, one after the other, so that lines about one record keep their order. A
 //! chunk that got no answer is sent again under the same `Idempotency-Key`. **How far it came is
-//! kept beside the file** (`FILE.tidelog-ingest`) until it is done: the next run goes on there.
+//! kept beside the file** (`FILE.tidelog-ingest`) until it is done: the next run goes on there, and
+//! is the same run to the broker. One that begins anew is another, and what it sends is applied.
 
 mod chunk;
 mod resume;
 
 use super::Output;
 use super::api::{Api, Error, segment};
+use crate::id;
 use anyhow::{Context, Result, bail};
 use chunk::{Chunk, Chunks};
 use clap::{Args, ValueEnum};
@@ -76,16 +78,18 @@ const REFUSALS_PRINTED_MAX: u64 = 100;
 impl Ingest {
     pub(super) async fn run(self) -> Result<()> {
         let target = [&self.sync, &self.collection, self.op.as_str(), &self.id_field].join("/");
-        let mut progress = Progress::default();
+        let mut progress = Progress::new(id::prefixed("run"));
         let (input, total, kept): (Box<dyn BufRead>, _, _) = match self.file.as_str() {
             "-" => (Box::new(BufReader::new(std::io::stdin())), None, None),
             path => {
                 let cannot = || format!("cannot read {path}");
                 let mut file = File::open(path).with_context(cannot)?;
                 let total = file.metadata().with_context(cannot)?.len();
-                if !self.restart {
-                    progress = resume::load(path, &target, total);
+                if let Some(kept) = resume::load(path, &target, total).filter(|_| !self.restart) {
+                    progress = kept;
                 }
+                // From its first request on, what the run sends has a name that is not forgotten.
+                resume::save(path, &target, &progress);
                 file.seek(SeekFrom::Start(progress.bytes)).with_context(cannot)?;
                 (Box::new(BufReader::new(file)), Some(total), Some(path))
             }
@@ -101,7 +105,7 @@ impl Ingest {
         {
             let answer = match chunk.lines.is_empty() {
                 true => json!({ "results": [] }),
-                false => self.send(&client, &target, progress.bytes, &chunk, &bar).await?,
+                false => self.send(&client, &target, &progress, &chunk, &bar).await?,
             };
             self.take(&chunk, &answer, &mut progress, &bar);
             if let Some(path) = kept {
@@ -122,13 +126,13 @@ impl Ingest {
         &self,
         client: &reqwest::Client,
         target: &str,
-        position: u64,
+        progress: &Progress,
         chunk: &Chunk,
         bar: &ProgressBar,
     ) -> Result<Value> {
         let (sync, collection) = (segment(&self.sync), segment(&self.collection));
         let path = format!("/v1/syncs/{sync}/collections/{collection}/records");
-        let key = chunk.key(target, position);
+        let key = chunk.key(&progress.run, target, progress.bytes);
         let mut pause = PAUSE_FIRST;
         for attempt in 1.. {
             let request = self.api.request(client, Method::POST, &path);

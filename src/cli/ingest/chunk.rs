@@ -29,9 +29,11 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Names the chunk: the same lines of the same file always have the same key.
-    pub(super) fn key(&self, target: &str, position: u64) -> String {
+    /// Names the chunk among those of a run: it has the same key however often that run sends it,
+    /// and another in every other run, or the broker would answer for what it did in an earlier.
+    pub(super) fn key(&self, run: &str, target: &str, position: u64) -> String {
         let hash = Sha256::new()
+            .chain_update(run)
             .chain_update(target)
             .chain_update(position.to_be_bytes())
             .chain_update(&self.body)
