@@ -3,6 +3,7 @@
 use crate::support::desk::{Desk, records};
 use crate::support::process::command;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::process::Output;
 
@@ -94,7 +95,10 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     let bytes = lines[..1000].iter().map(|line| line.len() + 1).sum::<usize>();
     let mut counts = json!({"bytes": bytes, "lines": 1000, "records": 1000, "events": 0});
     (counts["run"], counts["refused"]) = (json!("run_1"), json!(0));
-    let kept = json!({"target": "crm/contact/upsert/id", "progress": counts});
+    let digest = Sha256::digest(&std::fs::read(&file).unwrap()[..bytes]);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let target = "crm/contact/upsert/id";
+    let kept = json!({"target": target, "progress": counts, "digest": digest});
     let kept_at = dir.path().join("records.ndjson.tidelog-ingest");
     for _ in 0..2 {
         std::fs::write(&kept_at, kept.to_string()).unwrap();
@@ -107,6 +111,14 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
         assert!(!kept_at.exists());
     }
 
+    // Another file of the same length is in its place.
+    std::fs::write(&kept_at, kept.to_string()).unwrap();
+    let others: Vec<_> = (0..1200).map(|it| json!({"id": it, "m": -it}).to_string()).collect();
+    std::fs::write(&file, others.join("\n")).unwrap();
+    let whole = run(&desk, dir.path(), &ingest);
+    assert!(String::from_utf8_lossy(&whole.stderr).contains("beginning at its first line"));
+    assert_eq!(done(&whole), json!({"lines": 1200, "records": 1200, "events": 1200, "refused": 0}));
+
     std::fs::write(&file, "{\"id\":1,\"n\":2}\n{\"n\":1}\nnope\n").unwrap();
     let third = run(&desk, dir.path(), &ingest);
     assert_eq!(third.status.code(), Some(1));
@@ -115,7 +127,7 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     {
         assert!(told.contains(part), "{told}");
     }
-    assert_eq!(desk.values("sequin.crm.contact").len(), 1401);
+    assert_eq!(desk.values("sequin.crm.contact").len(), 2601);
 }
 
 #[test]

@@ -16,10 +16,11 @@ use chunk::{Chunk, Chunks};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
-use resume::Progress;
+use resume::{Kept, Progress};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek};
 use std::time::Duration;
 
 /// Put the records of a file into a collection
@@ -75,31 +76,33 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Refused lines that are printed; the others are counted.
 const REFUSALS_PRINTED_MAX: u64 = 100;
 
+/// See [`Ingest::open`].
+type Opened = (BufReader<File>, u64, Option<(Progress, Sha256)>);
+
 impl Ingest {
     pub(super) async fn run(self) -> Result<()> {
         let target = [&self.sync, &self.collection, self.op.as_str(), &self.id_field].join("/");
-        let mut progress = Progress::new(id::prefixed("run"));
-        let (input, total, kept): (Box<dyn BufRead>, _, _) = match self.file.as_str() {
-            "-" => (Box::new(BufReader::new(std::io::stdin())), None, None),
-            path => {
-                let cannot = || format!("cannot read {path}");
-                let mut file = File::open(path).with_context(cannot)?;
-                let total = file.metadata().with_context(cannot)?.len();
-                if let Some(kept) = resume::load(path, &target, total).filter(|_| !self.restart) {
-                    progress = kept;
+        let begin = || (Progress::new(id::prefixed("run")), Sha256::new());
+        let (input, total, kept, (mut progress, digest)): (Box<dyn BufRead>, _, _, _) =
+            match self.file.as_str() {
+                "-" => (Box::new(BufReader::new(std::io::stdin())), None, None, begin()),
+                path => {
+                    let (file, total, found) =
+                        self.open(path, &target).with_context(|| format!("cannot read {path}"))?;
+                    (Box::new(file), Some(total), Some(path), found.unwrap_or_else(begin))
                 }
-                // From its first request on, what the run sends has a name that is not forgotten.
-                resume::save(path, &target, &progress);
-                file.seek(SeekFrom::Start(progress.bytes)).with_context(cannot)?;
-                (Box::new(BufReader::new(file)), Some(total), Some(path))
-            }
-        };
+            };
         if progress.lines > 0 {
             eprintln!("going on after line {}, where an earlier run came to", progress.lines);
         }
         let bar = bar(total)?;
         let client = crate::http_client::new()?;
-        let mut chunks = Chunks::new(input, &self.id_field, self.op.as_str(), progress.lines);
+        let done = (progress.lines, digest);
+        let mut chunks = Chunks::new(input, &self.id_field, self.op.as_str(), done);
+        if let Some(path) = kept {
+            // From its first request on, what the run sends has a name that is not forgotten.
+            resume::save(path, &target, &progress, &chunks.digest());
+        }
         while let Some(chunk) =
             chunks.next().with_context(|| format!("cannot read {}", self.file))?
         {
@@ -109,7 +112,7 @@ impl Ingest {
             };
             self.take(&chunk, &answer, &mut progress, &bar);
             if let Some(path) = kept {
-                resume::save(path, &target, &progress);
+                resume::save(path, &target, &progress, &chunks.digest());
             }
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} records, {} events", progress.records, progress.events));
@@ -119,6 +122,21 @@ impl Ingest {
             resume::remove(path);
         }
         self.finish(&progress)
+    }
+
+    /// A file, its length in bytes, and where an earlier run came to, to which it is read.
+    fn open(&self, path: &str, target: &str) -> std::io::Result<Opened> {
+        let mut file = BufReader::new(File::open(path)?);
+        let total = file.get_ref().metadata()?.len();
+        let Some(kept) = Kept::of(path, target).filter(|_| !self.restart) else {
+            return Ok((file, total, None));
+        };
+        let found = kept.progress(&mut file)?;
+        if found.is_none() {
+            eprintln!("{path} is not what an earlier run read; beginning at its first line");
+            file.rewind()?;
+        }
+        Ok((file, total, found))
     }
 
     /// Sends a chunk until it is answered, or there is no hope.

@@ -55,12 +55,24 @@ pub(super) struct Chunks<'a, R> {
     id_field: &'a str,
     op: &'a str,
     line: u64,
+    /// All that was read of the input.
+    digest: Sha256,
 }
 
 impl<'a, R: BufRead> Chunks<'a, R> {
-    /// Of what comes after so many lines.
-    pub(super) fn new(input: R, id_field: &'a str, op: &'a str, lines: u64) -> Self {
-        Self { input, id_field, op, line: lines }
+    /// Of what comes after so many lines, which have this digest.
+    pub(super) fn new(
+        input: R,
+        id_field: &'a str,
+        op: &'a str,
+        (lines, digest): (u64, Sha256),
+    ) -> Self {
+        Self { input, id_field, op, line: lines, digest }
+    }
+
+    /// Of all that was read, to the end of the last chunk.
+    pub(super) fn digest(&self) -> Sha256 {
+        self.digest.clone()
     }
 
     /// The next chunk, if anything is left.
@@ -68,15 +80,14 @@ impl<'a, R: BufRead> Chunks<'a, R> {
         let mut chunk = Chunk::default();
         let mut text = Vec::new();
         while chunk.lines.len() < LINES_MAX && chunk.bytes < BYTES_MAX {
-            text.clear();
-            let mut line = self.input.by_ref().take(LINE_BYTES_MAX);
-            if line.read_until(b'\n', &mut text)? == 0 {
+            if self.read(&mut text, &mut chunk)? == 0 {
                 break;
             }
             self.line += 1;
-            chunk.bytes += text.len() as u64;
-            if text.len() as u64 == LINE_BYTES_MAX && !text.ends_with(b"\n") {
-                chunk.bytes += self.input.skip_until(b'\n')? as u64;
+            if is_cut(&text) {
+                while is_cut(&text) {
+                    self.read(&mut text, &mut chunk)?;
+                }
                 let reason = format!("a line is at most {LINE_BYTES_MAX} bytes");
                 chunk.refused.push((self.line, reason));
                 continue;
@@ -97,6 +108,20 @@ impl<'a, R: BufRead> Chunks<'a, R> {
         chunk.last_line = self.line;
         Ok((chunk.bytes > 0).then_some(chunk))
     }
+
+    /// Reads to the end of a line, or the most of it that is read at once; how much it was.
+    fn read(&mut self, text: &mut Vec<u8>, chunk: &mut Chunk) -> std::io::Result<usize> {
+        text.clear();
+        let read = self.input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', text)?;
+        self.digest.update(text);
+        chunk.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+/// Whether more of the line may follow.
+fn is_cut(text: &[u8]) -> bool {
+    text.len() as u64 == LINE_BYTES_MAX && !text.ends_with(b"\n")
 }
 
 /// A record as an item of a batch. Its text goes as it is.
@@ -125,7 +150,7 @@ mod tests {
     #[test]
     fn lines_become_items_with_their_text_as_it_is_and_bad_ones_are_told_by_number() {
         let input = "{\"id\":7,\"n\":1.50}\n\n{\"n\":1}\r\n[1]\n{\"id\":\"a\\\"b\"}\n{\"id\":{}}";
-        let mut chunks = Chunks::new(input.as_bytes(), "id", "upsert", 10);
+        let mut chunks = Chunks::new(input.as_bytes(), "id", "upsert", (10, Sha256::new()));
         let chunk = chunks.next().unwrap().unwrap();
         let want = concat!(
             r#"{"op":"upsert","id":"7","data":{"id":7,"n":1.50}}"#,
@@ -140,5 +165,18 @@ mod tests {
         assert_eq!(refused, [13, 14, 16]);
         assert!(chunk.refused[0].1.contains("no field 'id'"));
         assert!(chunks.next().unwrap().is_none());
+        assert_eq!(chunks.digest().finalize(), Sha256::digest(input));
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_refused_whole_and_the_next_is_taken() {
+        let long = format!("{{\"id\":\"{}\"}}\n", "x".repeat(2 * LINE_BYTES_MAX as usize));
+        let input = format!("{long}{{\"id\":1}}");
+        let mut chunks = Chunks::new(input.as_bytes(), "id", "upsert", (0, Sha256::new()));
+        let first = chunks.next().unwrap().unwrap();
+        assert_eq!((first.refused.len(), first.bytes), (1, long.len() as u64));
+        let second = chunks.next().unwrap().unwrap();
+        assert_eq!((second.lines, second.last_line), (vec![2], 2));
+        assert_eq!(chunks.digest().finalize(), Sha256::digest(&input));
     }
 }

@@ -1,6 +1,9 @@
 //! How far a run came, kept beside the file it reads.
 
+use crate::id;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::{BufRead, Read, Result};
 
 /// How far a run came.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,28 +29,51 @@ impl Progress {
     }
 }
 
+/// What is kept beside a file.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     target: String,
     progress: Progress,
+    /// SHA-256 of the bytes that are done, in hex.
+    digest: String,
 }
 
-/// Where an earlier run of the same came to, unless the file has become shorter since.
-pub(super) fn load(path: &str, target: &str, total: u64) -> Option<Progress> {
-    let text = std::fs::read(kept_at(path)).unwrap_or_default();
-    match serde_json::from_slice::<Kept>(&text) {
-        Ok(kept) if kept.target == target && kept.progress.bytes <= total => Some(kept.progress),
-        _ => None,
+impl Kept {
+    /// Of an earlier run to the same target, if there was one that did not end.
+    pub(super) fn of(path: &str, target: &str) -> Option<Self> {
+        let kept: Self = serde_json::from_slice(&std::fs::read(kept_at(path)).ok()?).ok()?;
+        (kept.target == target).then_some(kept)
+    }
+
+    /// Where that run came to, and the digest of what is done, if the file still begins with that.
+    /// The file is read so far.
+    pub(super) fn progress(self, file: &mut impl BufRead) -> Result<Option<(Progress, Sha256)>> {
+        let mut done = file.take(self.progress.bytes);
+        let mut digest = Sha256::new();
+        loop {
+            let part = done.fill_buf()?;
+            if part.is_empty() {
+                break;
+            }
+            digest.update(part);
+            let length = part.len();
+            done.consume(length);
+        }
+        Ok((hex(&digest) == self.digest).then_some((self.progress, digest)))
     }
 }
 
 /// Keeps how far a run came. Where that cannot be written the run goes on: to send lines again is
 /// mostly safe, and only slower.
-pub(super) fn save(path: &str, target: &str, progress: &Progress) {
-    let kept = Kept { target: target.to_owned(), progress: progress.clone() };
-    let text = serde_json::json!(kept).to_string();
+pub(super) fn save(path: &str, target: &str, progress: &Progress, digest: &Sha256) {
+    let (target, progress, digest) = (target.to_owned(), progress.clone(), hex(digest));
+    let text = serde_json::json!(Kept { target, progress, digest }).to_string();
     let new = format!("{}.new", kept_at(path));
     let _ = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, kept_at(path)));
+}
+
+fn hex(digest: &Sha256) -> String {
+    id::hex(&digest.clone().finalize())
 }
 
 /// Forgets it, when all is done.
