@@ -4,8 +4,11 @@ use crate::support::desk::{Desk, records};
 use crate::support::process::command;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::thread;
 
 /// Runs a command with the account's credentials in its environment.
 fn run(desk: &Desk, dir: &Path, arguments: &[&str]) -> Output {
@@ -145,4 +148,77 @@ fn what_an_earlier_run_sent_is_applied_again() {
     desk.http.delete(&records("crm/flag/1")).json();
     assert_eq!(events(&["--restart"]), "1 records, 1 events, 0 lines refused\n");
     assert_eq!(desk.values("sequin.crm.flag").len(), 5);
+}
+
+/// Where every request is answered so, whatever it asks.
+fn answering(status: &'static str, kind: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while stream.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\nconnection: close");
+            write!(stream.get_mut(), "{head}\r\n\r\n{body}").unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn what_no_broker_would_answer_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.ndjson"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
+    let ingest = "ingest a.ndjson --sync crm --collection contact";
+    let foreign = "is this Tidelog?";
+    let html = ("200 OK", "text/html", "<html>\n</html>\n");
+    let table = [
+        (ingest, html, foreign),
+        ("sync list", html, foreign),
+        ("sync verify crm", html, foreign),
+        ("sync delete crm", html, foreign),
+        ("account create a --admin-token t", html, foreign),
+        (ingest, ("200 OK", "application/json", "{}"), foreign),
+        (ingest, ("200 OK", "application/json", r#"{"results":[{}]}"#), "answer is of 1 lines"),
+        ("sync list", ("200 OK", "application/json", "{}"), foreign),
+        ("account create a --admin-token t", ("200 OK", "application/json", "{}"), foreign),
+        ("sync list", ("400 Bad Request", "text/html", "<html>"), "answered 400 Bad Request\n"),
+    ];
+    for (arguments, (status, kind, body), want) in table {
+        let mut command = command(dir.path());
+        command.env("TIDELOG_URL", answering(status, kind, body));
+        command.env("TIDELOG_USERNAME", "a").env("TIDELOG_PASSWORD", "b");
+        let output = command.args(arguments.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments} {body}: {output:?}");
+        assert!(output.stdout.is_empty(), "{arguments} {body}: {output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(want), "{arguments} {body}: {told}");
+    }
+    // What was not done is still to be done.
+    assert!(dir.path().join("a.ndjson.tidelog-ingest").exists());
+}
+
+#[test]
+fn the_kafka_port_says_where_http_is_and_a_name_goes_as_it_is() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    let kafka = format!("http://{}", desk.tidelog.ready.kafka);
+    let told = run(&desk, dir.path(), &["sync", "list", "--url", &kafka]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    let want = format!("HTTP is at {}", desk.tidelog.ready.http);
+    assert!(told.contains("400 Bad Request") && told.contains(&want), "{told}");
+
+    let token = ["--admin-token", &desk.tidelog.ready.admin_token];
+    for name in ["beta?", "a#b", "a/b", "a%"] {
+        let refused =
+            run(&desk, dir.path(), &[&["credential", "create", name], &token[..]].concat());
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert!(told.contains(&format!("account '{name}' does not exist")), "{told}");
+    }
 }

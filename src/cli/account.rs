@@ -57,7 +57,8 @@ impl AccountCommand {
 impl CredentialCommand {
     pub(super) async fn run(self) -> Result<()> {
         let Self::Create { account, api } = self;
-        let created = api.post(&format!("/v1/accounts/{account}/credentials"), &json!({})).await?;
+        let path = format!("/v1/accounts/{}/credentials", super::api::segment(&account));
+        let created = api.post(&path, &json!({})).await?;
         api.print(&created)
     }
 }
@@ -70,7 +71,11 @@ impl Api {
         };
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let request = crate::http_client::new()?.post(&url).bearer_auth(token).json(body);
-        Ok(super::api::send(&self.url, request).await?)
+        let created = super::api::send(&self.url, request).await?;
+        match created["password"].is_string() {
+            true => Ok(created),
+            false => Err(super::api::Error::Foreign { url: self.url.clone() }.into()),
+        }
     }
 
     fn print(&self, created: &Value) -> Result<()> {

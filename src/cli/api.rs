@@ -3,6 +3,7 @@
 use super::{Common, Output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
@@ -34,6 +35,12 @@ pub(super) enum Error {
         /// Why not.
         source: reqwest::Error,
     },
+    /// What answers is no broker: a proxy's page, say.
+    #[error("what {url} answers is not the answer of a broker; is this Tidelog?")]
+    Foreign {
+        /// Where.
+        url: String,
+    },
     /// The broker refused or failed.
     #[error("{message}")]
     Refused {
@@ -49,6 +56,7 @@ impl Error {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connection { .. } => true,
+            Self::Foreign { .. } => false,
             Self::Refused { status, .. } => {
                 status.is_server_error()
                     || *status == StatusCode::TOO_MANY_REQUESTS
@@ -93,7 +101,12 @@ impl Api {
     /// Sends a request that is answered by one JSON object a line.
     pub(super) async fn lines(&self, request: RequestBuilder) -> Result<Lines, Error> {
         let response = accepted(&self.url, request).await?;
-        Ok(Lines { response, bytes: Vec::new() })
+        Ok(Lines { url: self.url.clone(), response, bytes: Vec::new() })
+    }
+
+    /// What an answer is that a broker would not give.
+    pub(super) fn foreign(&self) -> Error {
+        Error::Foreign { url: self.url.clone() }
     }
 
     /// Prints an answer: as JSON, or by `table` for people.
@@ -114,7 +127,7 @@ impl Api {
 pub(super) async fn send(url: &str, request: RequestBuilder) -> Result<Value, Error> {
     let answer = accepted(url, request).await?.text().await;
     let text = answer.map_err(|source| Error::Connection { url: url.to_owned(), source })?;
-    Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+    serde_json::from_str(&text).map_err(|_| Error::Foreign { url: url.to_owned() })
 }
 
 /// An answer that is no refusal.
@@ -125,15 +138,31 @@ async fn accepted(url: &str, request: RequestBuilder) -> Result<Response, Error>
     if status.is_success() {
         return Ok(response);
     }
+    let kind = response.headers().get(CONTENT_TYPE).cloned();
     let text = response.text().await.map_err(connection)?;
     let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    let said = answer["error"].as_str().map(str::to_owned);
-    let message = said.unwrap_or_else(|| format!("the broker answered {status}"));
+    let message = match answer["error"].as_str() {
+        Some(said) => said.to_owned(),
+        None if kind.is_some_and(|it| it.as_bytes().starts_with(b"text/plain")) => {
+            format!("{url} answered {status}: {}", first_line(&text))
+        }
+        None => format!("{url} answered {status}"),
+    };
     Err(Error::Refused { status, message })
+}
+
+/// Characters of a text that are shown of an answer which is not ours.
+const SHOWN_MAX: usize = 200;
+
+/// The beginning of a text, without what a terminal would obey.
+fn first_line(text: &str) -> String {
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    line.chars().filter(|it| !it.is_control()).take(SHOWN_MAX).collect()
 }
 
 /// An answer that comes line by line.
 pub(super) struct Lines {
+    url: String,
     response: Response,
     /// What is not a whole line yet.
     bytes: Vec<u8>,
@@ -145,7 +174,8 @@ impl Lines {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                return Ok(Some(serde_json::from_slice(&line)?));
+                let foreign = |_| Error::Foreign { url: self.url.clone() };
+                return Ok(Some(serde_json::from_slice(&line).map_err(foreign)?));
             }
             match self.response.chunk().await.context("the answer broke off")? {
                 Some(chunk) => self.bytes.extend_from_slice(&chunk),

@@ -156,21 +156,33 @@ impl Ingest {
             let request = self.api.request(client, Method::POST, &path);
             let request = request.header("idempotency-key", &key).body(chunk.body.clone());
             match self.api.send(request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return self.complete(chunk, answer),
                 Err(error) if error.is_passing() && attempt < ATTEMPTS_MAX => {
                     let wait = humantime::format_duration(pause);
                     bar.suspend(|| eprintln!("{error}; trying again in {wait}"));
                     tokio::time::sleep(pause).await;
                     pause = PAUSE_MAX.min(pause * 2);
                 }
-                Err(error @ Error::Connection { .. }) => return Err(error.into()),
-                Err(error) => {
+                Err(error @ Error::Refused { .. }) => {
                     let (first, last) = chunk.range();
                     return Err(error).context(format!("lines {first} to {last} were refused"));
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         bail!("the chunk was not sent")
+    }
+
+    /// An answer, if it tells of every line.
+    fn complete(&self, chunk: &Chunk, answer: Value) -> Result<Value> {
+        let results = answer["results"].as_array().ok_or_else(|| self.api.foreign())?;
+        if results.len() == chunk.lines.len() {
+            return Ok(answer);
+        }
+        // The last result says why a batch broke off.
+        let why = results.last().and_then(|it| it["error"].as_str()).unwrap_or("it says no more");
+        let ((first, last), found) = (chunk.range(), results.len());
+        bail!("lines {first} to {last}: the answer is of {found} lines: {why}")
     }
 
     /// Counts what became of a chunk's lines, and tells which were refused.

@@ -178,7 +178,7 @@ async fn list(api: &Api) -> Result<()> {
         let after = syncs.last().map_or(String::new(), |last| text(&last["id"]));
         let page = format!("/v1/syncs?limit={PAGE}&after={after}");
         let answer = api.ask(Method::GET, &page, None).await?;
-        let Value::Array(page) = answer else { break };
+        let Value::Array(page) = answer else { return Err(api.foreign().into()) };
         let is_last = page.len() < PAGE;
         syncs.extend(page);
         if is_last {
