@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod cli;
+mod connection;
 mod docs;
 mod doors;
 mod dump_log;
