@@ -7,6 +7,7 @@ mod error;
 mod json;
 mod listener;
 mod query;
+mod segments;
 
 pub use auth::{Account, Admin};
 pub use connection::Connection;
@@ -14,6 +15,7 @@ pub use error::ApiError;
 pub use json::{BODY_BYTES_MAX, Body, Json, parse_json};
 pub use listener::serve;
 pub use query::Query;
+pub use segments::Segments;
 
 use crate::broker::Broker;
 use std::sync::Arc;

@@ -224,6 +224,32 @@ fn bad_requests_over_http_say_what_is_wrong_and_what_would_be_right() {
     broker.still_serves();
 }
 
+#[test]
+fn a_path_that_is_no_text_is_refused_in_the_apis_own_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Accepted::new(dir.path());
+    let (http, operator) = (&broker.http, Http::operator(&broker.tidelog.ready));
+    let sync = "/v1/syncs/sync_1a107d79";
+    let contact = format!("{sync}/collections/contact");
+    let table = [
+        (http, Method::DELETE, "/v1/topics/%FF".to_owned()),
+        (http, Method::PUT, "/v1/syncs/%FF".to_owned()),
+        (http, Method::GET, format!("{sync}/collections/%FF/records")),
+        (http, Method::PUT, format!("{contact}/records/%FF")),
+        (http, Method::POST, format!("{sync}/collections/%FF/records")),
+        (http, Method::POST, format!("{sync}/collections/%FF/backfill")),
+        (http, Method::POST, format!("{sync}/collections/%FF/snapshots")),
+        (http, Method::GET, "/v1/webhooks/%FF".to_owned()),
+        (http, Method::POST, "/produce/%FF".to_owned()),
+        (&operator, Method::POST, "/v1/accounts/%FF/credentials".to_owned()),
+    ];
+    for (http, method, path) in table {
+        let refusal = http.send(method, &path, "{}").refusal(400);
+        assert!(refusal.contains("UTF-8"), "{path}: {refusal}");
+    }
+    broker.still_serves();
+}
+
 /// Requests that must be refused, each with its status and what its refusal must say.
 type Refused<'a> = (Method, &'a str, String, u16, &'a [&'a str]);
 

@@ -26,10 +26,10 @@ use super::shares::Shares;
 use super::target::{Target, find_sync};
 use super::version::Version;
 use crate::cluster::Cluster;
-use crate::http::{Account, ApiError, Query};
+use crate::http::{Account, ApiError, Query, Segments};
 use crate::task::{blocking, to_the_end};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use http_body_util::BodyExt;
@@ -128,7 +128,7 @@ fn read(text: &[u8]) -> Result<Item<'_, Object<'_>>, ApiError> {
 pub(super) async fn post(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection)): Path<(String, String)>,
+    Segments((sync, collection)): Segments<(String, String)>,
     query: Query<Options>,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
@@ -143,7 +143,7 @@ pub(super) async fn post(
 pub(super) async fn post_mixed(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(sync): Path<String>,
+    Segments(sync): Segments<String>,
     query: Query<Options>,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {

@@ -7,9 +7,9 @@ use super::mutation::Error;
 use super::page;
 use super::stream::Stream;
 use super::target::Target;
-use crate::http::{Account, ApiError, Json, Query};
+use crate::http::{Account, ApiError, Json, Query, Segments};
 use crate::task::blocking;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -47,7 +47,7 @@ struct Page {
 pub(super) async fn list(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection)): Path<(String, String)>,
+    Segments((sync, collection)): Segments<(String, String)>,
     Query(asked): Query<page::Asked>,
 ) -> Result<Response, ApiError> {
     let limit = asked.limit()?;

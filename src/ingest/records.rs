@@ -13,9 +13,9 @@ use super::name::RecordId;
 use super::target::Target;
 use super::travel;
 use super::version::Version;
-use crate::http::{Account, ApiError, Body, Query};
+use crate::http::{Account, ApiError, Body, Query, Segments};
 use crate::task::{blocking, to_the_end};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ fn moment<'de, D: Deserializer<'de>>(input: D) -> Result<Option<jiff::Timestamp>
     at.map(Some)
 }
 
-type RecordPath = Path<(String, String, String)>;
+type RecordPath = Segments<(String, String, String)>;
 
 /// The header of a record's version, in requests and answers.
 const VERSION: HeaderName = HeaderName::from_static("tidelog-version");
@@ -78,7 +78,7 @@ impl RecordAnswer {
 pub(super) async fn write(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection, id)): RecordPath,
+    Segments((sync, collection, id)): RecordPath,
     method: Method,
     headers: HeaderMap,
     body: Body,
@@ -179,7 +179,7 @@ impl Write {
 pub(super) async fn read(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection, id)): RecordPath,
+    Segments((sync, collection, id)): RecordPath,
     Query(Moment { at }): Query<Moment>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

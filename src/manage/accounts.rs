@@ -1,8 +1,8 @@
 //! Accounts and credentials, for the operator.
 
 use crate::account::{CreateError, Secret};
-use crate::http::{Admin, ApiError, Context, Json};
-use axum::extract::{Path, State};
+use crate::http::{Admin, ApiError, Context, Json, Segments};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub(super) async fn create(
 pub(super) async fn create_credential(
     _: Admin,
     State(context): State<Context>,
-    Path(account): Path<String>,
+    Segments(account): Segments<String>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let Some(cluster) = context.broker.cluster_by_name(&account) else {
         return Err(ApiError::not_found(format!("account '{account}' does not exist")));

@@ -1,8 +1,8 @@
 //! Topics over HTTP.
 
-use crate::http::{Account, ApiError, Context, Json};
+use crate::http::{Account, ApiError, Context, Json, Segments};
 use crate::topic::{Config, Error, NewTopic, Topic};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(super) async fn list(Account(principal): Account) -> Json<Vec<TopicAnswer>> 
 /// `DELETE /v1/topics/{topic}`
 pub(super) async fn delete(
     Account(principal): Account,
-    Path(topic): Path<String>,
+    Segments(topic): Segments<String>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     principal.cluster.delete_topic(&topic).await?;
     Ok(Json(serde_json::json!({ "deleted": topic })))

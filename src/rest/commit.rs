@@ -5,12 +5,12 @@
 
 use super::Shared;
 use super::consume::{no_instance, success};
-use super::extract::{Segments, TopicPartitionOffset, partition, topic};
+use super::extract::{TopicPartitionOffset, partition, topic};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::consumer::Error::Refused;
 use crate::group::{Commit, CommitPartition, Error, Reply};
-use crate::http::{Account, ApiError, Body, Json};
+use crate::http::{Account, ApiError, Body, Json, Segments};
 use crate::topic::LEADER_EPOCH;
 use axum::extract::State;
 use serde_json::Value;

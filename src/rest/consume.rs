@@ -14,7 +14,7 @@
 
 use super::Shared;
 use super::answer::tracked;
-use super::extract::{Params, Segments, Wait};
+use super::extract::{Params, Wait};
 use super::fetch::{
     BYTES_MAX, DEFAULT_TIMEOUT, PARTITION_BYTES_MAX, RECORDS_MAX, messages_response,
 };
@@ -24,7 +24,7 @@ use super::session::{Session, Settings};
 use crate::broker::Principal;
 use crate::cluster::Cluster;
 use crate::consumer::{Error, Limits, Polled, Receipt};
-use crate::http::{Account, ApiError, Body, Connection, Json};
+use crate::http::{Account, ApiError, Body, Connection, Json, Segments};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;

@@ -4,26 +4,12 @@ use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::{ApiError, Body};
 use crate::topic::{Absent, Partition, Topic};
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The decoded variables of the path.
-pub(super) struct Segments<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Path::from_request_parts(parts, state).await {
-            Ok(Path(segments)) => Ok(Self(segments)),
-            Err(error) => Err(ApiError::bad_request(error.body_text())),
-        }
-    }
-}
 
 /// The query, by name, in order. A pair is split at its first `=`.
 pub(super) struct Params(Vec<(String, String)>);

@@ -2,10 +2,10 @@
 //! time.
 
 use super::Shared;
-use super::extract::{Params, Segments, TopicPartition, TopicPartitionOffset, partition, topic};
+use super::extract::{Params, TopicPartition, TopicPartitionOffset, partition, topic};
 use crate::cluster::Cluster;
 use crate::consumer::{Error, offset_for_time};
-use crate::http::{Account, ApiError, Body, Json};
+use crate::http::{Account, ApiError, Body, Json, Segments};
 use crate::task::blocking;
 use crate::topic::Partition;
 use axum::extract::State;

@@ -1,12 +1,12 @@
 //! Produce, in three forms. **All of a request is checked before any of it is appended**, and it is
 //! answered when all of it is durable.
 
-use super::extract::{Params, Segments, partition};
+use super::extract::{Params, partition};
 use super::message::NewMessage;
 use super::{Rest, Shared};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::http::{Account, ApiError, Body, Json};
+use crate::http::{Account, ApiError, Body, Json, Segments};
 use crate::topic::{Partition, Refused, Topic, partition_for};
 use axum::extract::State;
 use axum::http::StatusCode;

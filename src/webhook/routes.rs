@@ -5,10 +5,10 @@ use super::definition::{Definition, Pattern, Retry, Start};
 use super::instance::Webhook;
 use super::registry::{Error, Webhooks};
 use super::status::Status;
-use crate::http::{Account, ApiError, Context, Json};
+use crate::http::{Account, ApiError, Context, Json, Segments};
 use crate::topic::Partition;
 use axum::Router;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -129,7 +129,7 @@ async fn list(account: Account, State(webhooks): State<Arc<Webhooks>>) -> Json<V
 async fn describe(
     account: Account,
     State(webhooks): State<Arc<Webhooks>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Described>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
     let partitions = partitions(&webhook).await;
@@ -142,7 +142,7 @@ async fn describe(
 async fn secret(
     account: Account,
     State(webhooks): State<Arc<Webhooks>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
     Ok(Json(json!({ "secret": webhook.secret.expose() })))
@@ -152,7 +152,7 @@ async fn secret(
 async fn enable(
     account: Account,
     State(webhooks): State<Arc<Webhooks>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Shown>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
     webhooks.enable(&webhook).await.map_err(ApiError::internal)?;
@@ -164,7 +164,7 @@ async fn enable(
 async fn delete(
     account: Account,
     State(webhooks): State<Arc<Webhooks>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
     webhooks.delete(&webhook).await.map_err(ApiError::internal)?;

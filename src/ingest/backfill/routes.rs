@@ -3,17 +3,17 @@
 
 use super::{Backfill, Of, Refused, begin, cancel, run};
 use crate::clock;
-use crate::http::{Account, ApiError, Json};
+use crate::http::{Account, ApiError, Json, Segments};
 use crate::ingest::Ingest;
 use crate::ingest::target::Target;
 use crate::task::{blocking, to_the_end};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::sync::Arc;
 
-type CollectionPath = Path<(String, String)>;
+type CollectionPath = Segments<(String, String)>;
 
 /// What is said of a backfill.
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ impl From<Backfill> for BackfillAnswer {
 pub(in crate::ingest) async fn post(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection)): CollectionPath,
+    Segments((sync, collection)): CollectionPath,
 ) -> Result<(StatusCode, Json<BackfillAnswer>), ApiError> {
     let cluster = principal.cluster;
     let target = Target::known(&ingest, &cluster, &sync, &collection)?;
@@ -60,7 +60,7 @@ pub(in crate::ingest) async fn post(
 pub(in crate::ingest) async fn get(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection)): CollectionPath,
+    Segments((sync, collection)): CollectionPath,
 ) -> Result<Json<BackfillAnswer>, ApiError> {
     let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
     let current = target.stream.backfill.lock().clone();
@@ -70,7 +70,7 @@ pub(in crate::ingest) async fn get(
 pub(in crate::ingest) async fn delete(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection)): CollectionPath,
+    Segments((sync, collection)): CollectionPath,
 ) -> Result<Json<BackfillAnswer>, ApiError> {
     let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
     let state = ingest.broker.shared.state.clone();

@@ -11,12 +11,12 @@ use super::{NoChange, debezium, items, publish, salesforce, stripe};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::control::DoorRow;
-use crate::http::{Account, ApiError, Body, Context, Json, Query};
+use crate::http::{Account, ApiError, Body, Context, Json, Query, Segments};
 use crate::ingest::Ingest;
 use crate::ingest::routes::Routes;
 use crate::ingest::target::find_sync;
 use axum::Router;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -47,7 +47,7 @@ pub(in crate::ingest) fn router() -> Router<Routes> {
 
 async fn post_stripe(
     State(ingest): State<Arc<Ingest>>,
-    Path(sync): Path<String>,
+    Segments(sync): Segments<String>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -78,7 +78,7 @@ fn default_key() -> String {
 async fn post_debezium(
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
-    Path(sync): Path<String>,
+    Segments(sync): Segments<String>,
     options: Result<Query<DebeziumOptions>, ApiError>,
     headers: HeaderMap,
     request: Request,
@@ -102,7 +102,7 @@ async fn post_debezium(
 async fn post_salesforce(
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
-    Path(sync): Path<String>,
+    Segments(sync): Segments<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (cluster, body) = authenticated(&context, request).await?;
@@ -164,13 +164,13 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-type DoorPath = Path<(String, String)>;
+type DoorPath = Segments<(String, String)>;
 
 async fn configure(
     Account(principal): Account,
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, door)): DoorPath,
+    Segments((sync, door)): DoorPath,
     Json(definition): Json<Definition>,
 ) -> Result<Json<DoorAnswer>, ApiError> {
     find_sync(&ingest, &principal.cluster, &sync)?;
@@ -186,7 +186,7 @@ async fn describe(
     Account(principal): Account,
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, door)): DoorPath,
+    Segments((sync, door)): DoorPath,
 ) -> Result<Json<DoorAnswer>, ApiError> {
     find_sync(&ingest, &principal.cluster, &sync)?;
     let door = Door::parse(&door)?;
@@ -201,7 +201,7 @@ async fn close(
     Account(principal): Account,
     State(context): State<Context>,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, door)): DoorPath,
+    Segments((sync, door)): DoorPath,
 ) -> Result<StatusCode, ApiError> {
     find_sync(&ingest, &principal.cluster, &sync)?;
     let door = Door::parse(&door)?;

@@ -7,10 +7,10 @@ use super::super::routes::Routes;
 use super::super::target::Target;
 use super::{Error, Id, Phase, Snapshot, finish};
 use crate::clock;
-use crate::http::{Account, ApiError, Json, Query};
+use crate::http::{Account, ApiError, Json, Query, Segments};
 use crate::task::{blocking, to_the_end};
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -60,13 +60,13 @@ impl SnapshotAnswer {
     }
 }
 
-type CollectionPath = Path<(String, String)>;
-type SnapshotPath = Path<(String, String, String)>;
+type CollectionPath = Segments<(String, String)>;
+type SnapshotPath = Segments<(String, String, String)>;
 
 async fn list(
     Account(principal): Account,
     State(routes): State<Routes>,
-    Path((sync, collection)): CollectionPath,
+    Segments((sync, collection)): CollectionPath,
 ) -> Result<Json<Vec<SnapshotAnswer>>, ApiError> {
     let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let current = target.stream.snapshots.current();
@@ -76,7 +76,7 @@ async fn list(
 async fn open(
     Account(principal): Account,
     State(routes): State<Routes>,
-    Path((sync, collection)): CollectionPath,
+    Segments((sync, collection)): CollectionPath,
 ) -> Result<(StatusCode, Json<SnapshotAnswer>), ApiError> {
     let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
     let (id, now_ms) = (Id::from_random(clock::random()), clock::unix_ms());
@@ -90,7 +90,7 @@ async fn open(
 async fn describe(
     Account(principal): Account,
     State(routes): State<Routes>,
-    Path((sync, collection, snapshot)): SnapshotPath,
+    Segments((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<Json<SnapshotAnswer>, ApiError> {
     let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     Ok(Json(answer(&target, parse(&snapshot)?)?))
@@ -100,7 +100,7 @@ async fn describe(
 async fn page(
     account: Account,
     State(ingest): State<Arc<Ingest>>,
-    Path((sync, collection, snapshot)): SnapshotPath,
+    Segments((sync, collection, snapshot)): SnapshotPath,
     query: Query<Options>,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -109,7 +109,7 @@ async fn page(
     let page = target.stream.snapshots.page(parse(&snapshot)?, clock::unix_ms())?;
     // Whoever hangs up leaves a page that is still being written, and a snapshot that waits for it.
     to_the_end(async move {
-        let path = Path((sync, collection));
+        let path = Segments((sync, collection));
         let answer = batch::post(account, State(ingest), path, query, request).await;
         drop(page);
         answer
@@ -120,7 +120,7 @@ async fn page(
 async fn close(
     Account(principal): Account,
     State(routes): State<Routes>,
-    Path((sync, collection, snapshot)): SnapshotPath,
+    Segments((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<(StatusCode, Json<SnapshotAnswer>), ApiError> {
     let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let id = parse(&snapshot)?;
@@ -140,7 +140,7 @@ async fn close(
 async fn abandon(
     Account(principal): Account,
     State(routes): State<Routes>,
-    Path((sync, collection, snapshot)): SnapshotPath,
+    Segments((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<Json<SnapshotAnswer>, ApiError> {
     let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let id = parse(&snapshot)?;

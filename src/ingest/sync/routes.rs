@@ -7,8 +7,8 @@ use super::super::registry::Topics;
 use super::super::target::find_sync;
 use super::super::{Ingest, page};
 use super::{Definition, Error, Sync};
-use crate::http::{self, Account, ApiError, Body, Json, Query};
-use axum::extract::{Path, State};
+use crate::http::{self, Account, ApiError, Body, Json, Query, Segments};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ pub(in crate::ingest) async fn list(
 pub(in crate::ingest) async fn describe(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
 ) -> Result<Response, ApiError> {
     let sync = find_sync(&ingest, &principal.cluster, &id)?;
     Ok(Json(SyncAnswer::from(&*sync)).into_response())
@@ -89,7 +89,7 @@ pub(in crate::ingest) async fn create(
 pub(in crate::ingest) async fn replace(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Json(definition): Json<Definition>,
 ) -> Result<Response, ApiError> {
     let sync = ingest.put_sync(&principal.cluster, parse(&id)?, definition).await?;
@@ -100,7 +100,7 @@ pub(in crate::ingest) async fn replace(
 pub(in crate::ingest) async fn change(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     body: Body,
 ) -> Result<Response, ApiError> {
     find_sync(&ingest, &principal.cluster, &id)?;
@@ -126,7 +126,7 @@ pub(in crate::ingest) struct Deletion {
 pub(in crate::ingest) async fn delete(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Query(Deletion { topics }): Query<Deletion>,
 ) -> Result<Response, ApiError> {
     // One that cannot be read can be deleted.

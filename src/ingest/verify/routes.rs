@@ -5,12 +5,12 @@
 //! kept it from coming to an end. Without `collection` it is about all of the sync's.
 
 use super::{Difference, Failed, Kind, Report, Told};
-use crate::http::{Account, ApiError, Query};
+use crate::http::{Account, ApiError, Query, Segments};
 use crate::ingest::Ingest;
 use crate::ingest::mutation::Error;
 use crate::ingest::target::{Target, find_sync};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub(in crate::ingest) struct Asked {
 pub(in crate::ingest) async fn verify(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
-    Path(id): Path<String>,
+    Segments(id): Segments<String>,
     Query(asked): Query<Asked>,
 ) -> Result<Response, ApiError> {
     let cluster = principal.cluster;
