@@ -12,7 +12,7 @@ use super::status::Standing;
 use super::target::Policy;
 use crate::{clock, http_client};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use std::error::Error;
 use std::net::SocketAddr;
@@ -97,8 +97,13 @@ impl Sender {
             Err(error) => return Answer::failed(error.to_string(), None),
         };
         let timestamp = clock::unix_ms() / 1000;
-        let headers = message.headers(endpoint.webhook, endpoint.secret, timestamp, attempt);
-        let request = self.client.post(url).headers(headers).body(message.body());
+        let mut headers = message.headers(endpoint.webhook, endpoint.secret, timestamp, attempt);
+        let body = message.body();
+        if body.is_empty() {
+            // The client leaves it out then, and there are servers that answer 411 to that.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let request = self.client.post(url).headers(headers).body(body);
         match request.send().await {
             Ok(response) => {
                 let answer = judge(response.status(), response.headers(), timestamp);

@@ -127,3 +127,22 @@ async fn a_start_at_the_end_leaves_out_what_was_there_and_nothing_after() {
     assert_ne!(first.id(), second.id());
     rig.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_value_is_a_body_of_no_bytes_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 1).await;
+    let reply = |headers: &hyper::HeaderMap| match headers.contains_key("content-length") {
+        true => Reply::Status(200),
+        false => Reply::Status(411),
+    };
+    let mut endpoint = Endpoint::start(reply).await;
+    rig.webhook(&endpoint.url, "events", "beginning").await;
+    rig.produce("events", 0, &["a:".to_owned(), "a:1".to_owned()]).await;
+    let delivered = endpoint.delivered(2).await;
+    let of = |at: usize| (delivered[at].body.as_str(), delivered[at].header("tidelog-attempt"));
+    assert_eq!([of(0), of(1)], [("", "1"), ("1", "1")]);
+    assert_eq!([0, 1].map(|at| delivered[at].number("content-length")), [0, 1]);
+    rig.close().await;
+}
