@@ -79,6 +79,23 @@ fn a_log_is_printed_while_the_broker_runs_and_damage_is_an_exit_code() {
     assert_eq!(lines.last().unwrap()["sum"]["damages"], 1);
 }
 
+#[test]
+fn a_directory_without_a_log_is_refused_with_the_partitions_below_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let topic = r#"{"name":"red","partitions":1}"#;
+    Http::dev(&tidelog.ready).post("/v1/topics", topic.to_owned()).json();
+    let partition = partition(dir.path());
+    for given in [dir.path(), partition.parent().unwrap()] {
+        let output =
+            command(dir.path()).args(["dump-log", "--verify"]).arg(given).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true));
+        assert!(told.contains(&format!("\n  {}", partition.display())), "{told}");
+    }
+    assert!(dump(dir.path(), &["--verify"]).1, "an empty log is sound");
+}
+
 /// The lines that `tidelog log repair` prints about the whole directory, or why it does not.
 fn repair(dir: &Path, options: &[&str]) -> Result<Vec<Value>, String> {
     let mut command = command(dir);

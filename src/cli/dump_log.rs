@@ -35,6 +35,9 @@ const PROGRESS_FROM_BYTES: u64 = 64 << 20;
 impl DumpLog {
     pub(super) fn run(self) -> Result<()> {
         let total = segment_bytes(&Disk, &self.dir)?;
+        if !has_log(&self.dir) {
+            bail!("{}", no_log(&self.dir));
+        }
         let prints = !self.verify && std::io::stdout().is_terminal();
         let progress = if total < PROGRESS_FROM_BYTES || prints {
             ProgressBar::hidden()
@@ -61,6 +64,43 @@ impl DumpLog {
         progress.finish_and_clear();
         dump.finish()
     }
+}
+
+/// Partitions that are told to who named what is above them.
+const HINTS_MAX: usize = 20;
+/// From a data directory down to what holds partitions: `accounts`, and an account's id.
+const HINTS_DEPTH: u32 = 2;
+
+/// Why a directory is no partition's, and which are below it.
+fn no_log(dir: &Path) -> String {
+    let mut text = format!("{} holds no log: expected a partition's directory", dir.display());
+    for hint in partitions(dir, HINTS_DEPTH) {
+        text.push_str(&format!("\n  {}", hint.display()));
+    }
+    text
+}
+
+/// Partitions below a directory: those right in it, or else one of each directory that has some.
+fn partitions(dir: &Path, depth: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut inside: Vec<_> = entries.map(|it| it.path()).filter(|it| it.is_dir()).collect();
+    inside.sort_unstable();
+    let max = if depth == HINTS_DEPTH { HINTS_MAX } else { 1 };
+    let found: Vec<_> = inside.iter().filter(|it| has_log(it)).take(max).cloned().collect();
+    if depth == 0 || !found.is_empty() {
+        return found;
+    }
+    inside.iter().flat_map(|it| partitions(it, depth - 1)).take(HINTS_MAX).collect()
+}
+
+/// Whether a directory has a segment, named by 20 digits.
+fn has_log(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|it| it.path()).any(|it| {
+        let stem = it.file_stem().unwrap_or_default().as_encoded_bytes();
+        let is_number = stem.len() == 20 && stem.iter().all(u8::is_ascii_digit);
+        is_number && it.extension().is_some_and(|it| it == "log")
+    })
 }
 
 struct Dump<'a, W: Write> {
