@@ -55,7 +55,9 @@ async fn metrics(_: Admin, State(sources): State<Sources>) -> Result<Response, A
 
 const COUNTER: &str = "counter";
 const GAUGE: &str = "gauge";
-const MICROS: f64 = 1e-6;
+/// Microseconds of a second. Numbers are divided by it: 1e-6 is no binary fraction, and a product
+/// with it not always the nearest to what is meant, which is a bucket's name.
+const MICROS: f64 = 1e6;
 
 #[derive(Default)]
 struct Page(String);
@@ -116,16 +118,16 @@ impl Page {
         }
     }
 
-    fn histogram(&mut self, name: &str, help: &str, of: &Distribution, unit: f64) {
+    fn histogram(&mut self, name: &str, help: &str, of: &Distribution, per: f64) {
         self.head("histogram", name, help);
         let bucket = format!("{name}_bucket");
         let mut count = 0;
-        let bounds = of.bounds.iter().map(|bound| (*bound as f64 * unit).to_string());
+        let bounds = of.bounds.iter().map(|bound| (*bound as f64 / per).to_string());
         for (bound, more) in bounds.chain(["+Inf".to_owned()]).zip(&of.counts) {
             count += more;
             self.line(&bucket, &format!("{{le=\"{bound}\"}}"), count);
         }
-        self.line(&format!("{name}_sum"), "", of.sum as f64 * unit);
+        self.line(&format!("{name}_sum"), "", of.sum as f64 / per);
         self.line(&format!("{name}_count"), "", count);
     }
 }
@@ -136,15 +138,15 @@ mod tests {
 
     #[test]
     fn a_histogram_counts_upwards_to_all_there_is() {
-        let of = Distribution { bounds: &[250, 2_500_000], counts: vec![3, 1, 2], sum: 9_000_750 };
+        let of = Distribution { bounds: &[25_000, 100_000], counts: vec![3, 1, 2], sum: 9_000_750 };
         let mut page = Page::default();
         page.histogram("commit_seconds", "How long.", &of, MICROS);
         assert_eq!(
             page.0,
             "# HELP tidelog_commit_seconds How long.\n\
              # TYPE tidelog_commit_seconds histogram\n\
-             tidelog_commit_seconds_bucket{le=\"0.00025\"} 3\n\
-             tidelog_commit_seconds_bucket{le=\"2.5\"} 4\n\
+             tidelog_commit_seconds_bucket{le=\"0.025\"} 3\n\
+             tidelog_commit_seconds_bucket{le=\"0.1\"} 4\n\
              tidelog_commit_seconds_bucket{le=\"+Inf\"} 6\n\
              tidelog_commit_seconds_sum 9.00075\n\
              tidelog_commit_seconds_count 6\n"
