@@ -242,9 +242,11 @@ impl Driver {
         match answer.error {
             None => status.succeeded(&self.webhook.id),
             Some(error) => {
-                status.failed(&self.webhook.id, &message, attempt, &error);
-                if answer.outcome == Outcome::Gone {
-                    self.gone = Some(format!("{error} at {}", clock::timestamp()));
+                status.failed(&message, attempt, &error);
+                match answer.outcome {
+                    // The log is told when the webhook is disabled.
+                    Outcome::Gone => self.gone = Some(format!("{error} at {}", clock::timestamp())),
+                    _ => status.log_failure(&self.webhook.id, &error),
                 }
             }
         }

@@ -73,14 +73,9 @@ impl Status {
     }
 
     /// An attempt failed.
-    pub(super) fn failed(&mut self, webhook: &str, message: &Message, attempt: u32, error: &str) {
+    pub(super) fn failed(&mut self, message: &Message, attempt: u32, error: &str) {
         self.failed += 1;
         self.consecutive_failures += 1;
-        let now = clock::now();
-        if !self.open && self.logged.is_none_or(|logged| now >= logged + LOG_INTERVAL) {
-            (self.open, self.logged) = (true, Some(now));
-            tracing::warn!("webhook {webhook}: an attempt failed, and will be repeated: {error}");
-        }
         self.last_error = Some(Failure {
             at: Some(clock::timestamp()),
             error: error.to_owned(),
@@ -89,6 +84,15 @@ impl Status {
             offset: message.offset,
             attempt,
         });
+    }
+
+    /// Tells the log of an attempt that failed and is repeated, unless it knows.
+    pub(super) fn log_failure(&mut self, webhook: &str, error: &str) {
+        let now = clock::now();
+        if !self.open && self.logged.is_none_or(|logged| now >= logged + LOG_INTERVAL) {
+            (self.open, self.logged) = (true, Some(now));
+            tracing::warn!("webhook {webhook}: an attempt failed, and will be repeated: {error}");
+        }
     }
 
     /// What the attempts so far say of the endpoint.

@@ -30,7 +30,9 @@ pub enum Error {
     Long(usize),
     #[error("expected {expected}, found a URL with {found:?}")]
     Scheme { expected: &'static str, found: String },
-    #[error("expected a URL without user name and password: sign requests or set a header instead")]
+    #[error(
+        "expected a URL without user name and password: the signature of each request says who sends it"
+    )]
     UserInfo,
     #[error("expected port 443 or 8443 (80 or 8080 for plain http), found {0}")]
     Port(u16),
