@@ -65,7 +65,7 @@ fn new_session_id() -> i32 {
 async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = clock::now() + wait;
-    let find = |request: FetchTopic| {
+    let find = |request: FetchTopic| -> Asked {
         let topic = match version >= TOPIC_IDS_SINCE {
             true => cluster.topics.by_id(&request.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
             false => {
@@ -81,7 +81,9 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
         });
         Asked { topic, request }
     };
-    let asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();
+    // From before the topics are found, so that none is deleted unnoticed.
+    let mut changes = cluster.topics.watch();
+    let mut asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
     // More than an answer holds would never be there.
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
@@ -96,8 +98,17 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
         if read.bytes >= min_bytes || read.failed || left.is_zero() {
             return FetchResponse { responses: read.responses, ..Default::default() };
         }
+        let changed = async {
+            tokio::select! {
+                () = more(&asked, &read.responses) => false,
+                Ok(()) = changes.changed() => true,
+            }
+        };
         // Time being up is not an error: what is there is the answer.
-        let _ = timeout(left, more(&asked, &read.responses)).await;
+        if let Ok(true) = timeout(left, changed).await {
+            // One of them may be gone, or another have its name.
+            asked = asked.iter().map(|asked| find(asked.request.clone())).collect();
+        }
     }
 }
 

@@ -116,3 +116,35 @@ async fn without_room_there_is_no_session_and_nothing_is_left_out() {
     assert_eq!((last.session_id, news(&last).as_str()), (0, "red0 red1"));
     assert_eq!(room.available_permits(), 1);
 }
+
+#[tokio::test]
+async fn a_fetch_that_waits_is_answered_when_its_topic_goes_and_when_another_takes_its_name() {
+    let client = Client::new().await;
+    for (version, made_again) in [(11, false), (11, true), (13, false), (13, true)] {
+        let found = client.topic("red", 1).await;
+        client.produce("red", batch(5)).await;
+        let mut asked = request((0, -1), vec![topic("red", found.id, &[(0, 5)])]);
+        // Far more than the test takes.
+        asked.max_wait_ms = 60_000;
+        let changes = async {
+            client.cluster.delete_topic("red").await.unwrap();
+            if made_again {
+                client.topic("red", 1).await;
+            }
+        };
+        let (answer, ()) = tokio::join!(async { ask!(client, version, Fetch, asked) }, changes);
+        let partition = &answer.responses[0].partitions[0];
+        let codes = match (version, made_again) {
+            (11, false) => vec![ErrorCode::UNKNOWN_TOPIC_OR_PARTITION],
+            // It may have looked between the two.
+            (11, true) => {
+                vec![ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::OFFSET_OUT_OF_RANGE]
+            }
+            _ => vec![ErrorCode::UNKNOWN_TOPIC_ID],
+        };
+        assert!(codes.contains(&partition.error_code), "{version}: {:?}", partition.error_code);
+        if made_again {
+            client.cluster.delete_topic("red").await.unwrap();
+        }
+    }
+}
