@@ -182,8 +182,9 @@ pub(super) fn describe_cluster(
     }
 }
 
-/// The key type of a consumer group.
+/// The key types of a consumer group and of a transactional producer.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 /// Answers FindCoordinator: this broker coordinates every group.
 pub(super) fn find_coordinator(
@@ -195,6 +196,11 @@ pub(super) fn find_coordinator(
     let port = i32::from(port);
     let find = || match request.key_type {
         GROUP => Ok(()),
+        // What InitProducerId answers. librdkafka asks on until its time is up at any other code.
+        TRANSACTION => {
+            let code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+            Err((code, "transactions are not served"))
+        }
         _ => Err((ErrorCode::INVALID_REQUEST, "only groups have a coordinator here")),
     };
     if version >= 4 {

@@ -112,8 +112,13 @@ pub(super) fn sync(
             .map(|it| (it.member_id, it.assignment))
             .collect(),
     };
+    let named = !request.group_id.is_empty();
     let reply = cluster.groups.sync(&request.group_id, sync);
     async move {
+        if !named {
+            let error_code = ErrorCode::INVALID_GROUP_ID;
+            return SyncGroupResponse { error_code, ..Default::default() };
+        }
         match reply.await {
             Reply::Synced(synced) => SyncGroupResponse {
                 protocol_type: Some(synced.protocol_type),
@@ -162,8 +167,13 @@ pub(super) fn leave(
             .collect(),
         false => vec![LeavingMember { member_id: request.member_id, group_instance_id: None }],
     };
+    let named = !request.group_id.is_empty();
     let reply = cluster.groups.leave(&request.group_id, members.clone());
     async move {
+        if !named {
+            let error_code = ErrorCode::INVALID_GROUP_ID;
+            return LeaveGroupResponse { error_code, ..Default::default() };
+        }
         let reply = reply.await;
         let Reply::Each(outcomes) = &reply else {
             return LeaveGroupResponse { error_code: code(&reply), ..Default::default() };

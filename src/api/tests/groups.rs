@@ -163,3 +163,18 @@ async fn offsets_are_deleted_unless_the_group_consumes_the_topic() {
     assert_eq!(answer.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
     assert!(answer.topics.is_empty());
 }
+
+#[tokio::test]
+async fn a_group_without_a_name_has_no_members() {
+    let client = Client::new().await;
+    let refused = ErrorCode::INVALID_GROUP_ID;
+    let sync = SyncGroupRequest { member_id: "member".into(), ..Default::default() };
+    assert_eq!(ask!(client, 3, SyncGroup, sync).error_code, refused);
+    let beat = HeartbeatRequest { member_id: "member".into(), ..Default::default() };
+    assert_eq!(ask!(client, 3, Heartbeat, beat).error_code, refused);
+    let members = vec![LeaveGroupMember { member_id: "member".into(), ..Default::default() }];
+    let leave = LeaveGroupRequest { members, ..Default::default() };
+    assert_eq!(ask!(client, 4, LeaveGroup, leave).error_code, refused);
+    let leave = LeaveGroupRequest { member_id: "member".into(), ..Default::default() };
+    assert_eq!(ask!(client, 1, LeaveGroup, leave).error_code, refused);
+}

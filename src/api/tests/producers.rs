@@ -76,6 +76,11 @@ async fn transactional_ids_are_refused() {
         let answer = ask!(client, 5, InitProducerId, request);
         assert_eq!((answer.error_code, answer.producer_id), (code, -1));
     }
+    // What librdkafka asks first, and asks on and on unless it is told this.
+    let coordinator_keys = vec![Str::from_static("txn")];
+    let request = FindCoordinatorRequest { key_type: 1, coordinator_keys, ..Default::default() };
+    let answer = ask!(client, 4, FindCoordinator, request);
+    assert_eq!(answer.coordinators[0].error_code, refused);
 }
 
 #[tokio::test]
