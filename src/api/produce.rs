@@ -7,14 +7,14 @@
 use super::{Outcome, Pending, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Absent, Config, Partition, Refused, Topic};
+use crate::topic::{Absent, Config, Partition, Refused, Topic, timed};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     self, PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
     TopicProduceData, TopicProduceResponse,
 };
-use tidelog_protocol::records::{Batch, BatchError, Record, RecordError};
+use tidelog_protocol::records::{Batch, BatchError, Compression, Record};
 use tidelog_protocol::{ErrorCode, Str};
 
 const ACKS_NONE: i16 = 0;
@@ -24,6 +24,8 @@ const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 const NO_TIMESTAMP: i64 = -1;
 /// Bytes a batch may decompress to when its records are looked at.
 const DECODED_BYTES_MAX: usize = 64 << 20;
+/// Zstandard may be produced since this version (KIP-110).
+const ZSTD_SINCE: i16 = 7;
 
 /// Topics go by id since this version.
 const TOPIC_IDS_SINCE: i16 = 13;
@@ -49,6 +51,8 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match refused {
             Refused::Keyless => ErrorCode::INVALID_RECORD,
+            // Java's producer splits the batch and tries again.
+            Refused::Unreadable(_) if refused.is_too_much() => ErrorCode::MESSAGE_TOO_LARGE,
             Refused::Unreadable(_) => ErrorCode::CORRUPT_MESSAGE,
             Refused::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
         };
@@ -72,7 +76,7 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
         let mut append = |data: PartitionProduceData| {
             let index = data.index;
             let appended = found.as_ref().map_err(|code| Refusal::from(*code));
-            match appended.and_then(|topic| append(topic, data)) {
+            match appended.and_then(|topic| append(topic, data, version)) {
                 Ok((partition, appended, append_time_ms)) => {
                     durable.push((partition, appended.last_offset));
                     PartitionProduceResponse {
@@ -145,9 +149,16 @@ fn find(
 fn append(
     topic: &Topic,
     data: PartitionProduceData,
+    version: i16,
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let partition = topic.partition(data.index).map_err(Absent::code)?;
     let batch = one_batch(data.records.unwrap_or_default(), topic.config.max_message_bytes())?;
+    if version < ZSTD_SINCE && batch.header().attributes.codec() == Compression::Zstd.codec() {
+        let text = format!(
+            "Produce requests with version {version} are not allowed to use ZStandard compression"
+        );
+        return Err(Refusal::new(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, text));
+    }
     append_batch(topic, partition, batch, data.index).map_err(|refusal| match refusal.code {
         ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE => refusal,
         _ => Refusal { log_start_offset: partition.log().log_start_offset(), ..refusal },
@@ -161,7 +172,16 @@ fn append_batch(
     index: i32,
 ) -> Result<(Partition, tidelog_storage::Appended, Option<i64>), Refusal> {
     let append_time_ms = topic.config.log_append_time().then(clock::unix_ms);
-    validate(topic, &batch, append_time_ms.is_some())?;
+    let largest = batch.check().map_err(|error| refuse(&error))?;
+    validate(&batch)?;
+    let batch = match append_time_ms {
+        Some(_) => batch,
+        None => {
+            let batch = timed(batch, largest)?;
+            check_times(&batch, &topic.config)?;
+            batch
+        }
+    };
     let keyed = topic.config.is_compacted().then(|| batch.clone());
     let batch = topic.config.admit(batch).map_err(|refused| match (refused, keyed) {
         (Refused::Keyless, Some(batch)) => keyless(&batch, &topic.name, index),
@@ -199,9 +219,8 @@ fn refuse(error: &BatchError) -> Refusal {
     Refusal::new(code, error.to_string())
 }
 
-/// Sees that a batch is sound, and one that this topic takes from a producer.
-fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> {
-    batch.check().map_err(|error| refuse(&error))?;
+/// Sees that a batch is one that a producer may send.
+fn validate(batch: &Batch) -> Result<(), Refusal> {
     let (header, invalid) = (batch.header(), ErrorCode::INVALID_RECORD);
     if header.base_offset != 0 {
         let text = format!("the base offset must be 0, not {}", header.base_offset);
@@ -227,7 +246,7 @@ fn validate(topic: &Topic, batch: &Batch, stamped: bool) -> Result<(), Refusal> 
         let text = "an idempotent producer's batch needs an epoch";
         return Err(Refusal::new(ErrorCode::INVALID_PRODUCER_EPOCH, text));
     }
-    if stamped { Ok(()) } else { check_times(batch, &topic.config) }
+    Ok(())
 }
 
 /// Refuses records with times that the topic does not take.
@@ -282,10 +301,10 @@ fn at_fault(
     batch: &Batch,
     wrong: impl Fn(i32, &Record) -> Option<String>,
 ) -> Result<Vec<messages::RecordError>, Refusal> {
-    let refuse = |error: RecordError| Refusal::new(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    let limit = DECODED_BYTES_MAX.max(batch.bytes().len());
     let mut found = Vec::new();
-    for (index, record) in (0..).zip(batch.records(DECODED_BYTES_MAX).map_err(refuse)?) {
-        let Some(text) = wrong(index, &record.map_err(refuse)?) else { continue };
+    for (index, record) in (0..).zip(batch.records(limit).map_err(Refused::from)?) {
+        let Some(text) = wrong(index, &record.map_err(Refused::from)?) else { continue };
         let batch_index_error_message = Some(text.into());
         found.push(messages::RecordError { batch_index: index, batch_index_error_message });
         if found.len() == RECORD_ERRORS_MAX {

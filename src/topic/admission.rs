@@ -1,7 +1,7 @@
 //! What a topic's configs make of a batch before it is appended, whichever door it came through.
 
 use super::Config;
-use tidelog_protocol::records::{Batch, RecordError};
+use tidelog_protocol::records::{Batch, CompressionError, RecordError};
 
 /// Bytes a batch may decompress to, when its keys are looked at or its codec changes.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
@@ -27,6 +27,44 @@ pub enum Refused {
     },
 }
 
+/// The batch with the largest timestamp of its records in its header, whatever its producer put
+/// there: retention, lookups by time and the age of idempotent producers go by it, and a widespread
+/// client left it out. `largest` is what [`Batch::check`] gave.
+///
+/// Unlike Kafka: compressed records are looked at only where the header says less than its first
+/// record, since else every such batch had to be decompressed.
+///
+/// # Errors
+/// [`Refused::Unreadable`] if its records had to be read and cannot be.
+pub fn timed(batch: Batch, largest: Option<i64>) -> Result<Batch, Refused> {
+    let header = batch.header();
+    let largest = match largest {
+        Some(largest) => largest,
+        None if header.max_timestamp >= header.base_timestamp => return Ok(batch),
+        None => {
+            let mut largest = i64::MIN;
+            for record in batch.records(decoded_bytes_max(&batch))? {
+                largest = largest.max(record?.timestamp);
+            }
+            largest
+        }
+    };
+    if largest == header.max_timestamp { Ok(batch) } else { Ok(batch.with_max_timestamp(largest)) }
+}
+
+/// Bytes that the records of a batch may decompress to: what came uncompressed is there already.
+fn decoded_bytes_max(batch: &Batch) -> usize {
+    RECORDS_BYTES_MAX.max(batch.bytes().len())
+}
+
+impl Refused {
+    /// Whether its records take more bytes than are decompressed here.
+    pub fn is_too_much(&self) -> bool {
+        let Self::Unreadable(RecordError::Compression(error)) = self else { return false };
+        matches!(error, CompressionError::LimitExceeded(_))
+    }
+}
+
 impl Config {
     /// The batch as it is to be appended: as it came, unless the topic has a codec of its own. Only
     /// then, and where records need keys, are its bytes looked at.
@@ -35,7 +73,7 @@ impl Config {
     /// [`Refused`], and nothing of the batch may be appended.
     pub fn admit(&self, batch: Batch) -> Result<Batch, Refused> {
         if self.is_compacted() {
-            for record in batch.records(RECORDS_BYTES_MAX)? {
+            for record in batch.records(decoded_bytes_max(&batch))? {
                 if record?.key.is_none() {
                     return Err(Refused::Keyless);
                 }
@@ -45,7 +83,8 @@ impl Config {
         let Some(compression) = self.compression().filter(|own| own.codec() != codec) else {
             return Ok(batch);
         };
-        let batch = batch.recompressed(compression, self.compression_level(), RECORDS_BYTES_MAX)?;
+        let limit = decoded_bytes_max(&batch);
+        let batch = batch.recompressed(compression, self.compression_level(), limit)?;
         let (bytes, bytes_max) = (batch.bytes().len(), self.max_message_bytes());
         if bytes > bytes_max { Err(Refused::TooLarge { bytes, bytes_max }) } else { Ok(batch) }
     }

@@ -248,8 +248,11 @@ impl Batch {
     /// agrees with the offsets and, where they are not compressed, with the records. One pass over
     /// the bytes, and a step from record to record: keys and values are not looked at.
     ///
+    /// Gives the largest timestamp of the records, which may not be what the header says; `None`
+    /// where they are compressed.
+    ///
     /// Unlike Kafka: compressed records are not counted, which would take decompressing them.
-    pub fn check(&self) -> Result<(), BatchError> {
+    pub fn check(&self) -> Result<Option<i64>, BatchError> {
         let Header { record_count: count, last_offset_delta, attributes, .. } = self.header;
         if count <= 0 || last_offset_delta != count - 1 {
             return Err(BatchError::InvalidCount { count, last_offset_delta });
@@ -259,10 +262,19 @@ impl Batch {
         }
         self.header.verify(&self.bytes)?;
         match attributes.codec() {
-            0 => check_frames(&self.bytes[HEADER_BYTES..], count)
+            0 => check_frames(&self.bytes[HEADER_BYTES..], count, self.header.base_timestamp)
+                .map(Some)
                 .map_err(|index| BatchError::InvalidRecord { index, count }),
-            _ => Ok(()),
+            _ => Ok(None),
         }
+    }
+
+    /// The batch with this as its largest timestamp, the checksum made anew.
+    ///
+    /// The batch must have passed [`Batch::check`] before.
+    #[must_use]
+    pub fn with_max_timestamp(&self, max_timestamp: i64) -> Self {
+        Self::assemble(Header { max_timestamp, ..self.header }, &self.bytes[HEADER_BYTES..])
     }
 
     /// The fixed fields.

@@ -186,22 +186,26 @@ impl Records {
 }
 
 /// Sees that `count` records stand one after the other, with the offset deltas 0, 1, 2, ..., and
-/// nothing after them; else says which is the first that does not.
-pub(super) fn check_frames(mut rest: &[u8], count: i32) -> Result<(), i32> {
+/// nothing after them, and gives the largest of their timestamps, which are stored as what is added
+/// to `base_timestamp`; else says which is the first that does not.
+pub(super) fn check_frames(mut rest: &[u8], count: i32, base_timestamp: i64) -> Result<i64, i32> {
+    let mut largest = i64::MIN;
     for index in 0..count {
-        rest = skip_record(rest, index).ok_or(index)?;
+        let timestamp_delta;
+        (timestamp_delta, rest) = skip_record(rest, index).ok_or(index)?;
+        largest = largest.max(base_timestamp.wrapping_add(timestamp_delta));
     }
-    if rest.is_empty() { Ok(()) } else { Err(count) }
+    if rest.is_empty() { Ok(largest) } else { Err(count) }
 }
 
-/// What stands after a record with this offset delta.
-fn skip_record(bytes: &[u8], offset_delta: i32) -> Option<&[u8]> {
+/// The timestamp delta of a record with this offset delta, and what stands after it.
+fn skip_record(bytes: &[u8], offset_delta: i32) -> Option<(i64, &[u8])> {
     let (length, rest) = split_varint(bytes)?;
     let (record, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
     let (_attributes, record) = record.split_first()?;
-    let (_timestamp_delta, record) = split_varint(record)?;
+    let (timestamp_delta, record) = split_varint(record)?;
     let (delta, _) = split_varint(record)?;
-    (delta == i64::from(offset_delta)).then_some(rest)
+    (delta == i64::from(offset_delta)).then_some((timestamp_delta, rest))
 }
 
 /// A zigzag base-128 integer of at most 10 bytes, and what stands after it.

@@ -165,7 +165,7 @@ async fn nothing_of_a_batch_that_is_not_sound_is_appended() {
         ("a last offset too low", changed(23, &(-1_i32).to_be_bytes()), Code::INVALID_RECORD),
         ("no records", changed(57, &0_i32.to_be_bytes()), Code::INVALID_RECORD),
         ("fewer than none", changed(57, &(-3_i32).to_be_bytes()), Code::INVALID_RECORD),
-        ("a time to come", changed(35, &far), Code::INVALID_TIMESTAMP),
+        ("a time to come", changed(27, &far), Code::INVALID_TIMESTAMP),
         ("a producer without a sequence", producer(7, 0, -1), Code::INVALID_RECORD),
         ("a producer without an epoch", producer(7, -1, 0), Code::INVALID_PRODUCER_EPOCH),
         ("one record too few", with_records(&three[..2 * each]), Code::INVALID_RECORD),
@@ -195,5 +195,84 @@ async fn nothing_of_a_batch_that_is_not_sound_is_appended() {
     // Some clients say so of a producer that they are not.
     for bytes in [batch(3).bytes().to_vec(), producer(-1, 0, 0), with_records(three)] {
         assert_eq!(send(bytes).await.error_code, Code::NONE);
+    }
+}
+
+/// A batch of records a minute apart whose header says that the largest timestamp is another.
+fn mistimed(compression: Compression, max_timestamp: i64) -> (Batch, i64) {
+    let first = clock::unix_ms() - 3_600_000;
+    let mut builder = BatchBuilder::new(compression, 1 << 16);
+    for n in [0, 2, 1] {
+        builder.append(first + n * 60_000, None, Some(b"value"), &[]).unwrap();
+    }
+    (builder.finish().unwrap().with_max_timestamp(max_timestamp), first + 120_000)
+}
+
+/// Sarama before 1.45.2 says -1.
+#[tokio::test]
+async fn the_largest_timestamp_is_that_of_the_records_whatever_the_producer_says() {
+    for compression in Compression::ALL {
+        for said in [-1, 0] {
+            let (sent, largest) = mistimed(compression, said);
+            let (client, taken) = produce(("retention.ms", "7200000"), sent.clone()).await;
+            assert_eq!(taken.error_code, ErrorCode::NONE);
+            let topic = client.cluster.topics.get("red").unwrap();
+            let log = topic.partition(0).unwrap().log();
+            let mut bytes = log.read(0, 1 << 20, i64::MAX).unwrap();
+            let stored = Batch::split_from(&mut bytes).unwrap();
+            stored.check().unwrap();
+            assert_eq!(stored.header().max_timestamp, largest, "{compression}: {said}");
+            assert_eq!(stored.payload(), sent.payload());
+            assert_eq!(log.offset_for_time(largest - 1).unwrap(), Some((1, largest)));
+        }
+    }
+    // Nor is what is too far ahead hidden behind what is not.
+    let (sent, largest) = mistimed(Compression::None, 1);
+    let ahead = (clock::unix_ms() - largest + 10).to_string();
+    let limit = ("message.timestamp.before.max.ms", ahead.as_str());
+    assert_eq!(produce(limit, sent).await.1.error_code, ErrorCode::INVALID_TIMESTAMP);
+}
+
+#[tokio::test]
+async fn what_takes_too_much_to_decompress_is_too_large_and_what_came_as_it_is_is_not() {
+    let compact = ("cleanup.policy", "compact");
+    let large = |compression| {
+        let mut builder = BatchBuilder::new(compression, 100 << 20);
+        for n in 0..65 {
+            builder.append(n, Some(b"key"), Some(&vec![0; 1 << 20]), &[]).unwrap();
+        }
+        builder.finish().unwrap()
+    };
+    let (_client, refused) = produce(compact, large(Compression::Zstd)).await;
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    let batch = large(Compression::None);
+    let configs = [compact, ("max.message.bytes", "100000000")];
+    let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Config::new(configs).unwrap().admit(batch).unwrap();
+}
+
+#[tokio::test]
+async fn zstandard_is_taken_from_the_version_on_that_knows_it() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let mut builder = BatchBuilder::new(Compression::Zstd, 1 << 10);
+    // What does not shrink is left as it is.
+    builder.append(0, None, Some(&[7; 500]), &[]).unwrap();
+    let batch = builder.finish().unwrap();
+    assert_eq!(batch.header().attributes.codec(), Compression::Zstd.codec());
+    for (version, code) in [
+        (3, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE),
+        (6, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE),
+        (7, ErrorCode::NONE),
+    ] {
+        let data = PartitionProduceData { index: 0, records: Some(batch.bytes().clone()) };
+        let topic_data = vec![TopicProduceData {
+            name: "red".into(),
+            partition_data: vec![data],
+            ..Default::default()
+        }];
+        let request = ProduceRequest { acks: -1, topic_data, ..Default::default() };
+        let answer = ask!(client, version, Produce, request);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, code, "{version}");
     }
 }
