@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, sleep};
 const INTERVAL: Duration = Duration::from_secs(30);
 /// An idempotent producer that has been silent for this long is forgotten: Kafka's
 /// `producer.id.expiration.ms`.
-const PRODUCER_EXPIRATION_MS: i64 = 24 * 60 * 60 * 1000;
+const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bytes that compaction reads and writes in a second: a few hundredths of what a disk of today
 /// does, and the rest is for records.
@@ -98,7 +98,7 @@ pub(crate) fn enforce_topic(topic: &Topic, state: &State) {
     let now_ms = clock::unix_ms();
     let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
     for (index, partition, until) in released {
-        partition.log().expire_producers(now_ms - PRODUCER_EXPIRATION_MS);
+        partition.log().expire_producers(clock::now(), PRODUCER_EXPIRATION);
         let name = &topic.name;
         if !topic.config.is_deleted() {
             continue;

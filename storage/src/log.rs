@@ -10,6 +10,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidelog_protocol::records::{Batch, Header};
@@ -266,9 +267,9 @@ impl Log {
     }
 
     /// Forgets producers that have been idle.
-    pub(crate) fn expire_producers(&mut self, before_ms: i64) {
+    pub(crate) fn expire_producers(&mut self, now: Duration, idle: Duration) {
         if let Some(snapshots) = &mut self.snapshots {
-            snapshots.producers.expire(before_ms);
+            snapshots.producers.expire(now, idle);
         }
     }
 

@@ -223,9 +223,10 @@ impl Partition {
         Ok(log.producers(&self.0)?.active())
     }
 
-    /// Forgets idempotent producers whose last batch is older than `before_ms`.
-    pub fn expire_producers(&self, before_ms: i64) {
-        self.0.log.lock().expire_producers(before_ms);
+    /// Forgets idempotent producers that have appended nothing for `idle`; `now` is the time since
+    /// any moment, in all calls the same. One is idle from the first call after its last batch on.
+    pub fn expire_producers(&self, now: Duration, idle: Duration) {
+        self.0.log.lock().expire_producers(now, idle);
     }
 
     /// The end of what consumers may see: all records before it are durable.

@@ -16,6 +16,7 @@
 //! restart.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use tidelog_protocol::records::{EndTxnMarker, Header};
 
@@ -60,6 +61,9 @@ struct State {
     timestamp: i64,
     coordinator_epoch: i32,
     current_txn_first_offset: Option<i64>,
+    /// When it was first looked for idle ones after its last batch; `None` until then, and so it
+    /// is for those read at start.
+    idle_since: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,12 +158,14 @@ impl Producers {
             timestamp: -1,
             coordinator_epoch: -1,
             current_txn_first_offset: None,
+            idle_since: None,
         });
         if batch.producer_epoch != state.epoch {
             state.epoch = batch.producer_epoch;
             state.batches.clear();
         }
         state.timestamp = batch.max_timestamp;
+        state.idle_since = None;
         if batch.attributes.is_control() {
             let Some(marker) = marker else { return };
             state.coordinator_epoch = marker.coordinator_epoch;
@@ -193,11 +199,15 @@ impl Producers {
         }
     }
 
-    /// Forgets producers whose last batch has a timestamp before `before_ms` and that have no open
-    /// transaction; Kafka's `producer.id.expiration.ms`.
-    pub(crate) fn expire(&mut self, before_ms: i64) {
+    /// Forgets producers that have appended nothing for `idle` and have no open transaction; Kafka's
+    /// `producer.id.expiration.ms`.
+    ///
+    /// Unlike Kafka: the records' timestamps do not count. One who sends old records would be
+    /// forgotten at once, and his retry appended again.
+    pub(crate) fn expire(&mut self, now: Duration, idle: Duration) {
         self.states.retain(|_, state| {
-            state.timestamp >= before_ms || state.current_txn_first_offset.is_some()
+            let since = *state.idle_since.get_or_insert(now);
+            now.saturating_sub(since) < idle || state.current_txn_first_offset.is_some()
         });
     }
 
@@ -294,6 +304,7 @@ fn decode_state(entry: &[u8]) -> Option<(i64, State)> {
         timestamp: i64::from_be_bytes(*timestamp),
         coordinator_epoch: i32::from_be_bytes(*coordinator_epoch),
         current_txn_first_offset: (first >= 0).then_some(first),
+        idle_since: None,
     };
     Some((i64::from_be_bytes(*id), state))
 }
@@ -390,7 +401,12 @@ mod tests {
         }
         let newest = 2 * PRODUCERS_MAX as i64 - 1;
         assert!(producers.check(&batch(newest, 0, 0, 0)).unwrap().is_some());
-        producers.expire(newest * 10);
+        let (remembered, hour) = (producers.states.len(), Duration::from_secs(3600));
+        producers.expire(9 * hour, hour);
+        producers.note(&batch(newest, 0, 10, 0), None);
+        producers.expire(10 * hour - Duration::from_secs(1), hour);
+        assert_eq!(producers.states.len(), remembered);
+        producers.expire(10 * hour, hour);
         assert_eq!(producers.states.len(), 1);
     }
 }

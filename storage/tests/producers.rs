@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 use tidelog_storage::fs::Fs;
@@ -64,6 +65,31 @@ fn a_retry_gets_its_first_answer_however_the_log_was_left() {
         let batches: usize = producers.iter().map(Vec::len).sum();
         assert_eq!(read_all(&partition, 0).len(), batches, "seed {seed}");
     }
+}
+
+#[test]
+fn a_producer_of_old_records_is_remembered_for_as_long_as_any() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let fs = Faulty::new(1);
+    let (volume, partition) = start(&fs);
+    // The second has no time.
+    let sent = [(7, 1000), (8, -1)].map(|(id, time)| batch_of((id, 0, 0), 1, time, b"once"));
+    let send = |partition: &Partition| sent.each_ref().map(|it| partition.append(it, 0).unwrap());
+    let first = send(&partition);
+    // The clock of a process begins anywhere.
+    let [now, just_before] = [9 * DAY, 10 * DAY - Duration::from_secs(1)];
+    partition.expire_producers(now, DAY);
+    partition.expire_producers(just_before, DAY);
+    assert_eq!(send(&partition), first);
+    volume.close().unwrap();
+    drop((volume, partition));
+    let (_volume, partition) = start(&fs);
+    partition.prepare().unwrap();
+    partition.expire_producers(now, DAY);
+    partition.expire_producers(just_before, DAY);
+    assert_eq!(send(&partition), first, "they count from the start");
+    partition.expire_producers(10 * DAY, DAY);
+    assert_eq!(partition.producers().unwrap(), []);
 }
 
 #[test]
