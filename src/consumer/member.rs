@@ -120,9 +120,16 @@ pub enum Error {
         /// Where it ends.
         end: i64,
     },
-    /// A partition cannot be read.
-    #[error(transparent)]
-    Storage(Arc<storage::Error>),
+    /// A partition has records that cannot be read, and no other has any.
+    #[error("partition {partition} of topic '{topic}' cannot be read: {cause}")]
+    Unreadable {
+        /// The topic.
+        topic: Str,
+        /// The partition.
+        partition: i32,
+        /// Why.
+        cause: Arc<storage::Error>,
+    },
 }
 
 /// Records of one partition.

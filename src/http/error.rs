@@ -61,6 +61,14 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "partition_offline", text)
     }
 
+    /// The partition's log has records that cannot be read; the caller logs why.
+    pub fn partition_unreadable(topic: &str, index: i32) -> Self {
+        let text = format!(
+            "partition {index} of topic '{topic}' cannot be read; the broker's log says why"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "partition_unreadable", text)
+    }
+
     /// Our own failure; the cause goes to the log, not to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!("request failed: {cause}");

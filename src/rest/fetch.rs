@@ -17,6 +17,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tidelog_storage as storage;
 
 /// Records of one answer.
 pub(super) const RECORDS_MAX: usize = 500;
@@ -78,6 +79,19 @@ struct Place {
     offset: i64,
 }
 
+impl Place {
+    fn refuse(&self, error: storage::Error) -> ApiError {
+        match error {
+            storage::Error::OffsetOutOfRange { .. } => error.into(),
+            error => {
+                let (topic, partition) = (&self.topic.name, self.index);
+                tracing::error!(topic, partition, "cannot be read: {error}");
+                ApiError::partition_unreadable(topic, partition)
+            }
+        }
+    }
+}
+
 /// `/fetch`
 pub(super) async fn fetch(
     Account(principal): Account,
@@ -134,10 +148,11 @@ fn find(cluster: &Cluster, places: Vec<TopicPartitionOffset>) -> Result<Vec<Plac
     places.into_iter().map(place).collect()
 }
 
-/// Reads what is there, in the order asked, up to the answer's limits.
+/// Reads what is there, in the order asked, up to the answer's limits. A partition that cannot be
+/// read is an error only when no other has records.
 fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
     let (mut records_left, mut bytes_left) = (RECORDS_MAX, BYTES_MAX);
-    let mut reads = Vec::new();
+    let (mut reads, mut refusal) = (Vec::new(), None);
     for (at, place) in places.iter().enumerate() {
         if records_left == 0 || bytes_left == 0 {
             break;
@@ -146,7 +161,14 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
             continue;
         }
         let bytes_max = PARTITION_BYTES_MAX.min(bytes_left);
-        let read = read_committed(&place.partition, place.offset, bytes_max, records_left)?;
+        let read = read_committed(&place.partition, place.offset, bytes_max, records_left);
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                refusal.get_or_insert(place.refuse(error));
+                continue;
+            }
+        };
         records_left -= read.records.len().min(records_left);
         let bytes = |record: &tidelog_protocol::records::Record| {
             let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
@@ -155,5 +177,8 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
         bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
         reads.push((at, read));
     }
-    Ok(reads)
+    match refusal {
+        Some(refusal) if records_left == RECORDS_MAX => Err(refusal),
+        _ => Ok(reads),
+    }
 }

@@ -239,7 +239,7 @@ pub(super) fn is_final(error: &Error) -> bool {
     match error {
         Error::Closed | Error::NoOffset { .. } | Error::OutOfRange { .. } => true,
         Error::Refused(error) => *error != crate::group::Error::RebalanceInProgress,
-        Error::Storage(_) => false,
+        Error::Unreadable { .. } => false,
     }
 }
 

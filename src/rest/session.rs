@@ -131,7 +131,9 @@ impl From<Error> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "group_unreadable", text)
             }
             Error::Refused(_) => Self::conflict(error.to_string()),
-            Error::Storage(error) => Self::internal(error),
+            Error::Unreadable { topic, partition, .. } => {
+                Self::partition_unreadable(&topic, partition)
+            }
         }
     }
 }

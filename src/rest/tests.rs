@@ -1,5 +1,6 @@
 //! The handlers, through the router, on a broker in a directory of its own.
 
+mod damage;
 mod delivery;
 mod produce;
 

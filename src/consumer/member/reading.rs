@@ -23,7 +23,7 @@ impl Shared {
         let start = *self.turn.lock() % ready.len();
         ready.rotate_left(start);
         let work = move || read_parts(ready, limits);
-        let parts = blocking(work).await.map_err(|error| Error::Storage(Arc::new(error)))?;
+        let parts = blocking(work).await?;
         *self.turn.lock() = start.wrapping_add(parts.len());
         Ok(Polled { parts, assignment: Some(assignment.clone()) })
     }
@@ -88,9 +88,11 @@ impl Shared {
     }
 }
 
-fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<Part>> {
+/// Reads what is there. One damaged partition does not hold up the others: it is an error only when
+/// they have nothing.
+fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> Result<Vec<Part>, Error> {
     let (mut records_left, mut bytes_left) = (limits.records_max, limits.bytes_max);
-    let mut parts = Vec::new();
+    let (mut parts, mut unreadable) = (Vec::new(), None);
     for (claim, from) in ready {
         if records_left == 0 || bytes_left == 0 {
             break;
@@ -107,13 +109,18 @@ fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> storage::Result<Vec<P
                 bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
                 parts.push(Part { claim, read });
             }
-            // One damaged partition must not hold up the others.
-            Err(error) if parts.is_empty() => return Err(error),
-            Err(error) => {
-                let (topic, index) = claim.place();
-                tracing::error!(topic = &*topic, partition = index, "cannot be read: {error}");
+            // Retention was faster; the next pass goes on where the policy says.
+            Err(storage::Error::OffsetOutOfRange { .. }) => {}
+            Err(cause) => {
+                let (topic, partition) = claim.place();
+                tracing::error!(topic = &*topic, partition, "cannot be read: {cause}");
+                let cause = Arc::new(cause);
+                unreadable.get_or_insert(Error::Unreadable { topic, partition, cause });
             }
         }
     }
-    Ok(parts)
+    match unreadable {
+        Some(error) if parts.is_empty() => Err(error),
+        _ => Ok(parts),
+    }
 }

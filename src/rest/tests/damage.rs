@@ -1,0 +1,35 @@
+//! A partition whose records cannot be read.
+
+use super::*;
+
+#[tokio::test]
+async fn a_damaged_partition_is_named_and_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let put = async |partition: i32, value: &str| {
+        let message = json!({ "partition": partition, "value": value });
+        server.ok("POST /produce/red", message).await;
+    };
+    for partition in 0..3 {
+        put(partition, &partition.to_string()).await;
+    }
+    let segment = server.segment(dir.path(), "red-0");
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 61], 0).unwrap();
+
+    let fetch = |partitions: &[i32]| {
+        let place = |it: &i32| json!({ "topic": "red", "partition": it, "offset": 0 });
+        let places: Vec<_> = partitions.iter().map(place).collect();
+        json!({ "topicPartitionOffsets": places, "timeout": 0 })
+    };
+    let consume = "GET /consume/g/i/red?timeout=300";
+    assert_eq!(values(&server.ok("POST /fetch", fetch(&[0, 1, 2])).await), ["1", "2"]);
+    assert_eq!(server.consume("i", &[]).await, ["1", "2"]);
+    for (line, body) in [("POST /fetch", fetch(&[0])), (consume, Value::Null)] {
+        let (status, error) = server.refused(line, body).await;
+        assert!(status == 503 && error.contains("partition 0 of topic 'red'"), "{status} {error}");
+    }
+    put(2, "3").await;
+    assert_eq!(values(&server.ok(consume, Value::Null).await), ["3"]);
+    server.stop().await;
+}
