@@ -62,8 +62,7 @@ pub(super) async fn by_path(
     State(shared): State<Shared>,
     Segments((group, instance, topic)): Segments<(String, String, String)>,
     params: Params,
-    connection: Connection,
-    headers: HeaderMap,
+    (connection, headers): (Connection, HeaderMap),
     body: Body,
 ) -> Result<Response, ApiError> {
     let mut request: ConsumeRequest = body.object_or_default()?;
@@ -79,8 +78,7 @@ pub(super) async fn by_body(
     State(shared): State<Shared>,
     Segments((group, instance)): Segments<(String, String)>,
     params: Params,
-    connection: Connection,
-    headers: HeaderMap,
+    (connection, headers): (Connection, HeaderMap),
     body: Body,
 ) -> Result<Response, ApiError> {
     let request: ConsumeRequest = body.object_or_default()?;
