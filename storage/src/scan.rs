@@ -198,6 +198,22 @@ impl Window {
         Ok(None)
     }
 
+    /// The same for who came to `position` over the batch `before` it without looking at its
+    /// checksum: its length may be what is damaged.
+    pub(crate) fn resync_after(
+        &mut self,
+        before: Option<&(u64, Header)>,
+        position: u64,
+        next_offset: i64,
+    ) -> io::Result<Option<(u64, Header)>> {
+        match before {
+            Some((at, header)) if !self.checksum_holds(header, *at)? => {
+                self.resync(*at, header.base_offset)
+            }
+            _ => self.resync(position, next_offset),
+        }
+    }
+
     /// The batch that follows on the one of `header` and starts inside of where that says it is, if
     /// the checksum tells that it says too much.
     fn within(

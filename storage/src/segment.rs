@@ -290,13 +290,14 @@ impl Segment {
         (from, mut wanted): (i64, impl FnMut(&Header, u64) -> bool),
     ) -> Result<Option<(u64, Header)>> {
         let mut next_offset = self.base_offset;
+        let mut before: Option<(u64, Header)> = None;
         while usize_of(position) < bytes.len() {
             let header = match whole_batch(&bytes[usize_of(position)..], next_offset, true) {
                 Ok(header) => header,
                 Err(reason) => {
                     let end = bytes.len() as u64;
                     let mut window = Window::new(self.file(files)?, end);
-                    let found = window.resync(position, next_offset);
+                    let found = window.resync_after(before.as_ref(), position, next_offset);
                     match found.context("read", &self.path())? {
                         Some((found, header)) if header.base_offset <= from || from == i64::MIN => {
                             position = found;
@@ -309,6 +310,7 @@ impl Segment {
             if header.last_offset() >= from && wanted(&header, position) {
                 return Ok(Some((position, header)));
             }
+            before = Some((position, header));
             position += header.total_bytes() as u64;
             next_offset = header.last_offset() + 1;
         }

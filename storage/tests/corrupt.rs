@@ -304,13 +304,16 @@ fn a_batch_after_which_there_is_no_offset_is_damage() {
 
 #[test]
 fn a_flipped_bit_in_a_length_costs_that_batch_only() {
-    let (fs, _, contents) = written(40, 0, 200);
+    let (fs, all, contents) = written(40, 0, 200);
     for bad in [0, 7, 38] {
         for bit in 0..32 {
             let mut damaged = contents.clone();
             damaged[bad * 261 + 8 + bit / 8] ^= 1 << (bit % 8);
             fs.overwrite(&log_file(0), damaged);
-            let (_, recovered) = open_twice(&fs);
+            let (partition, recovered) = open_twice(&fs);
+            let mut left: Vec<_> = all.iter().map(|batch| Some(batch.payload())).collect();
+            left[bad] = None;
+            assert!(each_offset(&partition) == left, "bit {bit} of batch {bad}");
             let stretch = |it: &Repair| (it.action, it.position, it.bytes);
             let repairs: Vec<_> = recovered.repairs.iter().map(stretch).collect();
             assert_eq!(repairs, [(Action::Quarantined, bad as u64 * 261, 261)], "bit {bit}");
