@@ -93,7 +93,8 @@ impl Inner {
             Ok(latest.is_some_and(|latest| (0..timestamp).contains(&latest.timestamp)))
         };
         for segment in self.segments().iter() {
-            if !old(segment)? {
+            // What holds nothing keeps nothing: damage may leave such a segment.
+            if segment.published() > 0 && !old(segment)? {
                 return Ok(segment.base_offset);
             }
         }

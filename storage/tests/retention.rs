@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidelog_storage::{
-    Error, Partition, PartitionOptions, Removed, Retention, Volume, VolumeOptions,
+    Error, Partition, PartitionOptions, Removed, Retention, Volume, VolumeOptions, repair,
 };
 
 use crate::faulty::{Call, Fault, Faulty};
@@ -178,4 +178,33 @@ fn a_reader_whose_segment_is_removed_meanwhile_is_told_that_its_offset_is_gone()
     let other = partition.clone();
     fs.before(Call::Open, &log, move || _ = other.delete_records(75).unwrap());
     assert_eq!(partition.offset_for_time(1066).unwrap(), Some((75, 1075)));
+}
+
+#[test]
+fn age_goes_past_segments_that_hold_nothing() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = hundred(&fs);
+    volume.close().unwrap();
+    drop((volume, partition));
+    let dir = Path::new("/data").join(DIR);
+    let log = |base: i64| dir.join(format!("{base:020}.log"));
+    // All of one is damaged, and taken out; the last one is gone, and one without records has its
+    // offsets.
+    fs.overwrite(&log(20), vec![7; 1610]);
+    repair(&fs, Path::new("/data"), std::slice::from_ref(&dir), false, &mut |_| ()).unwrap();
+    assert_eq!(fs.contents(&log(20)), []);
+    fs.overwrite(&log(90), Vec::new());
+    let options = VolumeOptions { flush: MANUAL };
+    let disk = Arc::new(fs.clone());
+    let volume = Volume::open(disk, Path::new("/data"), options, Box::new(|_| {})).unwrap();
+    let (partition, recovered) = open(&volume, SMALL);
+    assert_eq!(recovered.repairs.len(), 1, "{recovered:?}");
+    partition.append(&batch(1, 5000, b"young"), 0).unwrap();
+    volume.sync().unwrap();
+    let retention = Retention { age_ms: Some(1000), bytes: None, until: i64::MAX };
+    partition.enforce_retention(5500, retention).unwrap();
+    assert_eq!(partition.log_start_offset(), 100);
+    assert_eq!(read_all(&partition, 100).len(), 1);
+    // Nor is what holds nothing older than what comes after it.
+    assert_eq!(partition.enforce_retention(5500, retention).unwrap(), Removed::default());
 }
