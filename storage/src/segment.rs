@@ -14,6 +14,7 @@ mod indexes;
 
 pub(crate) use aborted::Aborted;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use crate::files::{Files, Key, Kind};
 use crate::fs::File;
 use crate::index::{self, Index};
 use crate::mistake::Mistake;
+use crate::mmap::Map;
 use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
 use crate::txn_index::marker_of;
@@ -98,7 +100,7 @@ impl Segment {
     }
 
     pub(crate) fn file(&self, files: &Files) -> Result<Arc<dyn File>> {
-        self.name.open(|| files.open(self.key, || self.path()))
+        self.not_kept_if_gone(files, self.name.open(|| files.open(self.key, || self.path())))
     }
 
     /// Makes the batch that was written at the end readable.
@@ -123,6 +125,15 @@ impl Segment {
     /// Closes the files; maps that readers hold stay valid.
     pub(crate) fn forget(&self, files: &Files) {
         files.forget(self.key);
+    }
+
+    /// Gives back what was just opened. Of a segment that is gone nothing stays open, or the space
+    /// of its file would be free only when others need the place.
+    fn not_kept_if_gone<T>(&self, files: &Files, opened: T) -> T {
+        if self.is_gone() {
+            self.forget(files);
+        }
+        opened
     }
 
     /// Whole batches from the one that holds `from` (or the first after it) on, at least one, up
@@ -319,11 +330,16 @@ impl Segment {
 
     fn bytes(&self, files: &Files) -> Result<Bytes> {
         let published = self.published();
-        let map = self.name.open(|| files.map(self.key, || self.path(), published))?;
+        let map = self.name.open(|| files.map(self.key, || self.path(), published));
+        let map = self.not_kept_if_gone(files, map)?;
         if (map.len() as u64) < published {
             return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
         }
         Ok(map.bytes(0..usize_of(published)))
+    }
+
+    fn map_index(&self, files: &Files, kind: Kind, path: &Path) -> io::Result<Map> {
+        self.not_kept_if_gone(files, files.map_index(self.key, kind, path))
     }
 
     fn corrupt(&self, position: u64, reason: String) -> Error {

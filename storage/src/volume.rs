@@ -378,10 +378,12 @@ impl Shared {
         let to = self.bury(&inner.dir)?;
         self.partitions.lock().open.remove(&inner.name);
         self.checkpointer.note_change();
+        let removed = remove_tree(fs, &to).context("delete", &to);
+        // Afterwards: what a reader opens meanwhile is closed too.
         for segment in inner.segments().iter() {
             segment.forget(&self.files);
         }
-        remove_tree(fs, &to).context("delete", &to)
+        removed
     }
 
     fn close(&self) -> Result<()> {

@@ -208,3 +208,27 @@ fn age_goes_past_segments_that_hold_nothing() {
     // Nor is what holds nothing older than what comes after it.
     assert_eq!(partition.enforce_retention(5500, retention).unwrap(), Removed::default());
 }
+
+#[test]
+fn nothing_stays_open_of_a_segment_that_is_removed_while_a_reader_opens_it() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = hundred(&fs);
+    volume.close().unwrap();
+    drop((volume, partition));
+    let (volume, partition) = start(&fs);
+    let held = |volume: &Volume| {
+        let statistics = volume.statistics();
+        (statistics.open_files, statistics.maps)
+    };
+    assert_eq!(held(&volume), (0, 0));
+    let dir = Path::new("/data").join(DIR);
+    // The log's file is open and is about to be mapped, or an index is; each is the reader's own.
+    for (base, extension) in [(20, "log"), (40, "index"), (60, "timeindex")] {
+        let file = dir.join(format!("{base:020}.{extension}"));
+        let other = partition.clone();
+        fs.before(Call::Map, &file, move || _ = other.delete_records(base + 15).unwrap());
+        let read = partition.read(base + 5, 100, 100);
+        assert!(matches!(read, Err(Error::OffsetOutOfRange { .. })), "{extension}: {read:?}");
+        assert_eq!(held(&volume), (0, 0), "{extension}");
+    }
+}

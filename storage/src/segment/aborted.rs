@@ -91,7 +91,7 @@ impl Segment {
             Aborted::Memory(entries) => return Some(txn_index::search(entries, range, found)),
             // Before the entries can come into memory: then the file is to be replaced, and its map
             // must not be found afterwards.
-            Aborted::File => files.map_index(self.key, Kind::TxnIndex, &self.txn_index_path()),
+            Aborted::File => self.map_index(files, Kind::TxnIndex, &self.txn_index_path()),
         };
         if let Ok(map) = map {
             let bytes = map.all();

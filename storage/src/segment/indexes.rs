@@ -121,8 +121,8 @@ impl Segment {
                 // Before the index can come into memory: then the files are to be replaced, and
                 // their maps must not be found afterwards.
                 let (offsets, times) = self.index_paths();
-                let offsets = files.map_index(self.key, Kind::OffsetIndex, &offsets);
-                (offsets, files.map_index(self.key, Kind::TimeIndex, &times))
+                let offsets = self.map_index(files, Kind::OffsetIndex, &offsets);
+                (offsets, self.map_index(files, Kind::TimeIndex, &times))
             };
             if let (Ok(offsets), Ok(times)) = maps {
                 let (offsets, times) = (offsets.all(), times.all());
