@@ -13,7 +13,7 @@ use tidelog_storage::{
 };
 
 use crate::faulty::{Call, Fault, Faulty};
-use crate::support::{DIR, Random, SMALL, batches, iterations, open, open_volume, read_all};
+use crate::support::{DIR, Random, SMALL, batch, batches, iterations, open, open_volume, read_all};
 
 const KEYS: u64 = 12;
 const HOUR_MS: i64 = 3_600_000;
@@ -225,6 +225,34 @@ fn a_tombstone_stays_until_its_horizon() {
     // Without records, and yet with something that takes readers past the gap.
     let rest = batches(partition.read(0, 1000, 2).unwrap());
     assert_eq!(rest.last().unwrap().header().last_offset(), 1);
+}
+
+#[test]
+fn a_tombstone_that_cannot_go_has_the_log_read_no_more_than_once_for_it() {
+    let (volume, partition) = start(&Faulty::new(1));
+    let append = |key: &str, value: Option<&[u8]>| {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 10);
+        builder.append(0, Some(key.as_bytes()), value, &[]).unwrap();
+        partition.append(&builder.finish().unwrap(), 0).unwrap();
+        volume.sync().unwrap();
+    };
+    // Whose keys this has nobody can tell.
+    partition.append(&batch(1, 0, b"not a record"), 0).unwrap();
+    append("key", Some(b"value"));
+    append("key", None);
+    let spent = |hours| {
+        let mut spent = 0;
+        partition.compact(hours * HOUR_MS, ALL, &mut |bytes| spent += bytes).unwrap();
+        spent
+    };
+    let batches = || read_all(&partition, 0).len();
+    assert!(spent(1) > 0);
+    assert_eq!(batches(), 2, "the tombstone stays");
+    assert!(spent(3) > 0, "its time has come");
+    assert_eq!((spent(5), spent(7)), (0, 0), "nothing has changed");
+    append("other", Some(b"value"));
+    assert!(spent(9) > 0);
+    assert_eq!((spent(11), batches()), (0, 3));
 }
 
 #[test]

@@ -283,7 +283,11 @@ impl<'a> Pass<'a> {
     fn horizon_of(&mut self, known: Option<i64>) -> i64 {
         let fresh = self.now_ms.saturating_add(self.compaction.delete_retention_ms);
         let horizon = known.unwrap_or(fresh);
-        self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
+        // What has to stay past its time, for what was left before it, is no reason for a pass: the
+        // next one would find the same, and read all of the log for it.
+        if known.is_none_or(|known| known > self.now_ms) {
+            self.horizon = Some(self.horizon.map_or(horizon, |first| first.min(horizon)));
+        }
         self.marked |= known.is_none();
         horizon
     }
