@@ -108,8 +108,8 @@ pub fn router(context: Context, rest: Arc<Rest>) -> Router {
     router.with_state(shared)
 }
 
-/// What changes something is done by GET and POST alike; HEAD, which axum would take for a GET, only
-/// looks.
+/// What changes something is done by GET and POST alike, and not by HEAD, which axum would take for
+/// a GET.
 fn deed<T: 'static>(handler: impl Handler<T, Shared>) -> MethodRouter<Shared> {
     get(handler.clone()).post(handler).head(no_head)
 }

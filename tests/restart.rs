@@ -1,14 +1,20 @@
 //! SIGKILL under load: what was acknowledged is there, at its offset, with its bytes, in order.
 
+use crate::support::http::Http;
 use crate::support::kafka;
 use crate::support::process::{Tidelog, fixed_address};
 use crate::support::{iterations, wait};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -52,7 +58,7 @@ fn every_acknowledged_record_survives_kills_under_load() {
     let start = || Tidelog::dev_at(dir.path(), &address, &http);
     let mut tidelog = start();
     let topic = format!("{{\"name\":\"{TOPIC}\",\"partitions\":{PARTITIONS}}}");
-    crate::support::http::Http::dev(&tidelog.ready).post("/v1/topics", topic).json();
+    Http::dev(&tidelog.ready).post("/v1/topics", topic).json();
 
     let acknowledged = Acknowledged::default();
     let done = Arc::new(AtomicBool::new(false));
@@ -140,4 +146,36 @@ fn check(address: &str, acknowledged: &Acknowledged, round: u64) {
         assert!(*last <= number, "kill {round}: {producer} {number} after {last}");
         *last = number;
     }
+}
+
+#[test]
+fn an_answer_that_a_stop_cuts_off_comes_again() {
+    // Together more than the kernel takes before the client reads.
+    let (partitions, value) = (8, "x".repeat(1_000_000));
+    let dir = tempfile::tempdir().unwrap();
+    let mut tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    let topic = json!({"name": "large", "partitions": partitions});
+    http.post("/v1/topics", topic.to_string()).json();
+    for partition in 0..partitions {
+        let message = json!({"partition": partition, "value": value});
+        http.post("/produce/large", message.to_string()).json();
+    }
+    let ready = &tidelog.ready;
+    let token = STANDARD.encode(format!("{}:{}", ready.username, ready.password));
+    let mut client = TcpStream::connect(ready.http.strip_prefix("http://").unwrap()).unwrap();
+    let request = format!(
+        "GET /consume/g/i/large HTTP/1.1\r\nhost: a\r\nauthorization: Basic {token}\r\n\
+         kafka-auto-offset-reset: earliest\r\n\r\n"
+    );
+    client.write_all(request.as_bytes()).unwrap();
+    client.read_exact(&mut [0; 80]).unwrap();
+    assert!(tidelog.stop().success());
+
+    let tidelog = Tidelog::dev(dir.path());
+    let http = Http::dev(&tidelog.ready);
+    let committed = http.post("/committed/g/i", "").json();
+    assert!(committed.as_array().unwrap().iter().all(|it| it["offset"] == 0), "{committed}");
+    let again = http.get("/consume/g/i/large?timeout=10000").json();
+    assert_eq!(again.as_array().unwrap().len(), partitions);
 }
