@@ -58,7 +58,7 @@ impl Partition {
 
     /// Removes the segments that `retention` does not keep. A segment's age is that of its youngest
     /// record by timestamp; segments without timestamps do not age. The active segment is sealed
-    /// first if all of it is too old.
+    /// first if all of it is too old, or no bytes are to be kept.
     pub fn enforce_retention(&self, now_ms: i64, retention: Retention) -> Result<Removed> {
         let inner = &self.0;
         let _alone = inner.maintenance.lock();
@@ -70,7 +70,10 @@ impl Partition {
             Some(age_ms) => inner.first_younger_than(now_ms.saturating_sub(age_ms))?,
             None => self.log_start_offset(),
         };
-        let start = start.max(retention.bytes.map_or(start, |bytes| inner.first_within(bytes)));
+        let start = match retention.bytes {
+            Some(bytes) => start.max(inner.first_within(bytes)?),
+            None => start,
+        };
         let removed = inner.remove_before(start.min(high_watermark).min(retention.until));
         if !inner.log.lock().sealing.is_empty() {
             // Sealed although nothing is appended.
@@ -106,17 +109,25 @@ impl Inner {
         Ok(log.active.base_offset)
     }
 
-    /// Base offset of the first segment of the shortest tail that has `bytes`.
-    fn first_within(&self, bytes: u64) -> i64 {
+    /// Base offset of the first segment of the shortest tail that has `bytes`. The active segment
+    /// is sealed first if that is one without any.
+    fn first_within(&self, bytes: u64) -> Result<i64> {
+        if bytes == 0 {
+            let mut log = self.log.lock();
+            if log.end.position > 0 {
+                log.roll(self)?;
+            }
+            return Ok(log.active.base_offset);
+        }
         let segments = self.segments();
         let mut tail = 0;
         for segment in segments.iter().rev() {
             tail += segment.published();
             if tail >= bytes {
-                return segment.base_offset;
+                return Ok(segment.base_offset);
             }
         }
-        segments[0].base_offset
+        Ok(segments[0].base_offset)
     }
 
     /// Sees that the segments before `start` are sealed: until then the commit round has them.

@@ -33,7 +33,7 @@ fn hundred(fs: &Faulty) -> (Volume, Partition) {
 
 #[test]
 fn retention_drops_whole_segments_by_age_and_by_size() {
-    let (_volume, partition) = hundred(&Faulty::new(1));
+    let (volume, partition) = hundred(&Faulty::new(1));
     let enforce_until = |until, now, age_ms, bytes| {
         partition.enforce_retention(now, Retention { age_ms, bytes, until }).unwrap()
     };
@@ -58,6 +58,12 @@ fn retention_drops_whole_segments_by_age_and_by_size() {
     assert_eq!(enforce(9999, Some(1), None).segments, 5);
     assert_eq!((partition.log_start_offset(), partition.size_bytes()), (100, 0));
     assert_eq!(partition.append(&batch(1, 5000, b"next"), 0).unwrap().base_offset, 100);
+    // No bytes at all are nothing to keep, however young.
+    volume.sync().unwrap();
+    assert_eq!(enforce(0, None, Some(1)), Removed::default());
+    assert_eq!(enforce(0, None, Some(0)).segments, 1);
+    assert_eq!((partition.log_start_offset(), partition.size_bytes()), (101, 0));
+    assert_eq!(enforce(0, None, Some(0)), Removed::default());
 }
 
 #[test]
