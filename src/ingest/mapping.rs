@@ -137,9 +137,10 @@ impl Mapping {
         }
     }
 
-    /// A record's last state, written under another mapping, as this one would have it. The names
-    /// of `incoming`, the record as it comes from the API, say what its columns are called there;
-    /// without it a name that a naming rule made stays as it is.
+    /// A record's last state, written under another mapping, as this one would have it. A name that
+    /// a rule gave to one column (renamed, locked) is that column's. Of others the names of
+    /// `incoming`, the record as it comes from the API, say what they are called there; without it
+    /// a name that a naming rule made stays as it is.
     pub fn carry_over<'a>(
         &self,
         state: Object<'a>,
@@ -152,8 +153,10 @@ impl Mapping {
         let mut sources: HashMap<Cow<'_, str>, &str> = HashMap::new();
         let said = from.said().chain(self.said());
         let present = incoming.map(Object::columns).unwrap_or_default().iter();
-        // Later ones count: what the record has is surer than what the rules say of any.
-        for source in said.chain(present.map(|(name, _)| &**name)) {
+        let given = from.rules.columns.keys().chain(from.rules.lock.keys()).map(String::as_str);
+        // Later ones count: what the record has is surer than what the rules say of any, and a
+        // column that only kept its own name was not there beside one that was given it.
+        for source in said.chain(present.map(|(name, _)| &**name)).chain(given) {
             if let Some(name) = from.name(Cow::Borrowed(source)) {
                 sources.insert(name, source);
             }
@@ -279,6 +282,21 @@ mod tests {
             ),
             ("{}", r#"{"drop":["a"]}"#, r#"{"a":1,"b":2}"#, "{}", r#"{"b":2}"#),
             (snake, r#"{"drop":["LastName"]}"#, r#"{"last_name":1,"b":2}"#, "{}", r#"{"b":2}"#),
+            // Two columns that would have met: the one that was given the name had it.
+            (
+                r#"{"columns":{"Email":"email"}}"#,
+                r#"{"columns":{"Email":"email_address"}}"#,
+                r#"{"email":"x@y"}"#,
+                r#"{"Email":"x@y","email":"private"}"#,
+                r#"{"email_address":"x@y"}"#,
+            ),
+            (
+                r#"{"naming":"snake_case","lock":{"Name":"name"}}"#,
+                "{}",
+                r#"{"name":"B"}"#,
+                r#"{"Name":"B","name":"b"}"#,
+                r#"{"Name":"B"}"#,
+            ),
             // A column that was left out was not there.
             (r#"{"drop":["a"]}"#, "{}", r#"{"b":2}"#, r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
         ];
