@@ -16,7 +16,7 @@ use crate::ingest::mutation::Operation;
 use crate::ingest::version::Version;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const HEADER: &str = "ChangeEventHeader";
 /// What an event may be wrapped in.
@@ -130,16 +130,23 @@ fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
         return Err(ApiError::bad_request(text));
     }
     let listed: BTreeSet<&str> = listed.map(String::as_str).collect();
+    // The parts of compound fields, such as an address, that were cleared.
+    let mut cleared: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (field, part) in header.nulled_fields.iter().filter_map(|field| field.split_once('.')) {
+        cleared.entry(field).or_default().insert(part);
+    }
     let mut members: Vec<(&str, String)> = Vec::new();
     for (name, value) in event.columns().iter().filter(|(name, _)| name != HEADER) {
+        let cleared = cleared.remove(&**name).unwrap_or_default();
         match value.get() {
             // Without lists, as the Streaming API has it, only what changed is there.
-            "null" if listed.is_empty() || is_listed(&listed, name) => {
+            "null" if listed.is_empty() || listed.contains(&**name) => {
                 members.push((name, "null".to_owned()));
             }
-            "null" => {}
+            "null" if cleared.is_empty() => {}
+            "null" => members.push((name, parts(name, &Object::default(), &listed, &cleared))),
             compound if compound.starts_with('{') => {
-                members.push((name, changed_parts(name, object(name, *value)?, &listed)));
+                members.push((name, parts(name, &object(name, *value)?, &listed, &cleared)));
             }
             value => members.push((name, value.to_owned())),
         }
@@ -147,13 +154,11 @@ fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
     // A cleared field need not be there at all.
     for field in &header.nulled_fields {
         match field.split_once('.') {
-            None if members.iter().all(|(name, _)| name != field) => {
-                members.push((field, "null".to_owned()));
-            }
-            Some((field, part)) if members.iter().all(|(name, _)| *name != field) => {
-                let mut parts = String::new();
-                write_members([(part, "null")].into_iter(), &mut parts);
-                members.push((field, parts));
+            None if event.get(field).is_none() => members.push((field, "null".to_owned())),
+            Some((field, _)) if !listed.contains(field) => {
+                if let Some(cleared) = cleared.remove(field) {
+                    members.push((field, parts(field, &Object::default(), &listed, &cleared)));
+                }
             }
             _ => {}
         }
@@ -163,20 +168,22 @@ fn patch(event: &Object<'_>, header: &Header) -> Result<String, ApiError> {
     Ok(text)
 }
 
-/// Whether a field, or a part of it, is listed.
-fn is_listed(listed: &BTreeSet<&str>, name: &str) -> bool {
-    listed.contains(name)
-}
-
-/// The parts of a compound field, such as an address, that changed.
-fn changed_parts(name: &str, compound: Object<'_>, listed: &BTreeSet<&str>) -> String {
+/// The parts of a compound field that changed: those that are there, and those that were cleared.
+fn parts(
+    name: &str,
+    compound: &Object<'_>,
+    listed: &BTreeSet<&str>,
+    cleared: &BTreeSet<&str>,
+) -> String {
     let changed = |part: &str, value: &Raw<'_>| {
-        let all = listed.is_empty() || is_listed(listed, name);
-        value.get() != "null" || all || is_listed(listed, &format!("{name}.{part}"))
+        let all = listed.is_empty() || listed.contains(name);
+        value.get() != "null" || all || listed.contains(&*format!("{name}.{part}"))
     };
-    let parts = compound.columns().iter().filter(|(part, value)| changed(part, value));
+    let there = compound.columns().iter().filter(|(part, value)| changed(part, value));
+    let gone = cleared.iter().filter(|part| compound.get(part).is_none());
+    let there = there.map(|(part, value)| (&**part, value.get()));
     let mut text = String::new();
-    write_members(parts.map(|(part, value)| (&**part, value.get())), &mut text);
+    write_members(there.chain(gone.map(|part| (*part, "null"))), &mut text);
     text
 }
 
@@ -229,6 +236,30 @@ mod tests {
                 r#"Patch contact ID {"LastName":"B","Phone":null,"MailingAddress":{"City":"X"},"Title":null,"OtherAddress":{"City":null}} @42"#
             )
         );
+    }
+
+    #[test]
+    fn every_part_of_a_field_that_was_cleared_is_cleared() {
+        let nulled = |fields: &str| format!(r#","changedFields":["X"],"nulledFields":[{fields}]"#);
+        let table = [
+            (r#""A.City","A.Zip""#, r#","A":null"#, r#"{"A":{"City":null,"Zip":null}}"#),
+            (r#""A.City","T","A.Zip""#, "", r#"{"A":{"City":null,"Zip":null},"T":null}"#),
+            (r#""A.Zip""#, r#","A":{"Street":"new"}"#, r#"{"A":{"Street":"new","Zip":null}}"#),
+            (
+                r#""A.Zip""#,
+                r#","A":{"Zip":null,"City":null,"Street":"new"}"#,
+                r#"{"A":{"Zip":null,"Street":"new"}}"#,
+            ),
+            // The whole field goes with all of its parts.
+            (r#""A","A.Zip""#, r#","A":null"#, r#"{"A":null}"#),
+            (r#""A.Zip","A""#, "", r#"{"A":null}"#),
+            // What was cleared somewhere else clears nothing here.
+            (r#""B.Zip""#, r#","A":null"#, r#"{"B":{"Zip":null}}"#),
+        ];
+        for (fields, sent, want) in table {
+            let found = read(&event("UPDATE", &nulled(fields), sent)).remove(0);
+            assert_eq!(found, format!("Patch contact 003A {want} @42"), "{fields} {sent}");
+        }
     }
 
     #[test]
