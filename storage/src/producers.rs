@@ -199,8 +199,8 @@ impl Producers {
         }
     }
 
-    /// Forgets producers that have appended nothing for `idle` and have no open transaction; Kafka's
-    /// `producer.id.expiration.ms`.
+    /// Forgets producers that have appended nothing for `idle` and have no open transaction:
+    /// Kafka's `producer.id.expiration.ms`.
     ///
     /// Unlike Kafka: the records' timestamps do not count. One who sends old records would be
     /// forgotten at once, and his retry appended again.

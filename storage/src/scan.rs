@@ -236,7 +236,8 @@ impl Window {
         Ok(None)
     }
 
-    /// The first place of a range that has the header of a batch with offsets from `next_offset` on.
+    /// The first place of a range that has the header of a batch with offsets from `next_offset`
+    /// on.
     fn candidate(
         &mut self,
         (mut at, end): (u64, u64),

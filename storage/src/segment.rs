@@ -116,8 +116,8 @@ impl Segment {
         self.gone.store(gone, Ordering::SeqCst);
     }
 
-    /// Asked after a look at the segment: if so, that may have been at another file, and the list of
-    /// segments says what is there now.
+    /// Asked after a look at the segment: if so, that may have been at another file, and the list
+    /// of segments says what is there now.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }

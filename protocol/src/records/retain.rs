@@ -44,8 +44,8 @@ impl Batch {
         Self::assemble(header, &payload)
     }
 
-    /// A batch without records, time or producer: it stands for offsets whose records are lost, from
-    /// `base_offset` to `last_offset_delta` after it. Kafka's log cleaner leaves such batches too,
+    /// A batch without records, time or producer: it stands for offsets whose records are lost,
+    /// from `base_offset` to `last_offset_delta` after it. Kafka's log cleaner leaves such batches too,
     /// so that its clients step over them and its tools take them.
     ///
     /// `None` if these are no offsets.
