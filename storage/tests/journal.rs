@@ -321,6 +321,33 @@ fn a_log_that_the_journal_cannot_be_written_into_is_offline_alone_and_whole_late
 }
 
 #[test]
+fn what_is_written_again_is_synced_though_the_journal_began_with_an_earlier_segment() {
+    let fs = Faulty::without_syncfs(1);
+    let (volume, logs) = commit_one_to_each(&fs);
+    for len in [11_500, 30] {
+        logs.iter().for_each(|log| _ = log.append(&batch(1, 0, &vec![9; len]), 0).unwrap());
+        volume.sync().unwrap();
+    }
+    assert_eq!(volume.statistics().journaled_bytes, 12 << 10, "but for the roll");
+    drop((volume, logs));
+    let partitions: Vec<_> = (0..LOGS).map(|n| Path::new("/data").join(dir(n))).collect();
+    let start = |fs: &Faulty| drop(open(fs).unwrap());
+    let mend = |fs: &Faulty| _ = repair(fs, Path::new("/data"), &partitions, false, &mut |_| {});
+    for seed in 0..20 {
+        for writes_again in [&start as &dyn Fn(&Faulty), &mend] {
+            let fs = fs.crash(seed);
+            writes_again(&fs);
+            assert!(JOURNALS.iter().all(|path| fs.open(Path::new(path)).is_err()));
+            let volume = open(&fs.crash(seed)).unwrap();
+            for n in 0..LOGS {
+                let (partition, _) = open_log(&volume, n, 0).unwrap();
+                assert_eq!(partition.high_watermark(), 3, "seed {seed}, log {n}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_read_beside_a_log_does_not_count_as_absent() {
     let fs = Faulty::new(1);
     journaled(&fs);

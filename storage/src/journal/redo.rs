@@ -5,7 +5,7 @@
 //! the file already, they are written once more as they are. A log that is gone, or was made anew
 //! for another topic, has no use for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct Redone {
     /// Bytes of batches that were written.
     pub bytes: u64,
     /// The files they are in.
-    pub files: Vec<PathBuf>,
+    pub files: BTreeSet<PathBuf>,
     /// The logs into which they could not be written, and why.
     pub failed: HashMap<PathBuf, String>,
 }
@@ -168,22 +168,22 @@ impl Logs<'_> {
         match self.write(&name, share) {
             Ok(Some(path)) => {
                 redone.bytes += share.batches.len() as u64;
-                redone.files.extend(path);
+                redone.files.insert(path);
             }
             Ok(None) => {}
             Err(error) => _ = redone.failed.entry(name).or_insert_with(|| error.to_string()),
         }
     }
 
-    /// Writes a share into its log, unless that has no use for it; gives the file the first time.
-    fn write(&mut self, name: &Path, share: &Share<'_>) -> io::Result<Option<Option<PathBuf>>> {
+    /// Writes a share into its log, unless that has no use for it; gives the file.
+    fn write(&mut self, name: &Path, share: &Share<'_>) -> io::Result<Option<PathBuf>> {
         let key = (name.to_path_buf(), share.topic_id);
-        let (last, is_new) = match self.places.get(&key) {
-            Some(last) => (*last, false),
+        let last = match self.places.get(&key) {
+            Some(last) => *last,
             None => {
                 let last = self.last_segment(name, &share.topic_id)?;
                 self.places.insert(key, last);
-                (last, true)
+                last
             }
         };
         if last != Some(share.segment) {
@@ -197,7 +197,7 @@ impl Logs<'_> {
             self.open.insert(path.clone(), self.fs.open(&path)?);
         }
         write_all_at(&*self.open[&path], &mut [IoSlice::new(share.batches)], share.position)?;
-        Ok(Some(is_new.then_some(path)))
+        Ok(Some(path))
     }
 
     fn last_segment(&self, name: &Path, topic_id: &[u8; 16]) -> io::Result<Option<i64>> {
