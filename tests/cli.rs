@@ -33,6 +33,10 @@ fn syncs_are_made_listed_changed_and_deleted_by_command() {
         ["sync", "create", "crm", "--provider", "salesforce", "--collection", "contact=people"];
     let told = stdout(&tidelog(&made));
     assert!(told.contains("sequin.crm.contact") && told.contains("people"), "{told}");
+    let again = tidelog(&["sync", "create", "crm", "--naming", "snake_case"]);
+    assert_eq!(again.status.code(), Some(1));
+    let told = String::from_utf8(again.stderr).unwrap();
+    assert!(told.contains("sync 'crm' exists already: change it"), "{told}");
     let own = stdout(&tidelog(&["sync", "create", "--name", "x", "--output", "json"]));
     let own: Value = serde_json::from_str(&own).unwrap();
     let listed = stdout(&tidelog(&["sync", "list"]));
@@ -41,6 +45,7 @@ fn syncs_are_made_listed_changed_and_deleted_by_command() {
     let described = stdout(&tidelog(&["sync", "describe", "crm", "--output", "json"]));
     let described: Value = serde_json::from_str(&described).unwrap();
     assert_eq!(described["naming"], "snake_case");
+    assert_eq!(described["provider"], "salesforce");
     assert_eq!(described["collections"]["contact"]["table"], "people");
     let deleted = stdout(&tidelog(&["sync", "delete", "crm", "--topics"]));
     assert!(deleted.contains("sequin.crm.contact is deleted"), "{deleted}");

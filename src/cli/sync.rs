@@ -7,6 +7,7 @@ use super::api::{Api, print_table, read_json};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use reqwest::header::IF_NONE_MATCH;
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, Subcommand)]
@@ -105,7 +106,12 @@ impl SyncCommand {
             Self::Create { id, definition, api } => {
                 let body = definition.json()?;
                 let made = match id {
-                    Some(id) => api.ask(Method::PUT, &path(&id), Some(&body)).await?,
+                    // One that is there is not replaced.
+                    Some(id) => {
+                        let client = crate::http_client::new()?;
+                        let put = api.request(&client, Method::PUT, &path(&id)).json(&body);
+                        api.send(put.header(IF_NONE_MATCH, "*")).await?
+                    }
                     None => api.ask(Method::POST, "/v1/syncs", Some(&body)).await?,
                 };
                 api.print(&made, describe);

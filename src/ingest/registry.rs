@@ -96,6 +96,24 @@ impl Ingest {
         to_the_end(put).await
     }
 
+    /// The same, if there is no sync of this id yet.
+    pub(super) async fn put_new_sync(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        id: SyncId,
+        definition: Definition,
+    ) -> Result<Arc<Sync>, Error> {
+        let (ingest, cluster) = (self.clone(), cluster.clone());
+        let put = async move {
+            let _editing = ingest.editing(&cluster).await;
+            match ingest.sync(&cluster, id.as_str()) {
+                Some(_) => Err(Error::Exists(id)),
+                None => ingest.do_put(&cluster, id, definition).await,
+            }
+        };
+        to_the_end(put).await
+    }
+
     /// Stores what `change` makes of a sync's definition.
     pub(super) async fn change_sync(
         self: &Arc<Self>,

@@ -81,6 +81,9 @@ pub enum Error {
     /// A mapping that was changed too often.
     #[error("the mapping of collection '{0}' was changed {MAPPINGS_MAX} times, the most possible")]
     Mappings(String),
+    /// There is a sync of this id, and only a new one is wanted.
+    #[error("sync '{0}' exists already: change it (PATCH, `tidelog sync update`) or delete it")]
+    Exists(SyncId),
     /// There is no such sync.
     #[error("sync '{0}' does not exist")]
     Unknown(SyncId),

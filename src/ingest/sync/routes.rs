@@ -9,7 +9,7 @@ use super::super::{Ingest, page};
 use super::{Definition, Error, Sync};
 use crate::http::{self, Account, ApiError, Body, Json, Query, Segments};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,14 +85,23 @@ pub(in crate::ingest) async fn create(
 }
 
 /// `PUT /v1/syncs/{sync}`: the whole definition. Collections that have a topic and are not in it
-/// stay, with nothing said about them.
+/// stay, with nothing said about them. `If-None-Match: *` (RFC 9110, 13.1.2) makes a new one only.
 pub(in crate::ingest) async fn replace(
     Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
     Segments(id): Segments<String>,
+    headers: HeaderMap,
     Json(definition): Json<Definition>,
 ) -> Result<Response, ApiError> {
-    let sync = ingest.put_sync(&principal.cluster, parse(&id)?, definition).await?;
+    let (cluster, id) = (&principal.cluster, parse(&id)?);
+    let sync = match headers.get(header::IF_NONE_MATCH) {
+        None => ingest.put_sync(cluster, id, definition).await?,
+        Some(tag) if tag == "*" => ingest.put_new_sync(cluster, id, definition).await?,
+        Some(_) => {
+            let text = "If-None-Match of a sync may only be *: it must not exist";
+            return Err(ApiError::bad_request(text));
+        }
+    };
     Ok(Json(SyncAnswer::from(&*sync)).into_response())
 }
 
@@ -155,6 +164,9 @@ impl From<Error> for ApiError {
             E::Unknown(_) | E::Refused(..) => Self::not_found(error.to_string()),
             E::TopicTaken(_) | E::Partitions { .. } | E::Syncs(_) => {
                 Self::conflict(error.to_string())
+            }
+            E::Exists(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", error.to_string())
             }
             E::Unreadable(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "sync_unreadable", error.to_string())
