@@ -88,9 +88,11 @@ const NEW_MEMBER_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 impl Join {
     /// Whether the member can be kept: Kafka has no such limits but the length of a request.
     pub(super) fn check_bounds(&self) -> Result<(), Error> {
-        let texts = [&self.new_member_id, &self.client_id, &self.client_host, &self.protocol_type];
+        let ids = [&self.member_id, &self.new_member_id];
+        let texts = [&self.client_id, &self.client_host, &self.protocol_type];
         let names = self.protocols.iter().map(|protocol| &protocol.name);
-        let mut texts = texts.into_iter().chain(&self.group_instance_id).chain(names);
+        let texts = ids.into_iter().chain(texts);
+        let mut texts = texts.chain(&self.group_instance_id).chain(names);
         let fits = texts.all(|text| text.len() <= TEXT_BYTES_MAX)
             && self.protocols.len() <= MEMBER_PROTOCOLS_MAX
             && protocol_bytes(&self.protocols) <= MEMBER_METADATA_BYTES_MAX;

@@ -168,3 +168,28 @@ fn static_members_change_protocol_in_place_and_an_empty_group_takes_either() {
     ",
     );
 }
+
+#[test]
+fn a_classic_member_whose_id_is_too_long_is_refused_by_a_consumer_group() {
+    let mut join = joiner();
+    let refused = Some(Effect::Reply("it", Reply::Failed(Error::InvalidRequest)));
+    assert_eq!(join(&"a".repeat(TEXT_BYTES_MAX + 1), subscription("red")), refused);
+    let joined = join(&"a".repeat(TEXT_BYTES_MAX), subscription("red"));
+    assert!(matches!(&joined, Some(Effect::Reply(_, Reply::Joined(_)))), "{joined:?}");
+}
+
+/// Has a classic member join a group of one of the consumer protocol; gives what it is answered.
+fn joiner() -> impl FnMut(&str, Bytes) -> Option<Effect<&'static str>> {
+    let mut group = Group::new(Options::default());
+    let now = Now { topics: topics(1, &["red:1"]), ..Now::default() };
+    let first = Args(&["first", "0", "topics=red"]).beat();
+    group.consumer_heartbeat(now, &first, "first", &mut Vec::new());
+    move |member_id, metadata| {
+        let protocols = vec![Protocol { name: text("range"), metadata }];
+        let member_id = text(member_id);
+        let join = Join { member_id, protocols, ..Args(&["new"]).join(false) };
+        let mut out = Vec::new();
+        group.join(now, join, "it", &mut out);
+        out.pop()
+    }
+}
