@@ -10,6 +10,7 @@ mod fresh;
 
 use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -48,7 +49,8 @@ struct Commit {
     done: Done,
 }
 
-/// Called once if the store cannot sync; nothing that waits is acknowledged after that.
+/// Called once if the store cannot sync, or a defect ends its writer; nothing that waits is
+/// acknowledged after that.
 pub type OnFailure = Arc<dyn Fn(&fjall::Error) + Send + Sync>;
 
 impl State {
@@ -65,7 +67,13 @@ impl State {
         let writer = db.clone();
         std::thread::Builder::new()
             .name("state-writer".into())
-            .spawn(move || write(&writer, &commits, &on_failure))
+            .spawn(move || {
+                // Nobody would hear of a panic, and all that is committed from then on would wait.
+                let written = catch_unwind(AssertUnwindSafe(|| write(&writer, &commits)));
+                if let Err(error) = written.unwrap_or(Err(fjall::Error::Poisoned)) {
+                    on_failure(&error);
+                }
+            })
             .map_err(fjall::Error::Io)?;
         Ok(Self { db, groups, records, queue, has_room: Arc::new(|| true) })
     }
@@ -192,7 +200,7 @@ fn insert(batch: &mut fjall::OwnedWriteBatch, keyspace: &Keyspace, changes: Chan
     }
 }
 
-fn write(db: &Database, commits: &Receiver<Commit>, on_failure: &OnFailure) {
+fn write(db: &Database, commits: &Receiver<Commit>) -> fjall::Result<()> {
     while let Ok(first) = commits.recv() {
         let mut batch = db.batch();
         let mut waiting = Vec::new();
@@ -200,11 +208,11 @@ fn write(db: &Database, commits: &Receiver<Commit>, on_failure: &OnFailure) {
             insert(&mut batch, &commit.keyspace, commit.changes);
             waiting.push(commit.done);
         }
-        if let Err(error) = batch.commit().and_then(|()| db.persist(PersistMode::SyncAll)) {
-            return on_failure(&error);
-        }
+        batch.commit()?;
+        db.persist(PersistMode::SyncAll)?;
         waiting.into_iter().for_each(|done| done());
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -227,5 +235,20 @@ mod tests {
         drop(state);
         let state = State::open_again(&path);
         assert_eq!(state.records.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn a_writer_that_panics_is_a_store_that_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (failed, failure) = sync_channel(1);
+        let on_failure = move |error: &fjall::Error| failed.send(error.to_string()).unwrap();
+        let state = State::open(dir.path(), Arc::new(on_failure)).unwrap();
+        let (acknowledge, acknowledged) = sync_channel(1);
+        // The store asserts that a key is no longer than 65,535 bytes.
+        let row = (vec![0; 1 << 16], Some(Vec::new()));
+        let done = Box::new(move || acknowledge.send(()).unwrap());
+        state.commit(&state.records, vec![row], done);
+        acknowledged.recv().unwrap_err();
+        failure.recv().unwrap();
     }
 }
