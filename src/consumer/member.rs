@@ -372,11 +372,13 @@ impl Status {
 }
 
 impl Shared {
-    /// What the positions are ahead of the committed offsets.
+    /// What the positions are ahead of the committed offsets. A topic that was deleted is left
+    /// out: an offset goes by the name, which may be another's by now.
     fn uncommitted(&self, assignment: &Assignment) -> Vec<(Str, i32, i64)> {
         let mut cursors = self.cursors.lock();
         cursors.committing(clock::now());
-        let places = assignment.claims.iter().map(Claim::place);
+        let exists = |claim: &&Claim| self.cluster.topics.by_id(&claim.topic.id).is_some();
+        let places = assignment.claims.iter().filter(exists).map(Claim::place);
         let ahead = cursors.uncommitted(places);
         ahead.map(|((topic, partition), offset)| (topic, partition, offset)).collect()
     }

@@ -3,6 +3,7 @@
 mod damage;
 mod delivery;
 mod produce;
+mod recreation;
 
 use super::*;
 use crate::group::damage_or_mend;

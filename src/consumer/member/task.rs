@@ -98,12 +98,6 @@ impl Shared {
 
     /// Finds where to go on in every partition, and lets readers at them.
     async fn take_on(&self, membership: &Membership, assigned: Partitions) -> Result<(), Error> {
-        let offsets = self.cluster.groups.offsets(&self.options.group).await;
-        let offsets = offsets.map_err(Error::Refused)?;
-        let committed: HashMap<(Str, i32), i64> = offsets
-            .into_iter()
-            .map(|(topic, partition, committed)| ((topic, partition), committed.offset))
-            .collect();
         let mut claims = Vec::new();
         for (topic, partitions) in assigned {
             // A topic may be deleted while the group assigns it.
@@ -112,6 +106,13 @@ impl Shared {
             let partitions = partitions.into_iter().filter(|it| topic.partition(*it).is_ok());
             claims.extend(partitions.map(|partition| Claim { topic: topic.clone(), partition }));
         }
+        // After the topics: what was committed for one goes before another has its name.
+        let offsets = self.cluster.groups.offsets(&self.options.group).await;
+        let offsets = offsets.map_err(Error::Refused)?;
+        let committed: HashMap<(Str, i32), i64> = offsets
+            .into_iter()
+            .map(|(topic, partition, committed)| ((topic, partition), committed.offset))
+            .collect();
         let mut cursors = self.cursors.lock();
         cursors.retain(|(topic, _), id| {
             self.cluster.topics.get(topic).is_some_and(|topic| topic.id == *id)
