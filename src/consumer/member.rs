@@ -21,10 +21,10 @@ use crate::group::{
 };
 use crate::topic::{LEADER_EPOCH, Topic};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_protocol::Str;
+use tidelog_protocol::{Str, Uuid};
 use tidelog_storage as storage;
 use tokio::sync::watch;
 
@@ -75,6 +75,8 @@ pub struct Assignment {
     pub topics: Arc<BTreeSet<Str>>,
     /// The partitions, by topic and index.
     pub claims: Vec<Claim>,
+    /// The assigned topics as they were then; none for one that did not exist.
+    topic_ids: BTreeMap<Str, Option<Uuid>>,
     member_id: Str,
     generation: i32,
 }

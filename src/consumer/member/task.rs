@@ -4,7 +4,7 @@ use super::{Assignment, Claim, Error, Shared, Status};
 use crate::consumer::membership::{Membership, Next};
 use crate::consumer::subscription::Partitions;
 use crate::{clock, id};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Str;
@@ -91,17 +91,28 @@ impl Shared {
             _ = catalog.changed() => {}
         }
         let topics = wanted.borrow_and_update().clone();
-        if topics != *membership.topics() || membership.is_outdated(count) {
+        if topics != *membership.topics() || membership.is_outdated(count) || self.is_outdated() {
             membership.rejoin(topics);
         }
     }
 
+    /// Whether an assigned topic came, went, or is another by now under its name. Whoever assigns
+    /// may see no difference in that.
+    fn is_outdated(&self) -> bool {
+        let status = self.status.borrow().clone();
+        let Status::Assigned(assignment) = status else { return false };
+        let id = |topic: &Str| Some(self.cluster.topics.get(topic)?.id);
+        assignment.topic_ids.iter().any(|(topic, then)| id(topic) != *then)
+    }
+
     /// Finds where to go on in every partition, and lets readers at them.
     async fn take_on(&self, membership: &Membership, assigned: Partitions) -> Result<(), Error> {
-        let mut claims = Vec::new();
-        for (topic, partitions) in assigned {
+        let (mut claims, mut topic_ids) = (Vec::new(), BTreeMap::new());
+        for (name, partitions) in assigned {
+            let topic = self.cluster.topics.get(&name);
+            topic_ids.insert(name, topic.as_ref().map(|topic| topic.id));
             // A topic may be deleted while the group assigns it.
-            let Some(topic) = self.cluster.topics.get(&topic) else { continue };
+            let Some(topic) = topic else { continue };
             // Nor is one that is offline read, and the others do not wait for it.
             let partitions = partitions.into_iter().filter(|it| topic.partition(*it).is_ok());
             claims.extend(partitions.map(|partition| Claim { topic: topic.clone(), partition }));
@@ -127,6 +138,7 @@ impl Shared {
         self.status.send_replace(Status::Assigned(Arc::new(Assignment {
             topics: membership.topics().clone(),
             claims,
+            topic_ids,
             member_id: membership.member_id().clone(),
             generation: membership.generation(),
         })));
