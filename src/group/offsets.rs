@@ -216,7 +216,7 @@ impl<T> Group<T> {
     /// When each offset expires in ms since 1970, as far as things stand.
     fn expiries(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
         let retention = ms(self.options.offsets_retention);
-        let empty = matches!(self.state, State::Empty);
+        let empty = !self.has_members();
         let watched = matches!(self.state, State::Stable { .. } | State::Consumer(_));
         let subscribed = self.subscribed_topics().filter(|_| watched);
         let since = self.empty_since_ms();

@@ -291,6 +291,30 @@ fn a_group_without_members_and_offsets_is_forgotten_and_one_with_offsets_when_th
 }
 
 #[test]
+fn offsets_are_kept_from_when_the_last_member_left_or_the_broker_started() {
+    let options = Options { offsets_retention: Duration::from_secs(10), ..Default::default() };
+    check_with(
+        options,
+        "
+        0s topics red:1
+        0s beat a 0 topics=red
+          > a: at 1 [red-0]
+        1s commit a 1 red-0:5
+          > append red-0 5
+          > a: [ok]
+        30s beat a -1
+          > a: at -1
+        31s restart
+        40s describe
+          > Empty 2/1 uniform []
+        41s describe
+          > append red-0 gone
+          > Empty 2/1 uniform []
+    ",
+    );
+}
+
+#[test]
 fn a_restarted_broker_goes_on_with_epochs_parts_and_deadlines() {
     check(
         "
