@@ -4,7 +4,7 @@
 use super::heartbeat::sorted;
 use super::partitions::Partitions;
 use super::state::{Classic, ConsumerState, Current, Member, MemberState};
-use crate::group::member::{MEMBERS_MAX, detach, millis};
+use crate::group::member::{GROUP_METADATA_BYTES_MAX, MEMBERS_MAX, detach, millis, protocol_bytes};
 use crate::group::offsets::CONSUMER;
 use crate::group::{
     Effect, Error, Group, Heartbeat, Join, Joined, LeavingMember, Now, Protocol, Reply, Sync,
@@ -77,7 +77,9 @@ impl<T> Group<T> {
         let instance = join.group_instance_id.as_ref();
         let old = instance.and_then(|instance| state.instance(instance));
         let known = state.members.contains_key(id) || old.is_some();
-        if !known && state.members.len() >= self.options.consumer_max_size.min(MEMBERS_MAX) {
+        let is_full = state.members.len() >= self.options.consumer_max_size.min(MEMBERS_MAX);
+        let group_bytes = state.bytes() + protocol_bytes(&join.protocols);
+        if is_full && !known || group_bytes > GROUP_METADATA_BYTES_MAX {
             return Err(Error::GroupMaxSizeReached);
         }
         match (instance, old) {

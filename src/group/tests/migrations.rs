@@ -178,6 +178,21 @@ fn a_classic_member_whose_id_is_too_long_is_refused_by_a_consumer_group() {
     assert!(matches!(&joined, Some(Effect::Reply(_, Reply::Joined(_)))), "{joined:?}");
 }
 
+#[test]
+fn what_classic_members_send_counts_towards_the_bytes_of_a_consumer_group() {
+    let mut join = joiner();
+    let user_data = Some(Bytes::from(vec![0; MEMBER_METADATA_BYTES_MAX - 64]));
+    let topics = vec![text("red")];
+    let large = ConsumerProtocolSubscription { topics, user_data, ..Default::default() };
+    let large = large.to_bytes(1);
+    for member in 0..GROUP_METADATA_BYTES_MAX / MEMBER_METADATA_BYTES_MAX {
+        let joined = join(&format!("m{member}"), large.clone());
+        assert!(matches!(&joined, Some(Effect::Reply(_, Reply::Joined(_)))), "{joined:?}");
+    }
+    let refused = Some(Effect::Reply("it", Reply::Failed(Error::GroupMaxSizeReached)));
+    assert_eq!(join("last", large), refused);
+}
+
 /// Has a classic member join a group of one of the consumer protocol; gives what it is answered.
 fn joiner() -> impl FnMut(&str, Bytes) -> Option<Effect<&'static str>> {
     let mut group = Group::new(Options::default());
