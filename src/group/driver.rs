@@ -9,8 +9,8 @@ use super::deadlines::Entry;
 use super::unreadable::Unreadable;
 use super::{
     Commit, Committed, ConfigSet, ConsumerDescription, ConsumerHeartbeat, Deadlines, Description,
-    Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Reply, Sync,
-    TEXT_BYTES_MAX, TopicPartition, Topics,
+    Effect, Error, Group, Heartbeat, Join, LeavingMember, Listing, Now, Options, Reply, StateName,
+    Sync, TEXT_BYTES_MAX, TopicPartition, Topics,
 };
 use crate::clock;
 use crate::state::State;
@@ -372,13 +372,22 @@ impl Slot {
         }
     }
 
-    /// Drops a vacant group, unless someone else has just got hold of it: only the map's handle
-    /// and ours may be left. Others come through the map, which is locked, or for a deadline, which
-    /// finds nothing to do.
+    /// Drops a vacant group. One that was deleted goes at once, since it refuses whoever still has
+    /// hold of it, and appends nothing more. One that is only unused stays if someone else has
+    /// just got hold of it: only the map's handle and ours may be left. Others come through the
+    /// map, which is locked, or for a deadline, which finds nothing to do.
     fn forget(self: Arc<Self>) {
         let Some(slots) = self.slots.upgrade() else { return };
         let mut slots = slots.lock();
-        if Arc::strong_count(&self) == 2 && self.live.lock().group.is_vacant() {
+        // It may have gone already, and another be there under its name.
+        if !slots.get(&self.name).is_some_and(|slot| Arc::ptr_eq(slot, &self)) {
+            return;
+        }
+        let (state, is_vacant) = {
+            let live = self.live.lock();
+            (live.group.state(), live.group.is_vacant())
+        };
+        if state == StateName::Dead || is_vacant && Arc::strong_count(&self) == 2 {
             slots.remove(&self.name);
         }
     }
@@ -496,6 +505,26 @@ mod tests {
         deadlines.cancel(entry);
         slot.expire(entry);
         assert_eq!((groups.exists("silent"), deadlines.len()), (false, 0));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_group_is_gone_also_while_someone_looks_at_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
+        let deadlines = Deadlines::default();
+        let groups = Groups::new("acme", Options::default(), state, deadlines, no_topics());
+        let commit = || {
+            let partitions = vec![CommitPartition { topic: "red".into(), ..Default::default() }];
+            Commit { generation: -1, partitions, ..Default::default() }
+        };
+        groups.commit("crew", commit()).await;
+        // As a list does.
+        let held = groups.slots.lock().get("crew").cloned().unwrap();
+        assert!(matches!(groups.delete("crew").await, Reply::Done));
+        assert!(!groups.exists("crew"));
+        groups.commit("crew", commit()).await;
+        held.forget();
+        assert!(groups.exists("crew"), "another group of this name");
     }
 
     #[tokio::test]
