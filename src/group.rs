@@ -59,7 +59,7 @@ pub use join::{Join, Joined, JoinedMember};
 pub use liveness::{Heartbeat, LeavingMember};
 pub use member::{
     ASSIGNMENT_BYTES_MAX, GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX,
-    MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, Protocol, TEXT_BYTES_MAX,
+    MEMBER_PROTOCOLS_MAX, MEMBERS_MAX, PATTERNS_MAX, Protocol, TEXT_BYTES_MAX,
 };
 pub use offsets::{Commit, CommitPartition, TopicPartition};
 pub use record::{Record, RecordError};

@@ -14,7 +14,8 @@
 //! **A partition has one owner at most, and epochs only grow.**
 //!
 //! Unlike Kafka: a regular expression is resolved when topics change, not every ten minutes, and a
-//! member that waits for another's partitions is asked to heartbeat sooner.
+//! group has only so many different ones; a member that waits for another's partitions is asked to
+//! heartbeat sooner.
 
 mod admit;
 mod assignor;
@@ -24,6 +25,7 @@ mod heartbeat;
 mod migrate;
 mod partitions;
 mod pattern;
+mod patterns;
 mod reconcile;
 mod record;
 mod state;
@@ -37,6 +39,7 @@ pub use record::ConsumerRecord;
 pub use state::{Classic, ConsumerState, Current, Member, MemberState};
 
 pub(super) use pattern::Pattern;
+pub(super) use patterns::Patterns;
 
 use super::Now;
 
@@ -47,11 +50,14 @@ pub(super) struct Live {
     topics_seen: Option<u64>,
     /// When the last member left, or when the process started; in ms since 1970.
     pub(super) empty_since_ms: i64,
+    /// What the members' expressions match.
+    pub(super) patterns: Patterns,
 }
 
 impl Live {
     /// A group that is just coming up.
     pub(super) fn new(now: Now) -> Self {
-        Self { topics_seen: None, empty_since_ms: now.unix_ms }
+        let patterns = Patterns::default();
+        Self { topics_seen: None, empty_since_ms: now.unix_ms, patterns }
     }
 }

@@ -19,6 +19,9 @@ pub const MEMBER_METADATA_BYTES_MAX: usize = 1 << 20;
 pub const GROUP_METADATA_BYTES_MAX: usize = 64 << 20;
 /// All members' assignments together: they are one durable record.
 pub const ASSIGNMENT_BYTES_MAX: usize = 16 << 20;
+/// Different regular expressions that a group's members subscribe by. Clients send the same one;
+/// all are matched with every topic whenever topics change.
+pub const PATTERNS_MAX: usize = 100;
 /// A name: of a client, an instance, a protocol. A record could hold 32767 bytes.
 pub const TEXT_BYTES_MAX: usize = 4096;
 

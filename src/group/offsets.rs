@@ -1,6 +1,6 @@
 //! Committed offsets: committing, deleting, and their expiry.
 
-use super::consumer::{ConsumerState, Pattern};
+use super::consumer::{ConsumerState, Pattern, Patterns};
 use super::member::detach;
 use super::{Committed, Effect, Error, Group, Now, Record, Reply, State, Timer};
 use std::collections::BTreeSet;
@@ -241,8 +241,8 @@ impl<T> Group<T> {
     /// The topics that members subscribe to; none if that cannot be known: the group is not one
     /// of consumers, or a subscription cannot be read.
     fn subscribed_topics(&self) -> Option<Subscribed> {
-        if let State::Consumer(_) = self.state {
-            return Some(Subscribed::of_consumers(&self.durable.consumer));
+        if let State::Consumer(live) = &self.state {
+            return Some(Subscribed::of_consumers(&self.durable.consumer, &live.patterns));
         }
         if self.members.protocol_type().is_some_and(|other| other != CONSUMER) {
             return None;
@@ -300,12 +300,12 @@ struct Subscribed {
 }
 
 impl Subscribed {
-    fn of_consumers(state: &ConsumerState) -> Self {
+    fn of_consumers(state: &ConsumerState, patterns: &Patterns) -> Self {
         let members = state.members.values();
         let regexes: BTreeSet<&Str> = members.clone().filter_map(|it| it.regex.as_ref()).collect();
         Self {
             topics: members.flat_map(|member| member.topics.iter().cloned()).collect(),
-            patterns: regexes.into_iter().filter_map(|it| Pattern::new(it).ok()).collect(),
+            patterns: regexes.into_iter().filter_map(|it| patterns.pattern(it)).collect(),
         }
     }
 

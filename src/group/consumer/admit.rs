@@ -44,24 +44,26 @@ impl<T> Group<T> {
             return false;
         }
         let state = &self.durable.consumer;
-        let hash = Resolved::new(now.topics, &state.members).hash(now.topics);
-        hash != state.metadata_hash
+        let resolved = Resolved::new(now.topics, &state.members, &mut live.patterns);
+        resolved.hash(now.topics) != state.metadata_hash
     }
 
     /// Begins another epoch.
     pub(super) fn bump(&mut self, now: Now, out: &mut Vec<Effect<T>>) {
-        if let State::Consumer(live) = &mut self.state {
-            live.topics_seen = Some(now.topics.version());
-        }
+        let State::Consumer(live) = &mut self.state else { return };
+        live.topics_seen = Some(now.topics.version());
         let state = &self.durable.consumer;
-        let metadata_hash = Resolved::new(now.topics, &state.members).hash(now.topics);
+        let resolved = Resolved::new(now.topics, &state.members, &mut live.patterns);
+        let metadata_hash = resolved.hash(now.topics);
         let epoch = state.epoch.saturating_add(1);
         self.append_consumer(ConsumerRecord::Group(Some(Epoch { epoch, metadata_hash })), out);
     }
 
     fn retarget(&mut self, now: Now, out: &mut Vec<Effect<T>>) {
+        let State::Consumer(live) = &mut self.state else { return };
         let state = &self.durable.consumer;
-        let work = Resolved::new(now.topics, &state.members).work(now.topics, state);
+        let resolved = Resolved::new(now.topics, &state.members, &mut live.patterns);
+        let work = resolved.work(now.topics, state);
         let parts = state.preferred_assignor().assign(&work);
         let changed = work.members.iter().zip(parts).filter(|(member, part)| member.last != part);
         let changed: Vec<ConsumerRecord> = changed

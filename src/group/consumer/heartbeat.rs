@@ -6,9 +6,11 @@ use super::partitions::Partitions;
 use super::record::ConsumerRecord;
 use super::state::{AWAY, Current, Member, MemberState};
 use crate::group::member::{
-    GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX, MEMBERS_MAX, TEXT_BYTES_MAX, detach,
+    GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX, MEMBERS_MAX, PATTERNS_MAX, TEXT_BYTES_MAX,
+    detach,
 };
 use crate::group::{Effect, Error, Group, Now, Reply, State, Timer};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tidelog_protocol::Str;
 
@@ -238,7 +240,22 @@ impl<T> Group<T> {
             let text = "The members' subscriptions are too large together.";
             return Err((Error::GroupMaxSizeReached, text.to_owned()));
         }
+        if self.brings_one_pattern_too_many(beat) {
+            let text = format!(
+                "The consumer group's members subscribe by {PATTERNS_MAX} different regular \
+                 expressions already."
+            );
+            return Err((Error::GroupMaxSizeReached, text));
+        }
         Ok(())
+    }
+
+    fn brings_one_pattern_too_many(&self, beat: &ConsumerHeartbeat) -> bool {
+        let Some(regex) = beat.regex.as_ref().filter(|it| !it.is_empty()) else { return false };
+        let members = self.durable.consumer.members.iter();
+        let others = members.filter(|(id, _)| **id != beat.member_id);
+        let known: BTreeSet<&Str> = others.filter_map(|(_, it)| it.regex.as_ref()).collect();
+        known.len() >= PATTERNS_MAX && !known.contains(regex)
     }
 
     /// The member a heartbeat speaks for: itself, or the static member whose place it takes.

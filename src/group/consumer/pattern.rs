@@ -7,7 +7,7 @@ use tidelog_protocol::Str;
 #[derive(Clone, Debug)]
 pub(in crate::group) struct Pattern(Regex);
 
-/// Bytes that a compiled expression may take.
+/// Bytes that a compiled expression may take, and as many again while it matches.
 const COMPILED_BYTES_MAX: usize = 256 << 10;
 /// How deep an expression may nest.
 const DEPTH_MAX: u32 = 50;
@@ -33,7 +33,8 @@ impl Pattern {
 
 fn build(text: &str) -> Result<Regex, String> {
     let mut builder = RegexBuilder::new(text);
-    builder.size_limit(COMPILED_BYTES_MAX).nest_limit(DEPTH_MAX);
+    builder.size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX);
+    builder.nest_limit(DEPTH_MAX);
     builder.build().map_err(|error| error.to_string())
 }
 

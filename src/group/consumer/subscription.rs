@@ -1,6 +1,6 @@
 //! What members subscribe to, resolved against the topics there are.
 
-use super::Pattern;
+use super::Patterns;
 use super::assignor::{Subscriber, Work};
 use super::state::{ConsumerState, Member};
 use crate::group::Topics;
@@ -16,13 +16,18 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    pub(super) fn new(topics: &Topics, members: &BTreeMap<Str, Member>) -> Self {
+    pub(super) fn new(
+        topics: &Topics,
+        members: &BTreeMap<Str, Member>,
+        patterns: &mut Patterns,
+    ) -> Self {
+        patterns.refresh(topics, members);
         let mut known: BTreeMap<(&[Str], Option<&Str>), usize> = BTreeMap::new();
         let mut subscriptions = Vec::new();
         let of_member = members.values().map(|member| {
             let (names, regex) = (member.topics.as_slice(), member.regex.as_ref());
             *known.entry((names, regex)).or_insert_with(|| {
-                subscriptions.push(resolve(topics, names, regex));
+                subscriptions.push(resolve(topics, names, regex, patterns));
                 subscriptions.len() - 1
             })
         });
@@ -66,13 +71,13 @@ impl Resolved {
     }
 }
 
-fn resolve(topics: &Topics, names: &[Str], regex: Option<&Str>) -> BTreeSet<Uuid> {
-    let mut ids: BTreeSet<Uuid> =
-        names.iter().filter_map(|name| Some(topics.get(name)?.id)).collect();
-    // It was compiled when the member sent it.
-    if let Some(pattern) = regex.and_then(|regex| Pattern::new(regex).ok()) {
-        let matching = topics.iter().filter(|(name, _)| pattern.matches(name));
-        ids.extend(matching.map(|(_, shape)| shape.id));
-    }
-    ids
+fn resolve(
+    topics: &Topics,
+    names: &[Str],
+    regex: Option<&Str>,
+    patterns: &Patterns,
+) -> BTreeSet<Uuid> {
+    let named = names.iter().filter_map(|name| Some(topics.get(name)?.id));
+    let matching = regex.and_then(|regex| patterns.topics(regex));
+    named.chain(matching.into_iter().flatten().copied()).collect()
 }

@@ -342,3 +342,21 @@ fn a_restarted_broker_goes_on_with_epochs_parts_and_deadlines() {
     ",
     );
 }
+
+#[test]
+fn members_may_share_any_number_of_subscriptions_but_bring_only_so_many_expressions() {
+    let mut script = Script::new(Options::default());
+    script.step("0s topics red:1");
+    let mut answer = |line: &str| match script.step(line).pop() {
+        Some(Effect::Reply(_, reply)) => answered(&reply),
+        other => panic!("{line}: {other:?}"),
+    };
+    for member in 0..PATTERNS_MAX {
+        let answer = answer(&format!("0s beat m{member} 0 regex=r{member}"));
+        assert!(answer.starts_with("at "), "{answer}");
+    }
+    assert_eq!(answer("0s beat more 0 regex=other"), "GroupMaxSizeReached");
+    assert!(answer("0s beat more 0 regex=r7").starts_with("at "));
+    // In place of its own, which was its alone.
+    assert!(answer("0s beat m9 0 regex=other").starts_with("at "));
+}
