@@ -140,14 +140,21 @@ impl<'a> Run<'a> {
             Some(prior) => Some(self.carry_over(prior, &known.row, named.as_ref())?),
             None => None,
         };
-        if version.is_some() && version == known.row.version && named.is_none() {
-            let follows = mutation.follows.map(|columns| defined.mapping.apply(columns));
-            if let (Some(record), Some(next), Some(Ok(follows))) = (&prior, &incoming, &follows)
-                && order::is_earlier(
-                    self.partition,
-                    &known.row,
-                    &Compared { record, next, follows },
-                )
+        if version.is_some()
+            && version == known.row.version
+            && let Some(follows) = mutation.follows
+        {
+            let follows = defined.mapping.apply(follows).ok().filter(|_| named.is_none());
+            let compared = match (&prior, &incoming, &follows) {
+                (Some(record), Some(next), Some(follows)) => {
+                    Some(Compared { record, next, follows })
+                }
+                _ => None,
+            };
+            let name = mutation.key.as_ref().map(|key| (&mutation.id, &*key.text));
+            let (log, row) = (self.partition, &known.row);
+            if name.is_some_and(|(id, key)| order::has_come(log, row, id, key))
+                || compared.is_some_and(|it| order::is_earlier(log, row, &it))
             {
                 return Ok(Done { stale: true, ..self.unchanged(&known) });
             }

@@ -4,8 +4,9 @@
 //! An event's `created` is the change's version. It counts seconds, and a subscription is often
 //! created and updated within one. So **within a second a creation comes first and a deletion
 //! last**, which nanoseconds of the version say; which of two updates came first, their
-//! `previous_attributes` do ([`order`](crate::ingest::order)). An event that was lost in between is
-//! no harm: each has the whole object, and is compared with the record's last state.
+//! `previous_attributes` do ([`order`](crate::ingest::order)); one that arrives again is known by
+//! its id. An event that was lost in between is no harm: each has the whole object, and is compared
+//! with the record's last state.
 
 use super::{Change, NoChange, Read, record_id};
 use crate::http::ApiError;
@@ -84,7 +85,8 @@ pub(super) fn read(body: &[u8]) -> Read {
         id: record_id("data.object.id", &id)?,
         operation: if is_deletion { Operation::Delete } else { Operation::Upsert },
         data: (!is_deletion).then(|| text.to_owned()),
-        follows: event.data.previous_attributes.map(|before| before.get().to_owned()),
+        // Without it nothing is said of what was before, and whether the event came is still asked.
+        follows: Some(event.data.previous_attributes.map_or("{}", RawValue::get).to_owned()),
         version: Some(version(event.created, &event.kind)?),
         key: Some(event.id.into_owned()),
     })

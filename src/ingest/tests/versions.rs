@@ -2,7 +2,7 @@
 
 use super::super::version::Version;
 use super::*;
-use crate::ingest::mutation::Condition;
+use crate::ingest::mutation::{Condition, Hold, Key};
 use crate::ingest::state::Row;
 
 /// What became of a mutation: `inserted`, `nothing` or `stale`, and the version held.
@@ -154,4 +154,38 @@ async fn within_one_version_prior_values_tell_which_of_two_updates_came_first() 
     // One that was lost in between keeps nothing that came later away.
     let lost = (r#"{"k":"z"}"#, r#"{"k":"y"}"#);
     assert_eq!(deliver("1", lost, 2).await, updated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn within_one_version_a_mutation_that_comes_again_is_known_by_its_name() {
+    let mut sandbox = Sandbox::new().await;
+    let deliver = async |sandbox: &Sandbox, key: &str, status: &str, version: i64| {
+        let data = format!(r#"{{"status":"{status}"}}"#);
+        let key = Some(Key { text: key.to_owned(), hold: Hold::default() });
+        let (follows, version) = (Some(Object::default()), Some(Version::Number(version)));
+        let mutation = Mutation { version, follows, key, ..upsert("in_1", &data) };
+        let done = sandbox.mutate("contact", mutation).await.unwrap();
+        (done.published.map(|it| it.kind.as_str()), done.stale)
+    };
+    let (updated, stale) = ((Some("updated"), false), (None, true));
+    assert_eq!(deliver(&sandbox, "evt_0", "new", 1).await, (Some("inserted"), false));
+    assert_eq!(deliver(&sandbox, "evt_1", "draft", 2).await, updated);
+    assert_eq!(deliver(&sandbox, "evt_2", "open", 2).await, updated);
+    assert_eq!(deliver(&sandbox, "evt_3", "paid", 2).await, updated);
+    // Others of the partition are in between, and one of them has the name of another's.
+    for other in 0..100 {
+        let key = Some(Key { text: "evt_4".to_owned(), hold: Hold::default() });
+        let mutation = Mutation { key, ..upsert(&format!("in_2{other}"), "{}") };
+        sandbox.mutate("contact", mutation).await.unwrap();
+    }
+    assert_eq!(deliver(&sandbox, "evt_4", "void", 2).await, updated);
+    for state in [State::Kept, State::Lost] {
+        for (key, status) in [("evt_1", "draft"), ("evt_2", "open"), ("evt_3", "paid")] {
+            assert_eq!(deliver(&sandbox, key, status, 2).await, stale, "{key}");
+        }
+        assert_eq!(deliver(&sandbox, "evt_4", "void", 2).await, (None, false));
+        sandbox = sandbox.restart(state, |_| ()).await;
+    }
+    // A name of an older version is no name of this one.
+    assert_eq!(deliver(&sandbox, "evt_0", "back", 2).await, updated);
 }
