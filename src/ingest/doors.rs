@@ -37,6 +37,8 @@ struct Change {
     data: Option<String>,
     /// What the source says some columns were before: a JSON object.
     follows: Option<String>,
+    /// Columns of it of which only the names are known.
+    keeps: Vec<String>,
     /// Where it belongs among the record's changes.
     version: Option<Version>,
     /// What the sender calls this event.

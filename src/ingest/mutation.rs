@@ -34,6 +34,9 @@ pub(super) struct Mutation<'a> {
     /// What the source says that some columns were before; of mutations with one version it tells
     /// which came first.
     pub follows: Option<Object<'a>>,
+    /// Columns, by the API's names, of which `data` does not know the value: each stays what it
+    /// is.
+    pub keeps: &'a [String],
     /// What the record must be for the mutation to be carried out.
     pub condition: Condition,
     /// The name its sender gave it.
@@ -44,7 +47,8 @@ impl<'a> Mutation<'a> {
     /// A mutation without version, condition or key.
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
         let (version, follows, condition, key) = (None, None, Condition::Any, None);
-        Self { id, operation, data, version, follows, condition, key }
+        let keeps = &[];
+        Self { id, operation, data, version, follows, keeps, condition, key }
     }
 }
 

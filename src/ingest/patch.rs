@@ -7,7 +7,8 @@
 //! Each level of objects that both sides have reads its text once more, so the cost is at most
 //! [`DEPTH_MAX`](super::json::DEPTH_MAX) times the length of the text.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::json::{Error, Object, write_members};
 
@@ -18,6 +19,21 @@ pub fn merge(prior: &Object<'_>, patch: &Object<'_>) -> Result<String, Error> {
     let mut out = String::new();
     write_merged(prior, patch, &mut out)?;
     Ok(out)
+}
+
+/// `record` with these columns as `prior` has them, and without those that it does not have.
+pub(super) fn keep<'a>(
+    record: Object<'a>,
+    prior: Option<&Object<'a>>,
+    columns: &BTreeSet<Cow<'_, str>>,
+) -> Object<'a> {
+    let known = record.into_columns().into_iter().filter_map(|(name, value)| {
+        match columns.contains(&*name) {
+            true => prior?.get(&name).map(|kept| (name, kept)),
+            false => Some((name, value)),
+        }
+    });
+    Object::from_columns(known.collect())
 }
 
 fn write_merged(prior: &Object<'_>, patch: &Object<'_>, out: &mut String) -> Result<(), Error> {

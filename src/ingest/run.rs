@@ -22,6 +22,7 @@ use crate::clock;
 use crate::topic::{Partition, Topic};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -114,8 +115,8 @@ impl<'a> Run<'a> {
         // Columns of a record under an earlier mapping are known by what the API calls them.
         let named = (known.row.mapping != defined.version()).then(|| incoming.clone()).flatten();
         let incoming = incoming.map(|data| defined.mapping.apply(data)).transpose()?;
-        let whole = incoming.as_ref().filter(|_| mutation.operation == Operation::Upsert);
-        let whole = whole.map(Object::text);
+        let is_whole = mutation.operation == Operation::Upsert && mutation.keeps.is_empty();
+        let whole = incoming.as_ref().filter(|_| is_whole).map(Object::text);
         // What is the same letter by letter need not be read again.
         if named.is_none()
             && whole.is_some()
@@ -165,6 +166,11 @@ impl<'a> Run<'a> {
                 let onto = prior.clone().unwrap_or_default();
                 merged = patch::merge(&onto, &patch).map_err(Error::Patch)?;
                 Some(Object::parse(merged.as_bytes()).map_err(Error::Patch)?)
+            }
+            Some(record) if !mutation.keeps.is_empty() => {
+                let names = mutation.keeps.iter().map(|name| Cow::Borrowed(&**name));
+                let names = names.filter_map(|name| defined.mapping.name(name)).collect();
+                Some(patch::keep(record, prior.as_ref(), &names))
             }
             data => data,
         };

@@ -7,18 +7,36 @@
 //! gives one or the other for all its records.
 //!
 //! A column whose value Debezium had no access to (an unchanged TOAST column) keeps the value the
-//! record has.
+//! record has; all others are replaced.
 
 use super::{Change, NoChange, Read, object, object_in, record_id};
 use crate::http::ApiError;
-use crate::ingest::json::{Object, Raw, write_members};
+use crate::ingest::json::{Object, Raw};
 use crate::ingest::mutation::Operation;
+use crate::ingest::name::RecordId;
 use crate::ingest::version::Version;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// What stands for a value that Debezium had no access to (`unavailable.value.placeholder`).
-const UNAVAILABLE: &str = "\"__debezium_unavailable_value\"";
+/// What stands for a value that Debezium had no access to (`unavailable.value.placeholder`), by the
+/// column's type (`UnchangedToastedPlaceholder` of its PostgreSQL connector).
+const UNAVAILABLE: [&str; 9] = [
+    "\"__debezium_unavailable_value\"",
+    // bytea: in base64, in hex.
+    "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\"",
+    "\"5f5f646562657a69756d5f756e617661696c61626c655f76616c7565\"",
+    // hstore: as a map, as JSON.
+    r#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#,
+    r#""{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}""#,
+    // Arrays: of texts, of bytea, of UUIDs (that of the name), of numbers (its bytes).
+    r#"["__debezium_unavailable_value"]"#,
+    r#"["X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]"#,
+    r#"["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]"#,
+    "[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]",
+];
+
+/// What is said of where a transaction begins and ends (`provide.transaction.metadata`).
+const TRANSACTION: [&str; 5] = ["status", "id", "ts_ms", "event_count", "data_collections"];
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -51,9 +69,14 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
     let Some(value) = value else {
         return Err(NoChange::Passed("a tombstone follows a deletion and says no more".to_owned()));
     };
-    let envelope: Envelope<'_> = serde_json::from_str(value.get()).map_err(|error| {
-        ApiError::bad_request(format!("expected a Debezium envelope with op and source: {error}"))
-    })?;
+    let envelope: Envelope<'_> =
+        serde_json::from_str(value.get()).map_err(|error| match about_no_record(value) {
+            Some(why) => NoChange::Passed(why.to_owned()),
+            None => {
+                let text = format!("expected a Debezium envelope with op and source: {error}");
+                ApiError::bad_request(text).into()
+            }
+        })?;
     let operation = match &*envelope.op {
         "c" | "r" | "u" => Operation::Upsert,
         "d" => Operation::Delete,
@@ -80,8 +103,8 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
         (Some(text), _) => Some(object_in(field, text)?),
         (None, row) => row.map(|row| object(field, row)).transpose()?,
     };
-    let id = match (record_key, &row) {
-        (Some(record_key), _) => id_of_key(record_key)?,
+    let id = match (record_key.map(id_of_key).transpose()?.flatten(), &row) {
+        (Some(id), _) => id,
         (None, Some(row)) => id_of_row(field, row, key)?,
         (None, None) => {
             return Err(
@@ -96,6 +119,7 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
         operation,
         data: None,
         follows: None,
+        keeps: Vec::new(),
         version: lsn.or(envelope.source.ts_ms).map(Version::Number),
         key: None,
     };
@@ -103,20 +127,39 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
         let row = row.ok_or_else(|| {
             ApiError::bad_request(format!("op '{}' needs '{field}'", envelope.op))
         })?;
-        (change.operation, change.data) = known_columns(&row);
+        let unavailable = row.columns().iter().filter(|(_, value)| is_unavailable(*value));
+        change.keeps = unavailable.map(|(name, _)| name.to_string()).collect();
+        change.data = Some(row.text().into_owned());
     }
     Ok(change)
 }
 
-/// The record, or what is known of it.
-fn known_columns(row: &Object<'_>) -> (Operation, Option<String>) {
-    let columns = row.columns().iter();
-    let known = columns.filter(|(_, value)| value.get() != UNAVAILABLE);
-    let known: Vec<_> = known.map(|(name, value)| (&**name, value.get())).collect();
-    let whole = known.len() == row.columns().len();
-    let mut data = String::new();
-    write_members(known.into_iter(), &mut data);
-    (if whole { Operation::Upsert } else { Operation::Patch }, Some(data))
+/// Whether a value stands for one that Debezium had no access to.
+fn is_unavailable(value: Raw<'_>) -> bool {
+    // No placeholder has white space in it, and who passes it on may have put some between.
+    let written = || value.get().bytes().filter(|byte| !byte.is_ascii_whitespace());
+    UNAVAILABLE.iter().any(|placeholder| written().eq(placeholder.bytes()))
+}
+
+/// What a message without `op` is that Debezium sends beside its envelopes; nothing if it is none
+/// of them, such as a row without its envelope.
+fn about_no_record(message: Raw<'_>) -> Option<&'static str> {
+    let message = object("a message", message).ok()?;
+    let has = |name: &str| message.get(name).is_some();
+    let has_only = |names: &[&str]| message.columns().iter().all(|(it, _)| names.contains(&&**it));
+    let says = |name: &str, text: &str| message.get(name).is_some_and(|it| it.get() == text);
+    let is_boundary = says("status", "\"BEGIN\"") || says("status", "\"END\"");
+    if has("op") {
+        None
+    } else if has("source") && (has("ddl") || has("tableChanges")) {
+        Some("a change of the schema is no record")
+    } else if has("ts_ms") && has_only(&["ts_ms"]) {
+        Some("a heartbeat is no record")
+    } else if is_boundary && has("id") && has_only(&TRANSACTION) {
+        Some("where a transaction begins or ends is no record")
+    } else {
+        None
+    }
 }
 
 /// The key and the value of a record, without their schemas.
@@ -146,21 +189,20 @@ fn unwrap<'a>(what: &str, value: Raw<'a>) -> Result<Raw<'a>, ApiError> {
     }
 }
 
-/// The id of a record's key: its one column's text, or a JSON array of several columns' values.
-fn id_of_key(key: Raw<'_>) -> Result<crate::ingest::name::RecordId, ApiError> {
-    if !key.get().starts_with('{') {
-        return record_id("key", &text(key));
+/// The id of a record's key: its one column's text, or a JSON array of several columns' values;
+/// nothing if it says nothing, as that of a table without a primary key.
+fn id_of_key(key: Raw<'_>) -> Result<Option<RecordId>, ApiError> {
+    let values = match key.get().starts_with('{') {
+        true => object("key", key)?.into_columns().into_iter().map(|(_, value)| value).collect(),
+        false => vec![key],
+    };
+    match values.iter().all(|value| *value == Raw::NULL) {
+        true => Ok(None),
+        false => record_id("key", &id(&values)).map(Some),
     }
-    let key = object("key", key)?;
-    let values: Vec<_> = key.columns().iter().map(|(_, value)| *value).collect();
-    record_id("key", &id(&values))
 }
 
-fn id_of_row(
-    field: &str,
-    row: &Object<'_>,
-    key: &[&str],
-) -> Result<crate::ingest::name::RecordId, ApiError> {
+fn id_of_row(field: &str, row: &Object<'_>, key: &[&str]) -> Result<RecordId, ApiError> {
     let value = |name: &&str| {
         row.get(name).filter(|value| value.get() != "null").ok_or_else(|| {
             let text = format!(
@@ -191,16 +233,19 @@ fn text(value: Raw<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
 
     fn read(item: &str, key: &[&str]) -> String {
         let item: Raw<'_> = serde_json::from_str(item).unwrap();
         match super::read(item, key) {
-            Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
+            Ok(Change { collection, id, operation, data, version, keeps, .. }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
-                format!("{operation:?} {collection} {} {data} @{version}", id.as_str())
+                let keeps = keeps.iter().map(|name| format!(" keeps {name}"));
+                let marks: String = keeps.collect();
+                format!("{operation:?} {collection} {} {data} @{version}{marks}", id.as_str())
             }
-            Ok(change) => panic!("{change:?}"),
             Err(NoChange::Passed(why)) => format!("passed: {why}"),
             Err(NoChange::Refused(error)) => format!("refused: {}", error.message),
         }
@@ -261,7 +306,25 @@ mod tests {
                 format!(
                     r#"{{"after":{{"id":1,"big":"__debezium_unavailable_value","n":3}},{pg},"op":"u"}}"#
                 ),
-                r#"Patch orders 1 {"id":1,"n":3} @33"#,
+                r#"Upsert orders 1 {"id":1,"big":"__debezium_unavailable_value","n":3} @33 keeps big"#,
+            ),
+            (
+                format!(r#"{{"after":{{"id":1}},{mysql},"op":"c"}}"#),
+                r#"Upsert orders 1 {"id":1} @5"#,
+            ),
+            (
+                format!(r#"{{"key":null,"value":{{"after":{{"id":1}},{pg},"op":"c"}}}}"#),
+                r#"Upsert orders 1 {"id":1} @33"#,
+            ),
+            (
+                format!(r#"{{"key":{{}},"value":{{"before":{{"id":1}},{pg},"op":"d"}}}}"#),
+                "Delete orders 1  @33",
+            ),
+            (
+                format!(
+                    r#"{{"key":{{"schema":{{}},"payload":{{"no":null}}}},"value":{{"after":{{"id":1}},{pg},"op":"c"}}}}"#
+                ),
+                r#"Upsert orders 1 {"id":1} @33"#,
             ),
         ];
         for (item, want) in table {
@@ -272,12 +335,53 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_debezium_had_no_access_to_is_known_in_every_type() {
+        for placeholder in UNAVAILABLE {
+            let spaced = placeholder.replace(',', ", ").replace(':', ": ");
+            for value in [placeholder, &spaced] {
+                let value: Raw<'_> = serde_json::from_str(value).unwrap();
+                assert!(is_unavailable(value), "{value:?}");
+            }
+        }
+        let bytes = STANDARD.encode("__debezium_unavailable_value");
+        assert_eq!(UNAVAILABLE[1], format!("\"{bytes}\""));
+        for value in [r#""__debezium_unavailable_value2""#, "[95]", "[]", "{}", "null", "\"\""] {
+            assert!(!is_unavailable(serde_json::from_str(value).unwrap()), "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_no_change_says_why() {
         let source = r#""source":{"table":"orders","ts_ms":5}"#;
         let table = [
             (r#"{"key":{"id":1},"value":null}"#.to_owned(), "passed: a tombstone"),
             (r#"{"schema":null,"payload":null}"#.to_owned(), "passed: a tombstone"),
             (format!(r#"{{"op":"m",{source}}}"#), "passed: a message"),
+            (
+                r#"{"source":{"table":"orders","file":"b.1","pos":4},"ts_ms":1,"databaseName":"d","schemaName":null,"ddl":"CREATE TABLE t","tableChanges":[]}"#.to_owned(),
+                "passed: a change of the schema",
+            ),
+            (
+                r#"{"key":{"databaseName":"d"},"value":{"schema":{},"payload":{"source":{},"tableChanges":[]}}}"#.to_owned(),
+                "passed: a change of the schema",
+            ),
+            (r#"{"ts_ms":1486500577691}"#.to_owned(), "passed: a heartbeat"),
+            (
+                r#"{"status":"BEGIN","id":"571:5","ts_ms":1,"event_count":null,"data_collections":null}"#.to_owned(),
+                "passed: where a transaction begins or ends",
+            ),
+            (
+                r#"{"status":"END","id":"571:5","ts_ms":1,"event_count":2,"data_collections":[{"data_collection":"s.a","event_count":2}]}"#.to_owned(),
+                "passed: where a transaction begins or ends",
+            ),
+            // A row without its envelope.
+            (r#"{"id":1,"status":"END","n":1}"#.to_owned(), "refused: expected a Debezium"),
+            (r#"{"id":1,"status":"open"}"#.to_owned(), "refused: expected a Debezium"),
+            (r#"{"id":1,"ts_ms":5}"#.to_owned(), "refused: expected a Debezium"),
+            (
+                format!(r#"{{"key":null,"value":{{"op":"c","after":{{"no":1}},{source}}}}}"#),
+                "refused: 'after' has no column 'id'",
+            ),
             (format!(r#"{{"op":"t",{source}}}"#), "refused: op 't' truncates"),
             (format!(r#"{{"op":"x",{source}}}"#), "refused: op 'x' is none of"),
             (format!(r#"{{"op":"c",{source}}}"#), "refused: op 'c' needs 'after'"),

@@ -91,6 +91,7 @@ fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
             operation,
             data: data.clone(),
             follows: None,
+            keeps: Vec::new(),
             version,
             key: None,
         })
@@ -194,7 +195,7 @@ mod tests {
     fn read(item: &str) -> Vec<String> {
         let item: Raw<'_> = serde_json::from_str(item).unwrap();
         let text = |read: Read| match read {
-            Ok(Change { collection, id, operation, data, version, key: None, follows: None }) => {
+            Ok(Change { collection, id, operation, data, version, key: None, .. }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
                 format!("{operation:?} {collection} {} {data} @{version}", id.as_str())

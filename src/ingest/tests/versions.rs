@@ -189,3 +189,30 @@ async fn within_one_version_a_mutation_that_comes_again_is_known_by_its_name() {
     // A name of an older version is no name of this one.
     assert_eq!(deliver(&sandbox, "evt_0", "back", 2).await, updated);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_which_only_the_name_is_known_stays_and_all_others_are_replaced() {
+    let mut sandbox = Sandbox::new().await;
+    let keeps = ["Big".to_owned(), "New".to_owned()];
+    let unknown = r#"{"id":1,"h":{"a":"1"},"Big":"?","n":null,"New":"?"}"#;
+    let put = |data| Mutation { keeps: &keeps, ..upsert("1", data) };
+    let whole = r#"{"id":1,"h":{"a":"1","b":"2"},"Big":"long","n":5}"#;
+    assert_eq!(outcome(&sandbox, upsert("1", whole)).await, "inserted");
+    assert_eq!(outcome(&sandbox, put(unknown)).await, "updated");
+    assert_eq!(outcome(&sandbox, put(unknown)).await, "nothing");
+    let read = "GET /v1/syncs/sync_a/collections/contact/records/1";
+    let record = async |sandbox: &Sandbox| sandbox.http(read, &[], "").await.json.to_string();
+    let want = serde_json::json!({"id": 1, "h": {"a": "1"}, "Big": "long", "n": null});
+    assert_eq!(record(&sandbox).await, want.to_string());
+    // Also where it has another name, and where nothing is known of it.
+    let snake = r#"{"naming":"snake_case","collections":{"contact":{"partitions":1}}}"#;
+    assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], snake).await.status, 200);
+    sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    let other = r#"{"id":2,"Big":"?"}"#;
+    assert_eq!(outcome(&sandbox, put(other)).await, "updated");
+    let want = serde_json::json!({"id": 2, "big": "long"});
+    assert_eq!(record(&sandbox).await, want.to_string());
+    outcome(&sandbox, delete("1")).await;
+    assert_eq!(outcome(&sandbox, put(other)).await, "inserted");
+    assert_eq!(record(&sandbox).await, r#"{"id":2}"#);
+}
