@@ -39,6 +39,8 @@ struct Change {
     follows: Option<String>,
     /// Columns of it of which only the names are known.
     keeps: Vec<String>,
+    /// Whether it brings a record back that was deleted with the same version.
+    revives: bool,
     /// Where it belongs among the record's changes.
     version: Option<Version>,
     /// What the sender calls this event.

@@ -37,6 +37,8 @@ pub(super) struct Mutation<'a> {
     /// Columns, by the API's names, of which `data` does not know the value: each stays what it
     /// is.
     pub keeps: &'a [String],
+    /// Whether it brings a record back that was deleted with the same version.
+    pub revives: bool,
     /// What the record must be for the mutation to be carried out.
     pub condition: Condition,
     /// The name its sender gave it.
@@ -47,8 +49,8 @@ impl<'a> Mutation<'a> {
     /// A mutation without version, condition or key.
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
         let (version, follows, condition, key) = (None, None, Condition::Any, None);
-        let keeps = &[];
-        Self { id, operation, data, version, follows, keeps, condition, key }
+        let (keeps, revives) = (&[][..], false);
+        Self { id, operation, data, version, follows, keeps, revives, condition, key }
     }
 }
 

@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
         }
         let defined = self.destination.defined;
         let known = self.admit(&mutation)?;
-        let Some(version) = newest(&known.row, mutation.version)? else {
+        let Some(version) = newest(&known.row, &mutation)? else {
             return Ok(Done { stale: true, ..self.unchanged(&known) });
         };
         let incoming = match mutation.operation {
@@ -443,14 +443,15 @@ fn builder(topic: &Topic) -> BatchBuilder {
 }
 
 /// The version a record has after a mutation; nothing if the mutation is too old.
-fn newest(row: &Row, given: Option<Version>) -> Result<Option<Option<Version>>, Error> {
-    let (Some(given), Some(held)) = (given, row.version) else {
-        return Ok(Some(given.or(row.version)));
+fn newest(row: &Row, mutation: &Mutation<'_>) -> Result<Option<Option<Version>>, Error> {
+    let (Some(given), Some(held)) = (mutation.version, row.version) else {
+        return Ok(Some(mutation.version.or(row.version)));
     };
     let order = given
         .compare(&held)
         .ok_or_else(|| Error::Version { given: given.to_string(), held: held.to_string() })?;
-    let stale = order == Ordering::Less || order == Ordering::Equal && row.data.is_none();
+    let is_gone = row.data.is_none() && !mutation.revives;
+    let stale = order == Ordering::Less || order == Ordering::Equal && is_gone;
     Ok((!stale).then_some(Some(given)))
 }
 

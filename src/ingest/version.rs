@@ -10,7 +10,8 @@
 //! - **Equal versions are applied.** Sources whose clock ticks in seconds (Stripe, Salesforce) give
 //!   two changes one version, and dropping the second would lose it; sent again, the same mutation
 //!   changes nothing anyway. Only a deleted record stays deleted: an upsert of the same version
-//!   is the one the deletion followed, late.
+//!   is the one the deletion followed, late. A source that deletes and creates a record in one tick
+//!   may say otherwise ([`revives`](super::mutation::Mutation::revives)).
 //! - A mutation without a version is applied, and the record keeps the version it has.
 //! - A version that publishes nothing (the record did not change, or a deletion came before what
 //!   it deletes) is held all the same: in the state store, synced before it is answered. It is the

@@ -4,7 +4,9 @@
 //! The source's table (MongoDB: collection) is the collection. The id is the record's key; where
 //! that does not come along, as with the HTTP sink, it is the columns that `?key=` names. The
 //! version is the source's log position (`lsn`, PostgreSQL) or else its time (`ts_ms`); a source
-//! gives one or the other for all its records.
+//! gives one or the other for all its records. A transaction has one time, so a row that it deletes
+//! and creates anew (MySQL's REPLACE) has one version for both: there a creation brings back what
+//! was deleted with its version.
 //!
 //! A column whose value Debezium had no access to (an unchanged TOAST column) keeps the value the
 //! record has; all others are replaced.
@@ -120,6 +122,7 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
         data: None,
         follows: None,
         keeps: Vec::new(),
+        revives: envelope.op == "c" && lsn.is_none(),
         version: lsn.or(envelope.source.ts_ms).map(Version::Number),
         key: None,
     };
@@ -239,11 +242,11 @@ mod tests {
     fn read(item: &str, key: &[&str]) -> String {
         let item: Raw<'_> = serde_json::from_str(item).unwrap();
         match super::read(item, key) {
-            Ok(Change { collection, id, operation, data, version, keeps, .. }) => {
+            Ok(Change { collection, id, operation, data, version, keeps, revives, .. }) => {
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
                 let keeps = keeps.iter().map(|name| format!(" keeps {name}"));
-                let marks: String = keeps.collect();
+                let marks: String = keeps.chain(revives.then(|| " revives".to_owned())).collect();
                 format!("{operation:?} {collection} {} {data} @{version}{marks}", id.as_str())
             }
             Err(NoChange::Passed(why)) => format!("passed: {why}"),
@@ -310,7 +313,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"after":{{"id":1}},{mysql},"op":"c"}}"#),
-                r#"Upsert orders 1 {"id":1} @5"#,
+                r#"Upsert orders 1 {"id":1} @5 revives"#,
             ),
             (
                 format!(r#"{{"key":null,"value":{{"after":{{"id":1}},{pg},"op":"c"}}}}"#),

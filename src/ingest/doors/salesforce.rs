@@ -92,6 +92,7 @@ fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
             data: data.clone(),
             follows: None,
             keeps: Vec::new(),
+            revives: false,
             version,
             key: None,
         })

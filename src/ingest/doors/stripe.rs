@@ -88,6 +88,7 @@ pub(super) fn read(body: &[u8]) -> Read {
         // Without it nothing is said of what was before, and whether the event came is still asked.
         follows: Some(event.data.previous_attributes.map_or("{}", RawValue::get).to_owned()),
         keeps: Vec::new(),
+        revives: false,
         version: Some(version(event.created, &event.kind)?),
         key: Some(event.id.into_owned()),
     })

@@ -191,6 +191,22 @@ async fn within_one_version_a_mutation_that_comes_again_is_known_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_creation_may_follow_a_deletion_within_one_version() {
+    let sandbox = Sandbox::new().await;
+    let revives = |data| at("5", Mutation { revives: true, ..upsert("1", data) });
+    let table = [
+        (revives(r#"{"a":1}"#), "inserted 5"),
+        (at("5", delete("1")), "deleted 5"),
+        (revives(r#"{"a":2}"#), "inserted 5"),
+        (at("6", delete("1")), "deleted 6"),
+        (revives(r#"{"a":3}"#), "stale 6"),
+    ];
+    for (at, (mutation, want)) in table.into_iter().enumerate() {
+        assert_eq!(outcome(&sandbox, mutation).await, want, "row {at}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_column_of_which_only_the_name_is_known_stays_and_all_others_are_replaced() {
     let mut sandbox = Sandbox::new().await;
     let keeps = ["Big".to_owned(), "New".to_owned()];
