@@ -199,10 +199,11 @@ impl Inner {
                     Some(stable) => stable,
                     None => *stable.insert(self.last_stable_offset()?),
                 };
-                let latest = segment.latest(files)?.map_or(i64::MIN, |latest| latest.timestamp);
                 // Without a lag, times in the future do not wait either.
-                let young = latest > now_ms.saturating_sub(compaction.lag_min_ms);
-                if end > compaction.until.min(stable) || compaction.lag_min_ms > 0 && young {
+                let since = now_ms.saturating_sub(compaction.lag_min_ms);
+                let young = compaction.lag_min_ms > 0
+                    && segment.latest(files)?.is_some_and(|latest| latest.timestamp > since);
+                if end > compaction.until.min(stable) || young {
                     break;
                 }
                 dirty += segment.published();

@@ -11,8 +11,8 @@
 //! - Other processes are kept out by the lock on the data directory.
 //!
 //! **A page that the disk cannot give is a SIGBUS**, the one error of a disk that is not an error
-//! of one partition. Recovery, repair and compaction read with `pread`, where it is; consumers read
-//! through maps. [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle:
+//! of one partition. All that happens by itself reads logs with `pread`, where it is, and so do
+//! appends: recovery, repair, the scrubber, retention, compaction. Consumers read through maps. [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle:
 //! what is acknowledged is durable, so nothing is lost by it.
 
 use std::fs;

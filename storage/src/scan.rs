@@ -37,9 +37,9 @@ impl Window {
         Self { file, end, start: 0, buf: Vec::new(), ahead: WINDOW_BYTES }
     }
 
-    /// The same for who looks at a header or two.
-    pub(crate) fn of_headers(file: Arc<dyn File>, end: u64) -> Self {
-        Self { ahead: HEADER_BYTES as u64, ..Self::new(file, end) }
+    /// The same for who looks at a few headers: with `ahead` bytes by one read, or a header.
+    pub(crate) fn of_headers(file: Arc<dyn File>, end: u64, ahead: u64) -> Self {
+        Self { ahead: ahead.clamp(HEADER_BYTES as u64, WINDOW_BYTES), ..Self::new(file, end) }
     }
 
     pub(crate) fn file(&self) -> &dyn File {
@@ -145,7 +145,18 @@ impl Window {
         Ok(batch.as_mut().and_then(|bytes| Batch::split_from(bytes).ok()))
     }
 
-    /// The same for a batch that does not fit a window.
+    /// The batch of `header` at `position`, unless it is longer than a window. Its checksum is not
+    /// looked at.
+    pub(crate) fn short_batch(
+        &mut self,
+        header: &Header,
+        position: u64,
+    ) -> io::Result<Option<Batch>> {
+        let bytes = self.bytes(position, header.total_bytes() as u64)?;
+        Ok(Batch::split_from(&mut Bytes::copy_from_slice(bytes)).ok())
+    }
+
+    /// What [`Window::batch`] does for one that does not fit a window.
     fn long_batch(&mut self, position: u64, next_offset: i64) -> io::Result<Option<Bytes>> {
         let Ok(header) = self.header(position, next_offset)? else { return Ok(None) };
         if !self.checksum_holds(&header, position)? {
@@ -339,22 +350,34 @@ pub(crate) fn follows(header: &Header, next_offset: i64, after: &[u8]) -> Result
     }
 }
 
-/// The batches of a segment up to the first damage.
-pub(crate) struct Walk<'a> {
-    pub bytes: &'a [u8],
+/// The headers of a segment up to the first damage.
+pub(crate) struct Walk {
+    pub window: Window,
     pub position: u64,
     pub next_offset: i64,
 }
 
-impl Iterator for Walk<'_> {
-    type Item = Header;
+impl Walk {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Header>> {
+        if self.position >= self.window.end() {
+            return Ok(None);
+        }
+        let header = self.window.header(self.position, self.next_offset)?.ok();
+        if let Some(header) = &header {
+            self.position += header.total_bytes() as u64;
+            self.next_offset = header.last_offset() + 1;
+        }
+        Ok(header)
+    }
 
-    fn next(&mut self) -> Option<Header> {
-        let bytes = self.bytes.get(usize::try_from(self.position).ok()?..)?;
-        let header = whole_batch(bytes, self.next_offset, true).ok()?;
-        self.position += header.total_bytes() as u64;
-        self.next_offset = header.last_offset() + 1;
-        Some(header)
+    /// The first one that is `wanted`.
+    pub(crate) fn find(&mut self, wanted: impl Fn(&Header) -> bool) -> io::Result<Option<Header>> {
+        while let Some(header) = self.next()? {
+            if wanted(&header) {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
     }
 }
 

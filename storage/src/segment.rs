@@ -1,5 +1,5 @@
 //! One `.log` file with its indexes, as readers see it. [`indexes`] has the files of the indexes,
-//! [`batches`] what compaction reads.
+//! [`batches`] what is read for anyone but consumers.
 //!
 //! **Bytes below the published length are whole batches, in order, and never change.** The length
 //! is stored with `Release` after the bytes are in the file, and loaded with `Acquire` before they
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tidelog_protocol::records::{Batch, EndTxnMarker, Header};
+use tidelog_protocol::records::Header;
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
@@ -31,7 +31,6 @@ use crate::mistake::Mistake;
 use crate::mmap::Map;
 use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
-use crate::txn_index::marker_of;
 
 pub(crate) struct Segment {
     pub base_offset: i64,
@@ -267,28 +266,6 @@ impl Segment {
             index::floor_of_position(offsets, self.base_offset, position)
         })?;
         Ok(entry.map_or(self.base_offset, |entry| entry.last_offset))
-    }
-
-    /// Calls `visit` with each batch that ends at or after `from`, and what it says if it ends a
-    /// transaction, leaving out damage.
-    pub(crate) fn each_from(
-        &self,
-        files: &Files,
-        from: i64,
-        mut visit: impl FnMut(&Header, Option<EndTxnMarker>),
-    ) -> Result<()> {
-        let start = self.floor(files, from)?;
-        let bytes = self.bytes(files)?;
-        let visit_and_go_on = |header: &Header, position: u64| {
-            if header.last_offset() >= from {
-                let is_control = header.attributes.is_control();
-                let mut rest = is_control.then(|| bytes.slice(usize_of(position)..));
-                let batch = rest.as_mut().and_then(|rest| Batch::split_from(rest).ok());
-                visit(header, batch.as_ref().and_then(marker_of));
-            }
-            false
-        };
-        self.find(files, &bytes, start, (i64::MIN, visit_and_go_on)).map(|_| ())
     }
 
     /// The first batch from `position` on that ends at or after `from` and is `wanted`, going

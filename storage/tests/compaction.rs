@@ -471,6 +471,7 @@ fn compaction_ends_before_a_segment_that_the_disk_does_not_give() {
     for n in 1..before.len() - 1 {
         assert!(fs.contents(&before[n]) == contents[n], "{:?} was changed", before[n]);
     }
+    fs.readable();
     check(&partition, &history, "ended early");
     let stopped = [Event::CompactionStopped(before[1].clone())];
     assert_eq!(events.try_iter().collect::<Vec<_>>(), stopped);

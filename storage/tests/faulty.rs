@@ -157,10 +157,15 @@ impl Faulty {
         self.state().reads
     }
 
-    /// Has every read of a file fail.
+    /// Has every read of a file fail. Who maps it ends, as who touches such a page of a map does.
     pub(crate) fn unreadable(&self, path: &Path) {
         let mut state = self.state();
         state.unreadable = Some(state.find(path).unwrap());
+    }
+
+    /// Has all files be readable.
+    pub(crate) fn readable(&self) {
+        self.state().unreadable = None;
     }
 
     /// Has the next sync of a file fail.
@@ -639,7 +644,11 @@ impl File for Opened {
     fn map(&self, published: u64) -> io::Result<Map> {
         self.fs.met(Call::Map, self.node);
         let mut state = self.fs.state();
+        let unreadable = state.unreadable == Some(self.node);
         let (live, ..) = state.file(self.node);
-        Ok(Map::copied(live[..live.len().min(published as usize)].to_vec()))
+        let live = live[..live.len().min(published as usize)].to_vec();
+        drop(state);
+        assert!(!unreadable, "SIGBUS");
+        Ok(Map::copied(live))
     }
 }

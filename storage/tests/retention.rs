@@ -9,7 +9,7 @@ use tidelog_storage::{
 };
 
 use crate::faulty::{Call, Fault, Faulty};
-use crate::support::{DIR, MANUAL, SMALL, batch, batches, iterations, open, read_all};
+use crate::support::{DIR, MANUAL, SMALL, TOPIC, batch, batches, iterations, open, read_all};
 
 fn start(fs: &Faulty) -> (Volume, Partition) {
     let options = VolumeOptions { flush: MANUAL };
@@ -237,4 +237,34 @@ fn nothing_stays_open_of_a_segment_that_is_removed_while_a_reader_opens_it() {
         assert!(matches!(read, Err(Error::OffsetOutOfRange { .. })), "{extension}: {read:?}");
         assert_eq!(held(&volume), (0, 0), "{extension}");
     }
+}
+
+#[test]
+fn what_the_disk_does_not_give_of_a_log_is_an_error_to_who_needs_it_and_nothing_more() {
+    let fs = Faulty::new(1);
+    let (volume, partition) = hundred(&fs);
+    fs.unreadable(&Path::new("/data").join(DIR).join("00000000000000000040.log"));
+    let retention = Retention { age_ms: Some(10), bytes: None, until: i64::MAX };
+    let unreadable = |error: Error| match error {
+        Error::Io { path, source, .. } => {
+            assert!(path.ends_with("00000000000000000040.log"), "{path:?}");
+            assert_eq!(source.to_string(), "a bad sector");
+        }
+        error => panic!("{error}"),
+    };
+    unreadable(partition.enforce_retention(1085, retention).unwrap_err());
+    assert_eq!(read_all(&partition, 50).len(), 50);
+    partition.append(&batch(1, 1100, b"x"), 0).unwrap();
+    volume.close().unwrap();
+    drop((volume, partition));
+    // The last batches of idempotent producers may be there, so it takes no more of them.
+    let (volume, partition) = start(&fs);
+    unreadable(partition.append(&batch(1, 1101, b"x"), 0).unwrap_err());
+    unreadable(partition.last_stable_offset().unwrap_err());
+    assert_eq!(read_all(&partition, 50).len(), 51);
+    let other = volume.open_partition(Path::new("other"), TOPIC, SMALL, Box::new(|_| {}));
+    other.unwrap().0.append(&batch(1, 1102, b"x"), 0).unwrap();
+    fs.readable();
+    assert_eq!(partition.append(&batch(1, 1101, b"x"), 0).unwrap().base_offset, 101);
+    assert_eq!(partition.enforce_retention(1085, retention).unwrap().segments, 7);
 }

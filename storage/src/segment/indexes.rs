@@ -4,6 +4,7 @@
 //! in memory, a sealed one maps the files when it is asked. Files that do not hold are passed over,
 //! and the index is made from the batches.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -138,18 +139,23 @@ impl Segment {
     }
 
     /// Whether index files belong to this segment. Their format has no checksum, so what they say
-    /// of the last batches is compared with these.
+    /// of the last batches is compared with these: by `pread`, since who asks may be no reader.
     fn index_holds(&self, files: &Files, offsets: &[u8], times: &[u8]) -> Result<bool> {
-        let base = self.base_offset;
-        if !index::plausible(offsets, times, base, self.published()) {
+        if !index::plausible(offsets, times, self.base_offset, self.published()) {
             return Ok(false);
         }
-        let bytes = self.bytes(files)?;
-        let mut batches = Walk { bytes: &bytes, position: 0, next_offset: base };
+        let (file, ahead) = (self.file(files)?, u64::from(self.interval));
+        let window = Window::of_headers(file, self.published(), ahead);
+        let batches = Walk { window, position: 0, next_offset: self.base_offset };
+        self.agree(batches, offsets, times).context("read", &self.path())
+    }
+
+    fn agree(&self, mut batches: Walk, offsets: &[u8], times: &[u8]) -> io::Result<bool> {
+        let base = self.base_offset;
         if let Some(latest) = index::last_time_entry(times, base) {
             let near = index::floor_of_offset(offsets, base, latest.last_offset);
             batches.position = near.map_or(0, |entry| entry.position);
-            let found = batches.find(|header| header.last_offset() >= latest.last_offset);
+            let found = batches.find(|header| header.last_offset() >= latest.last_offset)?;
             let entry = |header: Header| (header.max_timestamp, header.last_offset());
             if found.map(entry) != Some((latest.timestamp, latest.last_offset)) {
                 return Ok(false);
@@ -157,22 +163,22 @@ impl Segment {
         }
         let last = index::last_offset_entry(offsets, base);
         let start = last.map_or(0, |entry| entry.position);
-        batches = Walk { bytes: &bytes, position: start, next_offset: base };
+        (batches.position, batches.next_offset) = (start, base);
         if let Some(last) = last
-            && batches.next().is_none_or(|header| header.last_offset() != last.last_offset)
+            && batches.next()?.is_none_or(|header| header.last_offset() != last.last_offset)
         {
             return Ok(false);
         }
         let latest = index::last_time_entry(times, base).map_or(i64::MIN, |entry| entry.timestamp);
         while batches.position - start <= u64::from(self.interval) {
-            match batches.next() {
+            match batches.next()? {
                 Some(header) if header.max_timestamp > latest => return Ok(false),
                 Some(_) => {}
                 None => return Ok(true),
             }
         }
         // One more batch would have got an entry.
-        Ok(batches.next().is_none())
+        Ok(batches.next()?.is_none())
     }
 
     fn rebuild(&self, files: &Files) -> Result<Index> {
