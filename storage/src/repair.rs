@@ -10,9 +10,9 @@
 //!
 //! **Every batch that holds stays, with its offset.** A batch without records stands for the
 //! offsets of the damage: consumers step over it, and the next start finds no gap before the last
-//! batch, which would be taken for a flipped bit in its offset. At every moment the log is as it was
-//! or without the damage, and what an interrupted repair left is done by the next one. Offsets lost at the very end are not given out
-//! again: the checkpoint knows them.
+//! batch, which would be taken for a flipped bit in its offset. At every moment the log is as it
+//! was or without the damage, and what an interrupted repair left is done by the next one. Offsets
+//! lost at the very end are not given out again: the checkpoint knows them.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;

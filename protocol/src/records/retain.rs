@@ -45,8 +45,8 @@ impl Batch {
     }
 
     /// A batch without records, time or producer: it stands for offsets whose records are lost,
-    /// from `base_offset` to `last_offset_delta` after it. Kafka's log cleaner leaves such batches too,
-    /// so that its clients step over them and its tools take them.
+    /// from `base_offset` to `last_offset_delta` after it. Kafka's log cleaner leaves such batches
+    /// too, so that its clients step over them and its tools take them.
     ///
     /// `None` if these are no offsets.
     pub fn without_records(base_offset: i64, last_offset_delta: i32) -> Option<Self> {
