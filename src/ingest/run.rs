@@ -145,18 +145,9 @@ impl<'a> Run<'a> {
             && version == known.row.version
             && let Some(follows) = mutation.follows
         {
-            let follows = defined.mapping.apply(follows).ok().filter(|_| named.is_none());
-            let compared = match (&prior, &incoming, &follows) {
-                (Some(record), Some(next), Some(follows)) => {
-                    Some(Compared { record, next, follows })
-                }
-                _ => None,
-            };
             let name = mutation.key.as_ref().map(|key| (&mutation.id, &*key.text));
-            let (log, row) = (self.partition, &known.row);
-            if name.is_some_and(|(id, key)| order::has_come(log, row, id, key))
-                || compared.is_some_and(|it| order::is_earlier(log, row, &it))
-            {
+            let states = prior.as_ref().zip(incoming.as_ref()).filter(|_| named.is_none());
+            if self.is_past(&known.row, name, states, follows) {
                 return Ok(Done { stale: true, ..self.unchanged(&known) });
             }
         }
@@ -167,11 +158,7 @@ impl<'a> Run<'a> {
                 merged = patch::merge(&onto, &patch).map_err(Error::Patch)?;
                 Some(Object::parse(merged.as_bytes()).map_err(Error::Patch)?)
             }
-            Some(record) if !mutation.keeps.is_empty() => {
-                let names = mutation.keeps.iter().map(|name| Cow::Borrowed(&**name));
-                let names = names.filter_map(|name| defined.mapping.name(name)).collect();
-                Some(patch::keep(record, prior.as_ref(), &names))
-            }
+            Some(record) if !is_whole => Some(self.keep(record, prior.as_ref(), mutation.keeps)),
             data => data,
         };
         if let Some(record) = next.as_ref().filter(|it| it.columns().len() > COLUMNS_MAX) {
@@ -184,6 +171,40 @@ impl<'a> Run<'a> {
         };
         let text = whole.unwrap_or_else(|| record.text());
         self.change(&mutation.id, &change, &text, (version, mutation.key))
+    }
+
+    /// Whether a mutation of the version that its record has came before the record's last event;
+    /// `states` are what the record is and is to be, if both have the present names.
+    fn is_past(
+        &self,
+        row: &Row,
+        name: Option<(&RecordId, &str)>,
+        states: Option<(&Object<'_>, &Object<'_>)>,
+        follows: Object<'_>,
+    ) -> bool {
+        if name.is_some_and(|(id, key)| order::has_come(self.partition, row, id, key)) {
+            return true;
+        }
+        match (states, self.destination.defined.mapping.apply(follows)) {
+            (Some((record, next)), Ok(follows)) => order::is_earlier(
+                self.partition,
+                row,
+                &Compared { record, next, follows: &follows },
+            ),
+            _ => false,
+        }
+    }
+
+    /// A record with those columns from its last state that are not known of it.
+    fn keep<'d>(
+        &self,
+        record: Object<'d>,
+        prior: Option<&Object<'d>>,
+        columns: &[String],
+    ) -> Object<'d> {
+        let columns = columns.iter().map(|name| Cow::Borrowed(&**name));
+        let mapping = &self.destination.defined.mapping;
+        patch::keep(record, prior, &columns.filter_map(|name| mapping.name(name)).collect())
     }
 
     /// Plans the event of a change; `data` is the record, or what it last was.

@@ -311,6 +311,19 @@ mod tests {
                 ),
                 r#"Upsert orders 1 {"id":1,"big":"__debezium_unavailable_value","n":3} @33 keeps big"#,
             ),
+        ];
+        for (item, want) in table {
+            assert_eq!(read(&item, &["id"]), want, "{item}");
+        }
+        let two = format!(r#"{{"after":{{"a":1,"b":"x,y"}},{pg},"op":"c"}}"#);
+        assert_eq!(read(&two, &["a", "b"]), r#"Upsert orders [1,"x,y"] {"a":1,"b":"x,y"} @33"#);
+    }
+
+    #[test]
+    fn a_key_that_says_nothing_counts_as_absent_and_only_a_time_lets_a_creation_revive() {
+        let pg = r#""source":{"table":"orders","lsn":33,"ts_ms":5}"#;
+        let mysql = r#""source":{"table":"orders","pos":4,"ts_ms":5}"#;
+        let table = [
             (
                 format!(r#"{{"after":{{"id":1}},{mysql},"op":"c"}}"#),
                 r#"Upsert orders 1 {"id":1} @5 revives"#,
@@ -333,8 +346,6 @@ mod tests {
         for (item, want) in table {
             assert_eq!(read(&item, &["id"]), want, "{item}");
         }
-        let two = format!(r#"{{"after":{{"a":1,"b":"x,y"}},{pg},"op":"c"}}"#);
-        assert_eq!(read(&two, &["a", "b"]), r#"Upsert orders [1,"x,y"] {"a":1,"b":"x,y"} @33"#);
     }
 
     #[test]
