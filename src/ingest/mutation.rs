@@ -43,14 +43,17 @@ pub(super) struct Mutation<'a> {
     pub condition: Condition,
     /// The name its sender gave it.
     pub key: Option<Key>,
+    /// It was carried out before a crash and published nothing, so it publishes nothing now; only
+    /// its version is held.
+    pub is_over: bool,
 }
 
 impl<'a> Mutation<'a> {
     /// A mutation without version, condition or key.
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
         let (version, follows, condition, key) = (None, None, Condition::Any, None);
-        let (keeps, revives) = (&[][..], false);
-        Self { id, operation, data, version, follows, keeps, revives, condition, key }
+        let (keeps, revives, is_over) = (&[][..], false, false);
+        Self { id, operation, data, version, follows, keeps, revives, condition, key, is_over }
     }
 }
 

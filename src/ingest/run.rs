@@ -99,9 +99,7 @@ impl<'a> Run<'a> {
     /// Compares a mutation with its record, and plans its event if there is to be one. The answer
     /// is true once [`Run::append`] has said so.
     pub(super) fn plan(&mut self, mutation: Mutation<'_>) -> Result<Done, Error> {
-        if let Some(touched) = self.touched.as_mut() {
-            touched.add(&mutation);
-        }
+        self.touched.iter_mut().for_each(|touched| touched.add(&mutation));
         let defined = self.destination.defined;
         let known = self.admit(&mutation)?;
         let Some(version) = newest(&known.row, &mutation)? else {
@@ -111,6 +109,9 @@ impl<'a> Run<'a> {
             Operation::Delete => None,
             _ => Some(mutation.data.ok_or(Error::NoData)?),
         };
+        if mutation.is_over {
+            return Ok(self.raise(mutation.id, known, version));
+        }
         let data = known.row.data.clone();
         // Columns of a record under an earlier mapping are known by what the API calls them.
         let named = (known.row.mapping != defined.version()).then(|| incoming.clone()).flatten();
@@ -118,10 +119,8 @@ impl<'a> Run<'a> {
         let is_whole = mutation.operation == Operation::Upsert && mutation.keeps.is_empty();
         let whole = incoming.as_ref().filter(|_| is_whole).map(Object::text);
         // What is the same letter by letter need not be read again.
-        if named.is_none()
-            && whole.is_some()
-            && whole.as_deref().map(str::as_bytes) == data.as_deref()
-        {
+        let is_same = whole.is_some() && whole.as_deref().map(str::as_bytes) == data.as_deref();
+        if named.is_none() && is_same {
             return Ok(self.raise(mutation.id, known, version));
         }
         if named.is_none()

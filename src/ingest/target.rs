@@ -10,6 +10,7 @@ use super::sync::{Defined, Sync};
 use crate::cluster::Cluster;
 use crate::http::ApiError;
 use axum::http::StatusCode;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A collection of a sync.
@@ -75,7 +76,9 @@ impl Target {
     }
 
     /// Carries out mutations but for those of a request under a key that a crash has left carried
-    /// out; see [`Stream::mutate`].
+    /// out; see [`Stream::mutate`]. **One without an event is among them when a later one of its
+    /// record has one**: a record's events are in one partition, and what a crash leaves of that
+    /// has no gaps, so it had changed nothing. Now it might undo the later one.
     ///
     /// # Errors
     /// When it is not known which those are; then nothing was carried out.
@@ -84,19 +87,23 @@ impl Target {
         mutations: Vec<Mutation<'_>>,
         ticket: Option<&Ticket>,
     ) -> Result<Vec<Result<Done, ApiError>>, ApiError> {
-        let mut outcomes = Vec::with_capacity(mutations.len());
+        let noted = mutations.iter().map(|it| self.noted(it, ticket));
+        let noted = noted.collect::<Result<Vec<_>, _>>()?;
+        let mut has_event = HashSet::new();
         let mut left = Vec::with_capacity(mutations.len());
-        for mutation in mutations {
-            let noted = self.noted(&mutation, ticket)?;
-            if noted.is_none() {
+        for (mut mutation, noted) in mutations.into_iter().zip(&noted).rev() {
+            if noted.is_some() {
+                has_event.insert(mutation.id.as_str().to_owned());
+            } else {
+                mutation.is_over = has_event.contains(mutation.id.as_str());
                 left.push(mutation);
             }
-            outcomes.push(noted.map(Ok));
         }
+        left.reverse();
         let mut carried_out = self.stream.mutate(self.destination(), left).into_iter();
         let mut next = || carried_out.next().map(|it| it.map_err(ApiError::from));
         // Every mutation is noted or was carried out.
-        Ok(outcomes.into_iter().map_while(|noted| noted.or_else(&mut next)).collect())
+        Ok(noted.into_iter().map_while(|noted| noted.map(Ok).or_else(&mut next)).collect())
     }
 
     /// What a mutation published before a crash took its answer away.

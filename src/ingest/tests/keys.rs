@@ -114,3 +114,50 @@ async fn answers_are_forgotten_when_they_are_old() {
     assert_eq!(answers.size(&account), 0);
     assert_eq!(sandbox.http(RECORD, &key("k"), "{}").await.json["event"], serde_json::Value::Null);
 }
+
+/// Items of one record in a batch, each a record or a deletion; how many of them were carried out
+/// before the crash; what each answers when all are sent again.
+type Retry<'a> = (&'a [Option<&'a str>], usize, &'a [Option<&'a str>]);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_sent_again_does_not_go_back_before_what_it_published() {
+    const A: Option<&str> = Some(r#"{"v":"a"}"#);
+    const B: Option<&str> = Some(r#"{"v":"b"}"#);
+    const INSERTED: Option<&str> = Some("inserted");
+    const UPDATED: Option<&str> = Some("updated");
+    let retries: [Retry<'_>; 3] = [
+        (&[None, A], 2, &[None, INSERTED]),
+        (&[A, A, B], 3, &[INSERTED, None, UPDATED]),
+        (&[A, B, B, A, A], 3, &[INSERTED, UPDATED, None, UPDATED, None]),
+    ];
+    for (items, carried_out, want) in retries {
+        let sandbox = Sandbox::new().await;
+        let hold = Hold::default();
+        let ticket = sandbox.ingest.answers.begin(&sandbox.cluster().account.id, "b").unwrap();
+        let mutation = |(at, item): (usize, &Option<&'static str>)| Mutation {
+            key: Some(ticket.key(Some(at), &hold)),
+            ..item.map_or_else(|| delete("1"), |data| upsert("1", data))
+        };
+        let mutations = items.iter().enumerate().take(carried_out).map(mutation).collect();
+        let target = sandbox.target("deal").await;
+        let done: Vec<_> = target.mutate(mutations).into_iter().map(Result::unwrap).collect();
+        target.stream.confirm(done.iter()).await;
+        drop((ticket, target));
+
+        let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+        let item = |item: &Option<&str>| match item {
+            Some(data) => format!(r#"{{"op":"upsert","id":"1","data":{data}}}"#),
+            None => r#"{"op":"delete","id":"1"}"#.to_owned(),
+        };
+        let body = items.iter().map(item).collect::<Vec<_>>().join("\n");
+        let answer = sandbox.http(BATCH, &key("b"), &body).await.json;
+        let results = answer["results"].as_array().unwrap();
+        let kinds: Vec<_> = results.iter().map(|it| it["event"].as_str()).collect();
+        assert_eq!(kinds, want);
+        assert_eq!(sandbox.events("deal").await, want.iter().flatten().count() as i64);
+        let record = sandbox.http(&RECORD.replace("PUT", "GET"), &[], "").await;
+        let last: serde_json::Value = serde_json::from_str(items.last().unwrap().unwrap()).unwrap();
+        assert_eq!(record.json, last);
+        drop(hold);
+    }
+}
