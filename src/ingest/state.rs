@@ -58,6 +58,16 @@ impl Row {
     /// Of a record that nobody mentioned yet.
     pub(super) const NONE: Self =
         Self { offset: -1, version: None, mapping: 1, data: None, deleted_ms: 0 };
+
+    /// Whether nothing came of the record after `other` that is not in this row.
+    pub(super) fn is_as_new_as(&self, other: &Self) -> bool {
+        let order = match (&self.version, &other.version) {
+            (Some(its), Some(others)) => its.compare(others),
+            (its, others) => Some(its.is_some().cmp(&others.is_some())),
+        };
+        let is_older = order == Some(std::cmp::Ordering::Less);
+        self.offset > other.offset || self.offset == other.offset && !is_older
+    }
 }
 
 /// A version of a deleted record.

@@ -309,12 +309,14 @@ impl Stream {
     /// durable, and replaying that does not undo it, since the row has the same offset.
     fn write_raised(&self, partition: i32, raised: &Raised) -> Result<(), state::Error> {
         let _writing = self.rows_of[position(partition)].lock();
-        let tail = self.tails[position(partition)].lock();
-        match tail.known(&raised.id) {
-            Some(_) => self.rows.write(&raised.id, &raised.row),
-            // It has moved to the store meanwhile, or what came after it has.
-            None => Ok(()),
+        let mut tail = self.tails[position(partition)].lock();
+        // It may have moved to the store meanwhile, or what came after it.
+        if tail.known(&raised.id).is_some() && !self.rows.get(&raised.id)?.is_as_new_as(&raised.row)
+        {
+            self.rows.write(&raised.id, &raised.row)?;
+            tail.went_ahead(&raised.id, raised.row.clone());
         }
+        Ok(())
     }
 
     /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
@@ -340,8 +342,7 @@ impl Stream {
         let at = position(index);
         let _writing = self.rows_of[at].lock();
         let high_watermark = partition.high_watermark();
-        let (next, rows) = self.tails[at].lock().durable(high_watermark);
-        let count = rows.len();
+        let (count, next, rows) = self.tails[at].lock().durable(high_watermark);
         if count > 0 {
             let rows = rows.iter().map(|(id, row)| (&**id, row));
             self.rows.apply(index, next, rows, Changes::new())?;

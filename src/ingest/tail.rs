@@ -15,6 +15,8 @@ pub(super) struct Tail {
     gone: u64,
     /// Of the entries' records.
     bytes: usize,
+    /// Rows that went to the store ahead of the entries here. An older one must not follow them.
+    ahead: HashMap<Box<str>, Row>,
     /// The state of the partition's records is not known.
     pub damaged: bool,
     /// The sync was deleted; nothing is taken any more.
@@ -90,11 +92,22 @@ impl Tail {
         self.entries.front().map(|entry| entry.offset)
     }
 
-    /// What may move to the store from the front, and the offset after it.
-    pub(super) fn durable(&self, high_watermark: i64) -> (i64, Vec<(Box<str>, Row)>) {
-        let its = self.entries.range(..self.settled(high_watermark));
+    /// How many entries at the front may move to the store, the offset after them, and the rows
+    /// that are not older than what is there.
+    pub(super) fn durable(&self, high_watermark: i64) -> (usize, i64, Vec<(Box<str>, Row)>) {
+        let count = self.settled(high_watermark);
+        let its = self.entries.range(..count);
         let next = its.clone().next_back().map_or(0, |last| last.offset + 1);
-        (next, its.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
+        let is_older = |entry: &Entry| {
+            self.ahead.get(&entry.id).is_some_and(|ahead| ahead.is_as_new_as(&entry.row))
+        };
+        let rows = its.filter(|entry| !is_older(entry));
+        (count, next, rows.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
+    }
+
+    /// Takes in that a row of a record that is here went to the store.
+    pub(super) fn went_ahead(&mut self, id: &str, row: Row) {
+        self.ahead.insert(id.into(), row);
     }
 
     /// How many entries at the front may move to the store.
@@ -111,6 +124,7 @@ impl Tail {
         for entry in self.entries.drain(..count) {
             if self.records.get(&entry.id).is_some_and(|(_, number)| *number == self.gone) {
                 self.records.remove(&entry.id);
+                self.ahead.remove(&entry.id);
             }
             self.bytes -= entry.bytes();
             self.gone += 1;

@@ -232,3 +232,47 @@ async fn a_column_of_which_only_the_name_is_known_stays_and_all_others_are_repla
     assert_eq!(outcome(&sandbox, put(other)).await, "inserted");
     assert_eq!(record(&sandbox).await, r#"{"id":2}"#);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_stored_late_takes_the_place_of_no_newer_one() {
+    let sandbox = Sandbox::new().await;
+    let target = sandbox.target("contact").await;
+    let stream = &target.stream;
+    let held = |id: &str| stream.rows().get(id).unwrap().version;
+    // Carried out, not yet answered.
+    let begin = |mutation| target.mutate(vec![mutation]).pop().unwrap().unwrap();
+    let confirm = async |done: Done| stream.confirm([&done].into_iter()).await;
+    const A: &str = r#"{"a":1}"#;
+    confirm(begin(at("1", upsert("1", A)))).await;
+    stream.settle().unwrap();
+
+    let late = begin(at("7", upsert("1", A)));
+    confirm(begin(at("9", upsert("1", A)))).await;
+    confirm(late).await;
+    assert_eq!(held("1"), Some(Version::Number(9)), "of two that publish nothing");
+
+    let late = begin(at("10", upsert("1", A)));
+    confirm(begin(at("11", upsert("1", r#"{"a":2}"#)))).await;
+    stream.settle().unwrap();
+    let offset = stream.rows().get("1").unwrap().offset;
+    begin(at("12", upsert("1", r#"{"a":3}"#)));
+    confirm(late).await;
+    assert_eq!(held("1"), Some(Version::Number(11)), "after an event that is in the store");
+    assert_eq!(stream.rows().get("1").unwrap().offset, offset);
+
+    // One moves to the store while a keyed write that is not answered keeps the newer from it.
+    begin(at("1", upsert("2", A)));
+    begin(at("7", upsert("2", A)));
+    let hold = crate::ingest::mutation::Hold::default();
+    let ticket = sandbox.ingest.answers.begin(&sandbox.cluster().account.id, "k").unwrap();
+    begin(Mutation { key: Some(ticket.key(None, &hold)), ..upsert("3", A) });
+    confirm(begin(at("9", upsert("2", A)))).await;
+    stream.settle().unwrap();
+    assert_eq!(held("2"), Some(Version::Number(9)), "what was there first came later");
+    drop(hold);
+    stream.settle().unwrap();
+    assert_eq!(held("2"), Some(Version::Number(9)));
+    begin(at("10", upsert("2", A)));
+    stream.settle().unwrap();
+    assert_eq!(held("2"), Some(Version::Number(10)));
+}
