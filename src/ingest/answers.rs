@@ -13,11 +13,12 @@
 //! [`ACCOUNT_BYTES_MAX`] bytes: more than a million single writes.
 //!
 //! ```text
-//! key    16 zero bytes | account 0 | 'a' key 0 part u32           value  1 | Answer
+//! key    16 zero bytes | account 0 | 'a' key 0 part u32           value  2 | Answer
 //!        16 zero bytes | account 0 | 'n' idempotency_key header    value  1 | Note
 //!        16 zero bytes | account 0 | 't' ms u64 | rest of the key  value  bytes of the row, u32
 //!
-//! Answer  ms i64 | SHA-256 of the request | whether nothing follows, u8 | ETag or -1, i64 | body
+//! Answer  ms i64 | SHA-256 of the request | whether nothing follows, u8 | ETag or -1, i64
+//!         | how many topics, u16 (none in layout 1, of the first builds) | their ids | body
 //! Note    ms i64 | topic id | partition i32 | offset i64 | event u8 | version 0 | record id
 //! ```
 //!
@@ -28,6 +29,7 @@ use super::event::Kind;
 use super::mutation::{Done, Hold, Key, Published};
 use super::version::Version;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::http::ApiError;
 use crate::state::{Changes, State};
 use axum::http::StatusCode;
@@ -46,6 +48,8 @@ pub(super) const ACCOUNT_BYTES_MAX: u64 = 256 << 20;
 const FORGET_ROWS_MAX: usize = 10_000;
 
 const LAYOUT: u8 = 1;
+/// Of answers, which in [`LAYOUT`] had no topics.
+const ANSWER_LAYOUT: u8 = 2;
 const PREFIX: Uuid = [0; 16];
 
 /// A SHA-256 of everything that makes a request what it is.
@@ -69,6 +73,8 @@ pub(super) struct Answer {
     pub etag: Option<i64>,
     /// JSON; of a part of a batch, its results with a comma between them.
     pub body: Vec<u8>,
+    /// The ids of the topics it is about: where one is gone, it is no answer any more.
+    pub topics: Vec<Uuid>,
 }
 
 /// Where an event is whose answer a crash took away.
@@ -214,7 +220,8 @@ impl Ticket {
     }
 
     /// Answers a part of the request as the first time, and says so; or carries it out, and stores
-    /// its answer before that is given. `part` has its number, and whether it is the last.
+    /// its answer before that is given. `part` has its number, and whether it is the last. An
+    /// answer about a topic that is not in `cluster` any more is none.
     ///
     /// # Errors
     /// What keeps it from being carried out; 422 if the key was used for another request.
@@ -222,9 +229,13 @@ impl Ticket {
         self: &Arc<Self>,
         part: (u32, bool),
         fingerprint: &Fingerprint,
+        cluster: &Cluster,
         carry_out: impl FnOnce(Under) -> F,
     ) -> Result<(Answer, bool), E> {
-        if let Some((answer, was_last)) = self.first(part.0, fingerprint)? {
+        let is_there = |id: &Uuid| cluster.topics.by_id(id).is_some();
+        if let Some((answer, was_last)) = self.first(part.0, fingerprint)?
+            && answer.topics.iter().all(is_there)
+        {
             return if was_last == part.1 { Ok((answer, true)) } else { Err(self.reused().into()) };
         }
         let hold = Hold::default();
@@ -295,12 +306,15 @@ impl Ticket {
         answer: &Answer,
         now_ms: i64,
     ) {
+        let topics = u16::try_from(answer.topics.len()).expect("a part has fewer items");
         let value = [
-            &[LAYOUT],
+            &[ANSWER_LAYOUT],
             &now_ms.to_be_bytes()[..],
             fingerprint,
             &[u8::from(last)],
             &answer.etag.unwrap_or(-1).to_be_bytes(),
+            &topics.to_be_bytes(),
+            answer.topics.as_flattened(),
             &answer.body,
         ];
         let mut changes = Changes::new();
@@ -335,12 +349,23 @@ fn bytes_of(value: &[u8]) -> u64 {
 }
 
 fn read_answer(value: &[u8]) -> Option<(Fingerprint, bool, Answer)> {
-    let (_at_ms, rest) = value.strip_prefix(&[LAYOUT])?.split_first_chunk::<8>()?;
+    let (layout, rest) = value.split_first()?;
+    let (_at_ms, rest) = rest.split_first_chunk::<8>()?;
     let (fingerprint, rest) = rest.split_first_chunk()?;
     let (last, rest) = rest.split_first()?;
-    let (etag, body) = rest.split_first_chunk()?;
+    let (etag, rest) = rest.split_first_chunk()?;
     let etag = Some(i64::from_be_bytes(*etag)).filter(|etag| *etag >= 0);
-    Some((*fingerprint, *last != 0, Answer { etag, body: body.to_vec() }))
+    let (topics, body) = match *layout {
+        LAYOUT => (Vec::new(), rest),
+        ANSWER_LAYOUT => {
+            let (count, rest) = rest.split_first_chunk()?;
+            let bytes = usize::from(u16::from_be_bytes(*count)) * size_of::<Uuid>();
+            let (topics, body) = rest.split_at_checked(bytes)?;
+            (topics.as_chunks().0.to_vec(), body)
+        }
+        _ => return None,
+    };
+    Some((*fingerprint, *last != 0, Answer { etag, body: body.to_vec(), topics }))
 }
 
 fn read_note(value: &[u8]) -> Option<Note<'_>> {

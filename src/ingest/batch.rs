@@ -207,8 +207,8 @@ async fn each_part(
             // Once begun it ends with a stored answer, also when the client hangs up.
             let share = to_the_end(async move {
                 let fingerprint = fingerprint(&[&named], part.bytes());
-                let carry_out = |under| batch.carry_out(part, first, under);
-                ticket.once((number, last), &fingerprint, carry_out).await
+                let carry_out = |under| batch.clone().carry_out(part, first, under);
+                ticket.once((number, last), &fingerprint, &batch.cluster, carry_out).await
             });
             let (answer, replayed) = share.await?;
             results.extend(&answer.body, replayed);
@@ -249,8 +249,8 @@ async fn all_or_nothing(
             return Ok((batch.carry_out_atomic(part, None).await?, false));
         };
         let fingerprint = fingerprint(&[&uri.to_string()], part.bytes());
-        let carry_out = |under| batch.carry_out_atomic(part, Some(under));
-        ticket.once((0, true), &fingerprint, carry_out).await
+        let carry_out = |under| batch.clone().carry_out_atomic(part, Some(under));
+        ticket.once((0, true), &fingerprint, &batch.cluster, carry_out).await
     });
     match whole.await {
         Ok((answer, replayed)) => Ok(respond(answer, replayed)),
@@ -292,7 +292,7 @@ impl Batch {
         });
         let outcomes = outcomes.await?;
         outcomes.confirm().await;
-        Ok(Answer { etag: None, body: outcomes.results(first) })
+        Ok(Answer { etag: None, body: outcomes.results(first), topics: outcomes.topics() })
     }
 
     /// Carries out a part's items or none of them.
@@ -314,7 +314,7 @@ impl Batch {
         }
         let mut results = Results::default();
         results.extend(&outcomes.results(0), false);
-        Ok(Answer { etag: None, body: results.finish() })
+        Ok(Answer { etag: None, body: results.finish(), topics: outcomes.topics() })
     }
 
     /// A part's mutations by collection. Looks up collections: not for an async worker.

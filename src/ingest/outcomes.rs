@@ -9,6 +9,7 @@ use crate::http::ApiError;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tidelog_protocol::Uuid;
 
 /// What became of a part's items.
 pub(super) struct Outcomes {
@@ -51,6 +52,11 @@ impl Outcomes {
     fn of(&self, target: usize) -> impl Iterator<Item = &Done> + Send {
         let its = self.items.iter().flatten().filter(move |(of, _)| *of == target);
         its.map(|(_, done)| done)
+    }
+
+    /// The ids of the topics of the mutations.
+    pub(super) fn topics(&self) -> Vec<Uuid> {
+        self.targets.iter().map(|it| it.stream.topic().id).collect()
     }
 
     /// The items' answers, a comma after each; the first of them has number `first`.
@@ -120,7 +126,7 @@ impl Results {
     /// The answer.
     pub(super) fn respond(self) -> Response {
         let replayed = self.replayed;
-        respond(Answer { etag: None, body: self.finish() }, replayed)
+        respond(Answer { etag: None, body: self.finish(), topics: Vec::new() }, replayed)
     }
 }
 

@@ -105,7 +105,8 @@ pub(super) async fn write(
     let ticket = Arc::new(ingest.answers.begin(&principal.cluster.account.id, &key)?);
     let once = async move {
         let carry_out = |under| write.carry_out(Some(under));
-        let (answer, replayed) = ticket.once((0, true), &fingerprint, carry_out).await?;
+        let answered = ticket.once((0, true), &fingerprint, &principal.cluster, carry_out);
+        let (answer, replayed) = answered.await?;
         Ok(respond(answer, replayed))
     };
     // Once begun it ends with a stored answer, also when the client hangs up.
@@ -152,8 +153,10 @@ impl Write {
         let stream = self.target.stream.clone();
         let done = blocking(move || self.mutate(under.as_ref())).await?;
         stream.confirm(std::iter::once(&done)).await;
-        let body = serde_json::to_vec(&RecordAnswer::new(&stream.topic().name, &done));
-        Ok(Answer { etag: done.etag, body: body.map_err(ApiError::internal)? })
+        let topic = stream.topic();
+        let body = serde_json::to_vec(&RecordAnswer::new(&topic.name, &done));
+        let body = body.map_err(ApiError::internal)?;
+        Ok(Answer { etag: done.etag, body, topics: vec![topic.id] })
     }
 
     fn mutate(self, under: Option<&Under>) -> Result<Done, ApiError> {

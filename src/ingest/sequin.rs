@@ -62,13 +62,16 @@ pub(super) async fn run(
     State(ingest): State<Arc<Ingest>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = http::Body::from_request(Request::new(body), &()).await?.0;
     let mutations: Mutations<'_> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("invalid JSON body: {error}")))?;
     let items = serde_json::to_vec(&mutations.items()?).map_err(ApiError::internal)?;
     let (sync, collection) = (mutations.sync_id, mutations.collection_id);
     Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
+    // A key is for one request, which other batches' paths tell from one for another collection.
+    let place = format!("{}/{sync}/{collection}", parts.uri.path());
+    parts.uri = place.parse().map_err(ApiError::internal)?;
     let batch = Batch { ingest, cluster: principal.cluster, sync, collection: Some(collection) };
     let request = Request::from_parts(parts, Body::from(items));
     batch::stream(batch, Options::default(), request).await

@@ -161,3 +161,44 @@ async fn a_batch_sent_again_does_not_go_back_before_what_it_published() {
         drop(hold);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_of_one_collection() {
+    let sandbox = Sandbox::new().await;
+    let run = async |collection: &str| {
+        let body = serde_json::json!({
+            "kind": "create", "sync_id": "sync_a", "collection_id": collection,
+            "records": [{"upstream_id": "1", "data": {"a": 1}}],
+        });
+        sandbox.http("POST /v1/mutations/run", &key("k"), &body.to_string()).await
+    };
+    let first = run("contact").await;
+    assert_eq!(first.json["results"][0]["topic"], "sequin.sync_a.contact");
+    assert_eq!(run("contact").await.headers["idempotent-replayed"], "true");
+    let other = run("deal").await;
+    assert_eq!((other.status, &other.json["code"]), (422, &"idempotency_key_reused".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_forgotten_with_the_topic_it_is_about() {
+    let sandbox = Sandbox::new().await;
+    let item = r#"{"op":"upsert","id":"2","data":{"a":1}}"#;
+    let atomic = format!("{BATCH}?atomic=true");
+    let requests =
+        [(RECORD, "r", r#"{"a":1}"#), (BATCH, "b", item), (&atomic, "t", &item.replace('2', "3"))];
+    let send = async |sandbox: &Sandbox| {
+        for (line, name, body) in requests {
+            let answer = sandbox.http(line, &key(name), body).await;
+            let event = answer.json.get("event").unwrap_or(&answer.json["results"][0]["event"]);
+            assert_eq!((answer.status, event), (200, &"inserted".into()), "{line}");
+            assert!(!answer.headers.contains_key("idempotent-replayed"), "{line}");
+            let again = sandbox.http(line, &key(name), body).await;
+            assert_eq!(again.headers["idempotent-replayed"], "true", "{line}");
+        }
+    };
+    send(&sandbox).await;
+    assert!(sandbox.http("DELETE /v1/syncs/sync_a?topics=delete", &[], "").await.status < 300);
+    assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], "{}").await.status, 200);
+    send(&sandbox).await;
+    assert_eq!(sandbox.events("deal").await, 3);
+}
