@@ -8,12 +8,12 @@
 use super::Ingest;
 use super::answers::Ticket;
 use super::intents::Intent;
-use super::mutation::{Done, Error};
+use super::mutation::{Done, Error, Mutation};
 use super::outcomes::Outcomes;
 use super::run::Run;
 use super::shares::{Share, Shares};
 use crate::http::ApiError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use tokio::runtime::Handle;
 
 /// Carries out all mutations or none. The intent, if there is one, is to be forgotten once the
@@ -120,27 +120,29 @@ fn append(ingest: &Ingest, mut runs: Vec<Run<'_>>) -> Result<Option<Intent>, Err
 }
 
 /// If a crash took away the answer of this batch, what it did: all of it was carried out, and what
-/// has no event had changed nothing.
+/// has no event had changed nothing. The versions of those are held now, as they may not have been.
 fn carried_out_before(
-    shares: &[Share<'_>],
+    shares: &mut [Share<'_>],
     ticket: &Ticket,
 ) -> Result<Option<Each<(usize, Done)>>, Each<ApiError>> {
-    let (mut outcomes, mut any) = (Vec::new(), false);
+    let mut outcomes = Vec::new();
     for (share, (target, mutations)) in shares.iter().enumerate() {
         for (at, mutation) in mutations {
             let noted = target.noted(mutation, Some(ticket)).map_err(|error| vec![(*at, error)])?;
-            any |= noted.is_some();
-            let done = match noted {
-                Some(done) => done,
-                None => {
-                    let known = target.stream.get(&mutation.id);
-                    let known = known.map_err(|error| vec![(*at, error.into())])?;
-                    let partition = target.stream.partition_of(&mutation.id);
-                    Done::unchanged(partition, &known.row, known.rests_on)
-                }
-            };
-            outcomes.push((*at, (share, done)));
+            outcomes.extend(noted.map(|done| (*at, (share, done))));
         }
     }
-    Ok(any.then_some(outcomes))
+    if outcomes.is_empty() {
+        return Ok(None);
+    }
+    let has_event: HashSet<_> = outcomes.iter().map(|(at, _)| *at).collect();
+    for (share, (target, mutations)) in shares.iter_mut().enumerate() {
+        let rest = std::mem::take(mutations).into_iter().filter(|(at, _)| !has_event.contains(at));
+        let over = |(at, mutation)| (at, Mutation { is_over: true, ..mutation });
+        let (places, rest): (Vec<_>, Vec<_>) = rest.map(over).unzip();
+        for (at, done) in places.into_iter().zip(target.mutate(rest)) {
+            outcomes.push((at, (share, done.map_err(|error| vec![(at, error.into())])?)));
+        }
+    }
+    Ok(Some(outcomes))
 }

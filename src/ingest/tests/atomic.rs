@@ -76,3 +76,34 @@ async fn a_crash_at_any_append_of_an_atomic_batch_ends_with_all_of_them() {
         assert_eq!(sandbox.events("deal").await, 20);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_atomic_batch_sent_again_holds_the_versions_that_published_nothing() {
+    let mut sandbox = Sandbox::new().await;
+    let record = |id: &str| format!("PUT /v1/syncs/sync_a/collections/contact/records/{id}");
+    sandbox.http(&record("1"), &[("tidelog-version", "9")], "{}").await;
+    // A crash after its event, and before what the store is to hold of it.
+    let hold = crate::ingest::mutation::Hold::default();
+    let ticket = sandbox.ingest.answers.begin(&sandbox.cluster().account.id, "k").unwrap();
+    let keyed = Mutation { key: Some(ticket.key(Some(0), &hold)), ..upsert("2", r#"{"v":1}"#) };
+    sandbox.mutate("contact", keyed).await.unwrap();
+    drop(ticket);
+    sandbox = sandbox.restart(State::Kept, |_| ()).await;
+
+    let body = r#"
+        {"op":"upsert","collection":"contact","id":"2","data":{"v":1}}
+        {"op":"delete","collection":"contact","id":"3","version":9}
+        {"op":"upsert","collection":"contact","id":"1","data":{"v":1},"version":8}"#;
+    let answer = sandbox.http(ATOMIC, &[("idempotency-key", "k")], body).await.json;
+    let results = &answer["results"];
+    assert_eq!(results[0]["event"], "inserted");
+    assert_eq!((&results[1]["event"], &results[1]["version"]), (&().into(), &9.into()));
+    assert_eq!((&results[2]["event"], &results[2]["stale"]), (&().into(), &true.into()));
+    assert_eq!(sandbox.events("contact").await, 2);
+    for _ in 0..2 {
+        let late = sandbox.http(&record("3"), &[("tidelog-version", "5")], "{}").await;
+        assert_eq!(late.json["stale"], true, "{}", late.json);
+        sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    }
+    drop(hold);
+}
