@@ -41,6 +41,8 @@ pub(super) struct Stream {
     has_much: AtomicBool,
     /// Told so.
     unsettled: Arc<Notify>,
+    /// Told when something has moved to the store.
+    moved: Notify,
 }
 
 /// Records by id, each with its partition.
@@ -87,6 +89,7 @@ impl Stream {
             backfill,
             has_much: AtomicBool::new(false),
             unsettled,
+            moved: Notify::new(),
         }
     }
 
@@ -329,6 +332,7 @@ impl Stream {
                 partition.release(i64::MAX);
             }
         }
+        self.moved.notify_waiters();
     }
 
     /// Moves what has become durable into the store.
@@ -350,7 +354,28 @@ impl Stream {
         let mut tail = self.tails[at].lock();
         tail.drop_front(count);
         release(partition, &tail, high_watermark);
+        if count > 0 {
+            self.moved.notify_waiters();
+        }
         Ok(())
+    }
+
+    /// Waits until all that is durable before these offsets, one a partition, is in the store, what
+    /// keyed writes keep from it until they are answered too. The settler has it move.
+    pub(super) async fn settled(self: &Arc<Self>, ends: &Arc<[i64]>) -> Result<(), state::Error> {
+        loop {
+            let moved = self.moved.notified();
+            let (stream, ends) = (self.clone(), ends.clone());
+            let is_done = move || -> Result<bool, state::Error> {
+                stream.settle()?;
+                let mut firsts = stream.tails.iter().map(|tail| tail.lock().first_offset());
+                Ok(ends.iter().all(|end| firsts.next().flatten().is_none_or(|it| it >= *end)))
+            };
+            if blocking(is_done).await? {
+                return Ok(());
+            }
+            moved.await;
+        }
     }
 
     /// Forgets the versions of records that were deleted too long before `now_ms`, and of the

@@ -32,8 +32,8 @@ pub(in super::super) async fn finish(target: Target) -> Result<(), ApiError> {
     for (partition, end) in (0..).zip(&snapshot.ends) {
         target.stream.durable(partition, end.checked_sub(1)).await;
     }
-    let stream = target.stream.clone();
-    blocking(move || stream.settle().map_err(mutation::Error::from)).await?;
+    let ends = snapshot.ends.clone().into();
+    target.stream.settled(&ends).await.map_err(mutation::Error::from)?;
 
     let mut after = None;
     loop {

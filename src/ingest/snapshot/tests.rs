@@ -1,8 +1,9 @@
 //! Snapshots on a broker in a directory of its own; its state store is set back as a crash would.
 
 use super::super::json::Object;
-use super::super::mutation::{Mutation, Operation};
+use super::super::mutation::{Hold, Key, Mutation, Operation};
 use super::super::name::{RecordId, SyncId};
+use super::super::state::Row;
 use super::super::sync::{CollectionDefinition, Definition};
 use super::super::target::Target;
 use super::super::tests::open;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 const FIRST: Id = Id(7);
 const SECOND: Id = Id(8);
 const NOW: i64 = 1_700_000_000_000;
+/// How often what must not happen is given the time to.
+const YIELDS: usize = 20_000;
 
 /// A collection of several partitions, on a broker that can be started again.
 struct Collection {
@@ -214,6 +217,47 @@ async fn a_closing_takes_many_steps_and_ends_once() {
     };
     let left: BTreeSet<String> = ids.filter(is_there).collect();
     assert_eq!(left, (1000..1900).map(|index| format!("{index:05}")).collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closing_waits_for_what_a_keyed_write_keeps_from_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = Collection::open(dir.path()).await;
+    let stream = collection.target.stream.clone();
+    let hold = Hold::default();
+    let ids = "abcdefgh";
+    for id in ids.chars() {
+        collection.put(&id.to_string(), r#"{"v":1}"#).await;
+    }
+    let data = Some(Object::parse(br#"{"v":2}"#).unwrap());
+    let keyed = Mutation::new(RecordId::parse("a").unwrap(), Operation::Upsert, data);
+    let key = Some(Key { text: "k".into(), hold: hold.clone() });
+    let done = collection.target.mutate(vec![Mutation { key, ..keyed }]).pop().unwrap().unwrap();
+    stream.confirm([&done].into_iter()).await;
+    // In the same partition, after it.
+    let same = |id: &String| stream.partition_of(&RecordId::parse(id).unwrap()) == done.partition;
+    let after = (0..100).map(|it| it.to_string()).find(same).unwrap();
+    collection.put(&after, r#"{"v":1}"#).await;
+
+    collection.open_snapshot(FIRST).unwrap();
+    collection.close_snapshot(FIRST);
+    let closing = tokio::spawn(finish(collection.target.clone()));
+    while stream.rows().get("h").unwrap() == Row::NONE {
+        tokio::task::yield_now().await;
+    }
+    // All that may is in the store; a closing that did not wait would soon be done.
+    for _ in 0..YIELDS {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(collection.phase(), Some(Phase::Closing));
+    drop(hold);
+    while !closing.is_finished() {
+        stream.settle().unwrap();
+        tokio::task::yield_now().await;
+    }
+    closing.await.unwrap().unwrap();
+    assert_eq!(collection.there(ids), "");
+    assert!(stream.get(&RecordId::parse(&after).unwrap()).unwrap().row.data.is_none());
 }
 
 fn copy(from: &Path, to: &Path) {
