@@ -14,6 +14,7 @@
 //!                       the record's own headers of these names, if a header can hold them
 //! ```
 
+use super::delivery::Source;
 use super::signature::Secret;
 use super::subscription::TopicPartition;
 use super::window::{Share, Window};
@@ -66,9 +67,9 @@ impl Message {
         }
     }
 
-    /// Counts the message as held until it is dropped.
-    pub(super) fn held_in(mut self, window: &Arc<Window>) -> Self {
-        self.share = Some(window.take(self.size_bytes()));
+    /// Counts the message as held of `source` until it is dropped.
+    pub(super) fn held_in(mut self, window: &Arc<Window>, source: Source) -> Self {
+        self.share = Some(window.take(source, self.size_bytes()));
         self
     }
 

@@ -1,6 +1,6 @@
 //! Reads a partition for a webhook: waits until there is something, and reads on.
 
-use super::delivery::{Record, Source, WINDOW_RECORDS};
+use super::delivery::{Record, Source};
 use super::message::Message;
 use super::subscription::TopicPartition;
 use super::window::Window;
@@ -59,15 +59,11 @@ pub(super) async fn fetch(from: TopicPartition, fetch: Fetch, window: Arc<Window
 /// Waits until the webhook may hold more, and says how many records.
 async fn room(fetch: &Fetch, window: &Window) -> (SemaphorePermit<'static>, usize) {
     loop {
-        // A fetch asks for as many records as its partition has room for.
-        let holds_nothing = fetch.records == WINDOW_RECORDS;
-        if !holds_nothing {
-            window.room().await;
-        }
+        window.room(fetch.source).await;
         let permit = READS.acquire().await.expect("the semaphore is never closed");
         match window.is_full() {
             false => return (permit, fetch.records),
-            true if holds_nothing => return (permit, 1),
+            true if window.holds_none_of(fetch.source) => return (permit, 1),
             true => {}
         }
     }
@@ -99,7 +95,7 @@ fn fetched(
     window: &Arc<Window>,
 ) -> Fetched {
     let take = |record| {
-        let message = Arc::new(Message::new(from, &record).held_in(window));
+        let message = Arc::new(Message::new(from, &record).held_in(window, fetch.source));
         Record {
             offset: message.offset,
             key: message.key.clone(),
