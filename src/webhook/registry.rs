@@ -130,10 +130,13 @@ impl Webhooks {
             return Ok(()); // deleted meanwhile
         }
         webhook.stop().await;
-        self.control.enable_webhook(account, id).await?;
-        *webhook.disabled.lock() = None;
+        let enabled = self.control.enable_webhook(account, id).await;
+        if enabled.is_ok() {
+            *webhook.disabled.lock() = None;
+        }
+        // If it was enabled before, it goes on in any case.
         webhook.start(&self.sender);
-        Ok(())
+        enabled.map_err(Into::into)
     }
 
     /// Stops a webhook for good, and forgets its cursor.

@@ -6,6 +6,7 @@ use super::instance::Webhook;
 use super::registry::{Error, Webhooks};
 use super::status::Status;
 use crate::http::{Account, ApiError, Context, Json, Segments};
+use crate::task::to_the_end;
 use crate::topic::Partition;
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -114,7 +115,8 @@ async fn create(
     State(webhooks): State<Arc<Webhooks>>,
     Json(definition): Json<Definition>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    let webhook = webhooks.create(&account.0.cluster, definition).await?;
+    let cluster = account.0.cluster.clone();
+    let webhook = to_the_end(async move { webhooks.create(&cluster, definition).await }).await?;
     let created = Created { secret: webhook.secret.expose(), webhook: Shown::from(&*webhook) };
     Ok((StatusCode::CREATED, Json(created)))
 }
@@ -155,7 +157,9 @@ async fn enable(
     Segments(id): Segments<String>,
 ) -> Result<Json<Shown>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
-    webhooks.enable(&webhook).await.map_err(ApiError::internal)?;
+    let of = webhooks.clone();
+    let enabled = to_the_end(async move { of.enable(&webhook).await }).await;
+    enabled.map_err(ApiError::internal)?;
     // It may have been deleted meanwhile.
     Ok(Json(Shown::from(&*find(&webhooks, &account, &id)?)))
 }
@@ -167,7 +171,8 @@ async fn delete(
     Segments(id): Segments<String>,
 ) -> Result<Json<Value>, ApiError> {
     let webhook = find(&webhooks, &account, &id)?;
-    webhooks.delete(&webhook).await.map_err(ApiError::internal)?;
+    let deleted = to_the_end(async move { webhooks.delete(&webhook).await }).await;
+    deleted.map_err(ApiError::internal)?;
     Ok(Json(json!({ "deleted": id })))
 }
 
