@@ -216,6 +216,10 @@ impl Layer {
             );
             return Err(Error::Invalid { name: "default_partitions", reason });
         }
+        if self.admin_token.as_ref().is_some_and(|token| token.trim().is_empty()) {
+            let reason = "is empty: give a token, or none at all to have one made".to_owned();
+            return Err(Error::Invalid { name: "admin_token", reason });
+        }
         let delay_ms = if dev { 0 } else { 3000 };
         let (session, heartbeat) = consumer_timeouts(
             self.group_consumer_session_timeout_ms,
@@ -357,6 +361,15 @@ mod tests {
         assert_eq!(settings.data_dir, Path::new("/b"));
         assert_eq!(settings.default_partitions, 4);
         assert_eq!(settings.kafka_listen.port(), 9092);
+    }
+
+    #[test]
+    fn an_admin_token_that_anyone_can_give_is_refused() {
+        for blank in ["", " "] {
+            let layer = Layer { admin_token: Some(blank.to_owned()), ..Layer::default() };
+            let error = layer.settings(false).unwrap_err().to_string();
+            assert!(error.starts_with("admin_token: is empty"), "{error}");
+        }
     }
 
     #[test]
