@@ -23,6 +23,8 @@ pub(super) const FRAME_BYTES_MAX: usize = 100 << 20;
 /// Frames up to this size go without a permit: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
+/// Memory that a connection keeps for the next frame. What a longer one took goes with it.
+const KEPT_BYTES_MAX: usize = 2 << 20;
 /// Room for a read, at first: small frames come in one.
 const READ_BYTES: usize = 4 << 10;
 /// Room for a read of a client that sends much.
@@ -106,6 +108,9 @@ impl Frames {
                     let bytes = self.buffer.split_to(len).freeze();
                     self.complete_by = None;
                     self.earned = self.earned.max(len);
+                    if len > KEPT_BYTES_MAX {
+                        self.buffer = BytesMut::from(&self.buffer[..]);
+                    }
                     return Ok(Frame { bytes, permit: self.permit.take() });
                 }
                 Some(len) => {
@@ -236,6 +241,19 @@ mod tests {
             self.reads += 1;
             Pin::new(&mut self.bytes).poll_read(context, buffer)
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_long_frame_took_goes_with_it() {
+        let long = 2 * KEPT_BYTES_MAX;
+        let mut sent = u32::try_from(long).unwrap().to_be_bytes().to_vec();
+        sent.resize(PREFIX_BYTES + long, 7);
+        sent.extend(b"\0\0\0\x01z");
+        let (mut input, mut frames) = (&sent[..], frames());
+        assert_eq!(frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap().bytes.len(), long);
+        assert_eq!(frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap().bytes, "z");
+        frames.buffer.reserve(1);
+        assert!(frames.buffer.capacity() < KEPT_BYTES_MAX, "{}", frames.buffer.capacity());
     }
 
     #[tokio::test]
