@@ -31,6 +31,9 @@ pub(super) const SOURCE_DEFAULT: i8 = 5;
 /// Since this version more than client metrics is listed (KIP-1142).
 const ALL_RESOURCES_SINCE: i16 = 1;
 
+/// Resources that one request has described: an answer is a thousand times its question.
+const RESOURCES_MAX: usize = 10_000;
+
 pub(super) type Refusal = (ErrorCode, String);
 
 /// Describes topics, groups and the broker; everything else has no configs here.
@@ -62,8 +65,16 @@ pub(super) fn describe(
             configs,
         }
     };
-    let asked = once(request.resources, |it| (it.resource_type, it.resource_name.clone()));
-    let results = asked.into_iter().map(describe).collect();
+    let mut asked = once(request.resources, |it| (it.resource_type, it.resource_name.clone()));
+    let too_many = asked.split_off(asked.len().min(RESOURCES_MAX));
+    let mut results: Vec<_> = asked.into_iter().map(describe).collect();
+    results.extend(too_many.into_iter().map(|asked| DescribeConfigsResult {
+        error_code: ErrorCode::INVALID_REQUEST,
+        error_message: Some(format!("at most {RESOURCES_MAX} are described at once").into()),
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name,
+        configs: Vec::new(),
+    }));
     DescribeConfigsResponse { results, ..Default::default() }
 }
 

@@ -249,3 +249,17 @@ async fn when_to_flush_is_the_topics_own_or_else_the_operators_as_clients_are_to
         assert_eq!(log.high_watermark(), 1, "{flush}");
     }
 }
+
+/// A group has configs whether it is there or not, and the answer is far longer than the question.
+#[tokio::test]
+async fn so_many_resources_are_described_at_once_and_no_more() {
+    const GROUP: i8 = 32;
+    let client = Client::new().await;
+    let resources = (0..10_001).map(|n| resource(GROUP, &n.to_string(), Some(&["none"])));
+    let request = DescribeConfigsRequest { resources: resources.collect(), ..Default::default() };
+    let results = ask!(client, 1, DescribeConfigs, request).results;
+    assert_eq!(results.len(), 10_001);
+    let (described, refused) = results.split_at(10_000);
+    assert!(described.iter().all(|it| it.error_code == ErrorCode::NONE));
+    assert_eq!(refused[0].error_code, ErrorCode::INVALID_REQUEST);
+}
