@@ -111,7 +111,11 @@ impl<T> Group<T> {
     }
 
     /// Makes a classic group of one whose members all speak the classic protocol, or that has
-    /// none. Members go on with what they were to have, and join to share it among them.
+    /// none. Members go on with what they read, and join to share it among them.
+    ///
+    /// Unlike Kafka: what is noted of them is what they may be reading, rather than what they were
+    /// to have. Should the group change its protocol once more before they have joined, nobody else
+    /// gets it.
     pub(in crate::group) fn become_classic(&mut self, now: Now, out: &mut Vec<Effect<T>>) {
         let state = &self.durable.consumer;
         let mut roster = Roster::default();
@@ -121,7 +125,7 @@ impl<T> Group<T> {
         let protocol = roster.elect_protocol();
         let members = state.members.iter().map(|(id, member)| {
             let version = subscription_version(member);
-            let assignment = to_assignment(now.topics, state.target(id), version);
+            let assignment = to_assignment(now.topics, &state.current(id).held(), version);
             let kept = downgraded(member).durable(protocol.as_deref().unwrap_or(""), assignment);
             (id.clone(), kept)
         });

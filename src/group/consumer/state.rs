@@ -107,6 +107,13 @@ static NEW: Current = Current {
 };
 
 impl Current {
+    /// All that the member may be reading.
+    pub(super) fn held(&self) -> Partitions {
+        let mut held = Partitions::default();
+        self.owned().for_each(|partition| _ = held.insert(partition));
+        held
+    }
+
     /// Whether the member has what it is to have at this epoch.
     pub(super) fn is_reconciled(&self, assignment_epoch: i32) -> bool {
         self.state == MemberState::Stable && self.epoch == assignment_epoch
