@@ -265,6 +265,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "http",
             "http_client",
             "id",
+            "task",
             "topic",
         ],
     ),

@@ -12,8 +12,9 @@
 //!
 //! **A page that the disk cannot give is a SIGBUS**, the one error of a disk that is not an error
 //! of one partition. All that happens by itself reads logs with `pread`, where it is, and so do
-//! appends: recovery, repair, the scrubber, retention, compaction. Consumers read through maps. [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle:
-//! what is acknowledged is durable, so nothing is lost by it.
+//! appends: recovery, repair, the scrubber, retention, compaction. Consumers read through maps.
+//! [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle: what is
+//! acknowledged is durable, so nothing is lost by it.
 
 use std::fs;
 use std::io;
