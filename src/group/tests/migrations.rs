@@ -132,7 +132,7 @@ fn static_members_change_protocol_in_place_and_an_empty_group_takes_either() {
         2s describe
           > Reconciling 3/3 uniform [b@2: red-0 red-1, classic c@3: +red-1]
         3s join d topics=red instance=i
-          > append gen=3 range leader=none [c]
+          > append gen=3 range leader=none [c=()]
         3s describe
           > PreparingRebalance type=consumer protocol= [c= d=]
         4s rejoin c topics=red
