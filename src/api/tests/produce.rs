@@ -22,6 +22,15 @@ async fn produce(config: (&str, &str), batch: Batch) -> (Client, PartitionProduc
     (client, partition)
 }
 
+/// The topic's first batch, checked.
+fn stored(client: &Client) -> Batch {
+    let topic = client.cluster.topics.get("red").unwrap();
+    let mut bytes = topic.partition(0).unwrap().log().read(0, 1 << 20, i64::MAX).unwrap();
+    let stored = Batch::split_from(&mut bytes).unwrap();
+    stored.check().unwrap();
+    stored
+}
+
 #[tokio::test]
 async fn a_compacted_topic_takes_only_records_with_keys() {
     let compact = ("cleanup.policy", "compact,delete");
@@ -77,11 +86,7 @@ async fn a_topic_with_a_codec_stores_every_batch_in_it_and_one_without_as_it_cam
             let batch = builder.finish().unwrap();
             let (client, taken) = produce(("compression.type", name), batch.clone()).await;
             assert_eq!(taken.error_code, ErrorCode::NONE);
-            let topic = client.cluster.topics.get("red").unwrap();
-            let log = topic.partition(0).unwrap().log();
-            let mut bytes = log.read(0, 1 << 20, i64::MAX).unwrap();
-            let stored = Batch::split_from(&mut bytes).unwrap();
-            stored.check().unwrap();
+            let stored = stored(&client);
             let expected = if codec < 0 { sent.codec() } else { codec };
             assert_eq!(stored.header().attributes.codec(), expected, "{sent} to {name}");
             let values = |it: &Batch| {
@@ -216,13 +221,11 @@ async fn the_largest_timestamp_is_that_of_the_records_whatever_the_producer_says
             let (sent, largest) = mistimed(compression, said);
             let (client, taken) = produce(("retention.ms", "7200000"), sent.clone()).await;
             assert_eq!(taken.error_code, ErrorCode::NONE);
-            let topic = client.cluster.topics.get("red").unwrap();
-            let log = topic.partition(0).unwrap().log();
-            let mut bytes = log.read(0, 1 << 20, i64::MAX).unwrap();
-            let stored = Batch::split_from(&mut bytes).unwrap();
-            stored.check().unwrap();
+            let stored = stored(&client);
             assert_eq!(stored.header().max_timestamp, largest, "{compression}: {said}");
             assert_eq!(stored.payload(), sent.payload());
+            let topic = client.cluster.topics.get("red").unwrap();
+            let log = topic.partition(0).unwrap().log();
             assert_eq!(log.offset_for_time(largest - 1).unwrap(), Some((1, largest)));
         }
     }
