@@ -88,12 +88,7 @@ impl Ingest {
         id: SyncId,
         definition: Definition,
     ) -> Result<Arc<Sync>, Error> {
-        let (ingest, cluster) = (self.clone(), cluster.clone());
-        let put = async move {
-            let _editing = ingest.editing(&cluster).await;
-            ingest.do_put(&cluster, id, definition).await
-        };
-        to_the_end(put).await
+        self.put(cluster, id, definition, false).await
     }
 
     /// The same, if there is no sync of this id yet.
@@ -103,13 +98,23 @@ impl Ingest {
         id: SyncId,
         definition: Definition,
     ) -> Result<Arc<Sync>, Error> {
+        self.put(cluster, id, definition, true).await
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        id: SyncId,
+        definition: Definition,
+        is_new: bool,
+    ) -> Result<Arc<Sync>, Error> {
         let (ingest, cluster) = (self.clone(), cluster.clone());
         let put = async move {
             let _editing = ingest.editing(&cluster).await;
-            match ingest.sync(&cluster, id.as_str()) {
-                Some(_) => Err(Error::Exists(id)),
-                None => ingest.do_put(&cluster, id, definition).await,
+            if is_new && ingest.sync(&cluster, id.as_str()).is_some() {
+                return Err(Error::Exists(id));
             }
+            ingest.do_put(&cluster, id, definition).await
         };
         to_the_end(put).await
     }
