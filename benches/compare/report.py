@@ -180,6 +180,7 @@ def processes(results):
         rows.append(
             [
                 name,
+                spread(results.of(name, "first_start_s", 1e3)),
                 spread(results.of(name, "start_s", 1e3)),
                 spread(results.of(name, "idle_resident_bytes", 1e-6), 1),
                 spread(results.of(name, "idle_cpu_share", 100), 2),
@@ -190,7 +191,8 @@ def processes(results):
                 spread(results.of(name, "restart_s", 1e3)),
             ]
         )
-    head = ["", "start to first acknowledged record, ms", "idle MB", "idle CPU, %", "peak MB"]
+    start = ["first start to acknowledged record, ms", "the next, program in memory, ms"]
+    head = ["", *start, "idle MB", "idle CPU, %", "peak MB"]
     again = ["GB it then held", "stop, ms", "start with them, ms"]
     return table([*head, "bytes written to disk per byte produced", *again], rows)
 
