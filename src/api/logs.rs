@@ -62,7 +62,7 @@ fn unreleased(
         let Some(found) = cluster.topics.get(&topic.name) else { continue };
         for asked in &topic.partitions {
             let Ok(partition) = found.partition(asked.partition_index) else { continue };
-            let end = end_of_deletion(partition, asked.offset);
+            let Some(end) = end_of_deletion(partition, asked.offset) else { continue };
             if partition.released() < end {
                 let partition = partition.clone();
                 waits.push(async move { partition.released_past(end).await });
@@ -72,10 +72,13 @@ fn unreleased(
     waits
 }
 
-/// Where what is asked to go ends, as far as it is there: nothing beyond is ever released.
-fn end_of_deletion(partition: &Partition, offset: i64) -> i64 {
+/// Where what is asked to go ends; `None` if that is beyond what is there.
+fn end_of_deletion(partition: &Partition, offset: i64) -> Option<i64> {
     let all = partition.high_watermark();
-    if offset == ALL { all } else { offset.min(all) }
+    match offset {
+        ALL => Some(all),
+        _ => (0..=all).contains(&offset).then_some(offset),
+    }
 }
 
 fn delete(
@@ -87,10 +90,9 @@ fn delete(
     if !topic.config.is_deleted() {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
-    if asked.offset < ALL {
-        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
-    }
-    if partition.released() < end_of_deletion(partition, asked.offset) {
+    // Read once: what is appended from here on may not be released, and is not asked to go.
+    let end = end_of_deletion(partition, asked.offset).ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+    if partition.released() < end {
         return Err(ErrorCode::REQUEST_TIMED_OUT);
     }
     // Events of a sync are the write-ahead log of its records' state, which must be safe first.
@@ -100,8 +102,7 @@ fn delete(
         tracing::error!("deleting records of {} failed: {error}", topic.name);
         return Err(ErrorCode::KAFKA_STORAGE_ERROR);
     }
-    let offset = if asked.offset == ALL { partition.high_watermark() } else { asked.offset };
-    let deleted = partition.log().delete_records(offset);
+    let deleted = partition.log().delete_records(end);
     deleted.map_err(|error| log_error(&topic.name, asked.partition_index, &error))
 }
 
