@@ -84,6 +84,8 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
     // From before the topics are found, so that none is deleted unnoticed.
     let mut changes = cluster.topics.watch();
     let mut asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();
+    // Nothing ever comes to a fetch of nothing, as of a consumer that ends its session.
+    let is_empty = asked.iter().all(|it| it.request.partitions.is_empty());
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
     // More than an answer holds would never be there.
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
@@ -95,7 +97,7 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
             read = blocking(work).await;
         }
         let left = deadline.saturating_sub(clock::now());
-        if read.bytes >= min_bytes || read.failed || left.is_zero() {
+        if read.bytes >= min_bytes || read.failed || is_empty || left.is_zero() {
             return FetchResponse { responses: read.responses, ..Default::default() };
         }
         let changed = async {

@@ -1,6 +1,7 @@
 //! Fetch sessions (KIP-227): full at first, then only what changed.
 
 use super::{Client, ask, batch};
+use futures_util::FutureExt;
 use tidelog_protocol::messages::*;
 use tidelog_protocol::{ErrorCode, Str, Uuid};
 
@@ -115,6 +116,18 @@ async fn without_room_there_is_no_session_and_nothing_is_left_out() {
     let last = ask!(client, 11, Fetch, request((id, 1), more));
     assert_eq!((last.session_id, news(&last).as_str()), (0, "red0 red1"));
     assert_eq!(room.available_permits(), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_of_nothing_does_not_wait_for_records() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    let all = vec![topic("red", [0; 16], &[(0, 0)])];
+    let id = ask!(client, 11, Fetch, request((0, 0), all)).session_id;
+    // How Java's consumer ends its session when it is closed.
+    let closing = FetchRequest { max_wait_ms: 60_000, ..request((id, -1), Vec::new()) };
+    let answer = async { ask!(client, 11, Fetch, closing) }.now_or_never();
+    assert_eq!(answer.expect("an answer at once").error_code, ErrorCode::NONE);
 }
 
 #[tokio::test]
