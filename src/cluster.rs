@@ -8,7 +8,7 @@ use crate::group::{self, ConfigSet, Groups};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::to_the_end;
-use crate::topic::{Catalog, Config, Error, NewTopic, Topic};
+use crate::topic::{Catalog, Config, Error, NewTopic, Topic, is_valid_name};
 use crate::txn::ProducerIds;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -100,6 +100,9 @@ impl Cluster {
     pub async fn topic_or_auto_create(&self, name: &str) -> Result<Arc<Topic>, Error> {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic);
+        }
+        if !is_valid_name(name) {
+            return Err(Error::InvalidName(name.to_owned()));
         }
         if !self.shared.settings.auto_create_topics {
             return Err(Error::Unknown(name.to_owned()));

@@ -2,6 +2,7 @@
 
 use super::{Client, ask, batch};
 use crate::api::configs::resource;
+use crate::settings::Layer;
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
 use tidelog_protocol::messages::{
@@ -19,6 +20,21 @@ async fn a_topic_is_found_by_its_id_whatever_name_stands_beside_it() {
         let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
         let answer = ask!(client, 12, Metadata, request);
         assert_eq!(answer.topics[0].name.as_deref(), Some("red"));
+    }
+}
+
+/// A producer that is told so gives up; of an unknown topic it asks for as long as it may.
+#[tokio::test]
+async fn a_name_that_no_topic_can_have_is_refused_also_where_none_are_created() {
+    let none_created = Layer { auto_create_topics: Some(false), ..Layer::default() };
+    for layer in [Layer::default(), none_created] {
+        let client = Client::open_with(tempfile::tempdir().unwrap(), layer).await;
+        let name = Some(Str::from_static("no such name"));
+        let topics = Some(vec![MetadataRequestTopic { name, ..Default::default() }]);
+        let asked =
+            MetadataRequest { topics, allow_auto_topic_creation: true, ..Default::default() };
+        let answer = ask!(client, 12, Metadata, asked);
+        assert_eq!(answer.topics[0].error_code, ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
 }
 
