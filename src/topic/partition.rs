@@ -81,7 +81,11 @@ impl Partition {
             in_place(|| self.log.prepare())?;
         }
         let stamp = storage::Stamp { leader_epoch: LEADER_EPOCH, append_time_ms };
-        self.log.append_stamped(batch, stamp)
+        let appended = self.log.append_stamped(batch, stamp)?;
+        if appended.is_behind {
+            in_place(|| self.log.catch_up())?;
+        }
+        Ok(appended)
     }
 
     /// Waits until everything up to and including `offset` is durable. Pends for ever if the disk

@@ -85,6 +85,8 @@ pub struct Appended {
     pub last_offset: i64,
     /// First offset in the log.
     pub log_start_offset: i64,
+    /// The disk is far behind: [`Partition::catch_up`] before more is appended.
+    pub is_behind: bool,
 }
 
 /// A handle on a log.
@@ -170,7 +172,7 @@ impl Partition {
     /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
     pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
-        let ((base_offset, last_offset), policy, waits, due, behind) = {
+        let ((base_offset, last_offset), policy, waits, due, is_behind) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
@@ -183,13 +185,9 @@ impl Partition {
             let policy = Policy::new(inner.shared.flush, &log.options);
             let waits = policy.waits() || log.is_unwritten();
             let due = waits || policy.is_due(log.unsynced_records) || !log.sealing.is_empty();
-            let behind = log.sealing.len() >= CLOSED_MAX || inner.shared.buffers.are_full();
-            (offsets, policy, waits, due, behind)
+            let is_behind = log.sealing.len() >= CLOSED_MAX || inner.shared.buffers.are_full();
+            (offsets, policy, waits, due, is_behind && inner.shared.flush != Flush::Manual)
         };
-        if behind && inner.shared.flush != Flush::Manual {
-            // The disk is far behind, and nothing else would hold the appends up.
-            inner.shared.commit(vec![inner.clone()])?;
-        }
         match policy.interval {
             _ if due => inner.shared.enqueue(inner),
             Some(interval) => inner.shared.schedule(inner, interval),
@@ -199,7 +197,17 @@ impl Partition {
         if !waits || mistakes.made(Mistake::PublishesBeforeSync) {
             inner.advance(last_offset + 1);
         }
-        Ok(Appended { base_offset, last_offset, log_start_offset: self.log_start_offset() })
+        let log_start_offset = self.log_start_offset();
+        Ok(Appended { base_offset, last_offset, log_start_offset, is_behind })
+    }
+
+    /// Makes what was appended durable before it returns, which nothing else has an appender wait
+    /// for: for who was told that the disk [is behind](Appended::is_behind).
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] after a failed sync.
+    pub fn catch_up(&self) -> Result<()> {
+        self.0.shared.commit(vec![self.0.clone()])
     }
 
     /// [`Volume::check_spare`](crate::Volume::check_spare) of the volume it is on.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use tidelog_storage::{Flush, Partition, PartitionOptions, Volume};
@@ -107,4 +108,29 @@ fn a_log_may_be_told_to_wait_no_longer() {
     started.append(1);
     while started.advances.recv().unwrap() < 2 {}
     assert_eq!(started.durable(), 2, "what waited is synced as well");
+}
+
+#[test]
+fn an_append_to_a_disk_that_is_far_behind_says_so_and_does_not_wait_for_it() {
+    let started = start(Flush::Commit, PartitionOptions::DEFAULT);
+    let (began, begins) = channel();
+    let (go_on, held) = channel::<()>();
+    started.fs.during_sync(move || {
+        began.send(()).unwrap();
+        held.recv().unwrap();
+    });
+    started.append(1);
+    begins.recv().unwrap();
+    let (told, tells) = channel();
+    let partition = started.partition.clone();
+    thread::spawn(move || {
+        let large = batch(1, 0, &vec![7; 60_000]);
+        while !partition.append(&large, 0).unwrap().is_behind {}
+        told.send(partition.log_end_offset()).unwrap();
+    });
+    let end = tells.recv_timeout(Duration::from_secs(60)).expect("an append waited for the sync");
+    go_on.send(()).unwrap();
+    started.partition.catch_up().unwrap();
+    assert_eq!(started.partition.high_watermark(), end);
+    assert!(!started.partition.append(&batch(1, 0, b"sent"), 0).unwrap().is_behind);
 }
