@@ -7,7 +7,7 @@ mod partition;
 mod partitioner;
 mod partitions;
 
-pub use admission::{Refused, timed};
+pub use admission::{Refused, look_inside, timed};
 pub use catalog::{Catalog, Error, NAME_BYTES_MAX, NewTopic, PARTITIONS_MAX, is_valid_name};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{Absent, LEADER_EPOCH, Partition};

@@ -7,7 +7,7 @@
 use super::{Outcome, Pending, log_error};
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Absent, Config, Partition, Refused, Topic, timed};
+use crate::topic::{Absent, Config, Partition, Refused, Topic, look_inside, timed};
 use bytes::Bytes;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
@@ -22,8 +22,6 @@ const ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
 /// What a record without a timestamp has in its place.
 const NO_TIMESTAMP: i64 = -1;
-/// Bytes a batch may decompress to when its records are looked at.
-const DECODED_BYTES_MAX: usize = 64 << 20;
 /// Zstandard may be produced since this version (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 
@@ -301,15 +299,17 @@ fn at_fault(
     batch: &Batch,
     wrong: impl Fn(i32, &Record) -> Option<String>,
 ) -> Result<Vec<messages::RecordError>, Refusal> {
-    let limit = DECODED_BYTES_MAX.max(batch.bytes().len());
-    let mut found = Vec::new();
-    for (index, record) in (0..).zip(batch.records(limit).map_err(Refused::from)?) {
-        let Some(text) = wrong(index, &record.map_err(Refused::from)?) else { continue };
-        let batch_index_error_message = Some(text.into());
-        found.push(messages::RecordError { batch_index: index, batch_index_error_message });
-        if found.len() == RECORD_ERRORS_MAX {
-            break;
+    let found = look_inside(batch, |records| {
+        let mut found = Vec::new();
+        for (index, record) in (0..).zip(records) {
+            let Some(text) = wrong(index, &record?) else { continue };
+            let batch_index_error_message = Some(text.into());
+            found.push(messages::RecordError { batch_index: index, batch_index_error_message });
+            if found.len() == RECORD_ERRORS_MAX {
+                break;
+            }
         }
-    }
-    Ok(found)
+        Ok(found)
+    });
+    Ok(found?)
 }

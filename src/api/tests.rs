@@ -6,7 +6,6 @@ mod api_versions;
 mod configs;
 mod consumer_groups;
 mod fetch;
-mod first_append;
 mod group_configs;
 mod groups;
 mod partitions;
@@ -16,6 +15,7 @@ mod repeats;
 mod topics;
 mod transactions;
 mod unreadable_groups;
+mod workers;
 
 use super::{Outcome, Session, dispatch, serves};
 use crate::broker::Broker;

@@ -7,13 +7,14 @@ use super::{Rest, Shared};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::{Account, ApiError, Body, Json, Segments};
+use crate::task::in_place;
 use crate::topic::{Partition, Refused, Topic, partition_for};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidelog_protocol::records::{Batch, BatchBuilder, Record};
+use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
 
 /// Where a message went.
 #[derive(Clone, Debug, Serialize)]
@@ -210,7 +211,12 @@ impl Share {
     fn admit(self) -> Result<Admitted, ApiError> {
         let Self { topic, partition, batches, places } = self;
         let batches = batches.into_iter().filter_map(BatchBuilder::finish);
-        let admitted: Result<_, _> = batches.map(|batch| topic.config.admit(batch)).collect();
+        let admit = || batches.map(|batch| topic.config.admit(batch)).collect();
+        // To compress them may take long.
+        let admitted: Result<_, _> = match topic.config.compression() {
+            None | Some(Compression::None) => admit(),
+            Some(_) => in_place(admit),
+        };
         let batches = admitted.map_err(|refused| {
             let text = format!("topic '{}': {refused}", topic.name);
             match refused {

@@ -1,7 +1,8 @@
 //! What a topic's configs make of a batch before it is appended, whichever door it came through.
 
 use super::Config;
-use tidelog_protocol::records::{Batch, CompressionError, RecordError};
+use crate::task::in_place;
+use tidelog_protocol::records::{Batch, Compression, CompressionError, RecordError, Records};
 
 /// Bytes a batch may decompress to, when its keys are looked at or its codec changes.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
@@ -42,14 +43,29 @@ pub fn timed(batch: Batch, largest: Option<i64>) -> Result<Batch, Refused> {
         Some(largest) => largest,
         None if header.max_timestamp >= header.base_timestamp => return Ok(batch),
         None => {
-            let mut largest = i64::MIN;
-            for record in batch.records(decoded_bytes_max(&batch))? {
-                largest = largest.max(record?.timestamp);
-            }
-            largest
+            let largest = |mut records: Records| {
+                records.try_fold(i64::MIN, |largest, it| Ok(largest.max(it?.timestamp)))
+            };
+            look_inside(&batch, largest)?
         }
     };
     if largest == header.max_timestamp { Ok(batch) } else { Ok(batch.with_max_timestamp(largest)) }
+}
+
+/// Gives `look` the records of a batch. To decompress them may take long, which then holds up no
+/// other connection.
+///
+/// # Errors
+/// [`Refused::Unreadable`] if they cannot be read, and what `look` refuses.
+pub fn look_inside<T>(
+    batch: &Batch,
+    look: impl FnOnce(Records) -> Result<T, Refused>,
+) -> Result<T, Refused> {
+    let look = || look(batch.records(decoded_bytes_max(batch))?);
+    match batch.header().attributes.codec() == Compression::None.codec() {
+        true => look(),
+        false => in_place(look),
+    }
 }
 
 /// Bytes that the records of a batch may decompress to: what came uncompressed is there already.
@@ -73,18 +89,16 @@ impl Config {
     /// [`Refused`], and nothing of the batch may be appended.
     pub fn admit(&self, batch: Batch) -> Result<Batch, Refused> {
         if self.is_compacted() {
-            for record in batch.records(decoded_bytes_max(&batch))? {
-                if record?.key.is_none() {
-                    return Err(Refused::Keyless);
-                }
-            }
+            look_inside(&batch, |mut records| {
+                records.try_for_each(|it| it?.key.is_some().then_some(()).ok_or(Refused::Keyless))
+            })?;
         }
         let codec = batch.header().attributes.codec();
         let Some(compression) = self.compression().filter(|own| own.codec() != codec) else {
             return Ok(batch);
         };
-        let limit = decoded_bytes_max(&batch);
-        let batch = batch.recompressed(compression, self.compression_level(), limit)?;
+        let (level, limit) = (self.compression_level(), decoded_bytes_max(&batch));
+        let batch = in_place(|| batch.recompressed(compression, level, limit))?;
         let (bytes, bytes_max) = (batch.bytes().len(), self.max_message_bytes());
         if bytes > bytes_max { Err(Refused::TooLarge { bytes, bytes_max }) } else { Ok(batch) }
     }
