@@ -269,7 +269,7 @@ impl Prefix {
     }
 
     /// Writes the length of a value, `None` for null. What we send is bounded well below the
-    /// prefix's range; a longer value is cut by the caller, never here.
+    /// prefix's range, but for strings, which [`write_str`] cuts.
     fn write(self, out: &mut Writer, version: Version, len: Option<usize>) {
         match (version.flexible, self) {
             (true, _) => {
@@ -310,7 +310,6 @@ macro_rules! wire_lengths {
                 Ok(<Option<$ty>>::read(input, version)?.unwrap_or_default())
             }
             fn write(&self, out: &mut Writer, version: Version) {
-                $prefix.write(out, version, Some(self.len()));
                 $write(self, out, version);
             }
         }
@@ -318,13 +317,29 @@ macro_rules! wire_lengths {
 }
 
 wire_lengths! {
-    [] Str, Prefix::Short, read_str, |value: &Str, out: &mut Writer, _| out.put(value.as_bytes());
-    [] Bytes, Prefix::Long, |input: &mut Reader, _, len| input.take(len), |value: &Bytes, out: &mut Writer, _| out.put_bytes(value);
+    [] Str, Prefix::Short, read_str, write_str;
+    [] Bytes, Prefix::Long, |input: &mut Reader, _, len| input.take(len), write_bytes;
     [<T: Wire>] Vec<T>, Prefix::Long, read_vec, write_vec;
 }
 
 fn read_str(input: &mut Reader, _: Version, len: usize) -> Result<Str> {
     Str::try_from(input.take(len)?).map_err(|_| Reason::InvalidUtf8.into())
+}
+
+/// A string is cut where its length has no room: an error's text may quote a name of any length,
+/// and clients that read versions which are not flexible would lose their place in the frame.
+fn write_str(value: &Str, out: &mut Writer, version: Version) {
+    let text: &str = match version.flexible {
+        true => value,
+        false => &value[..value.floor_char_boundary(i16::MAX as usize)],
+    };
+    Prefix::Short.write(out, version, Some(text.len()));
+    out.put(text.as_bytes());
+}
+
+fn write_bytes(value: &Bytes, out: &mut Writer, version: Version) {
+    Prefix::Long.write(out, version, Some(value.len()));
+    out.put_bytes(value);
 }
 
 /// The count is the peer's claim. Every element takes at least a byte, so a count beyond the
@@ -340,6 +355,7 @@ fn read_vec<T: Wire>(input: &mut Reader, version: Version, len: usize) -> Result
 }
 
 fn write_vec<T: Wire>(items: &Vec<T>, out: &mut Writer, version: Version) {
+    Prefix::Long.write(out, version, Some(items.len()));
     for item in items {
         item.write(out, version);
     }

@@ -64,6 +64,30 @@ fn a_null_from_a_client_whose_version_has_none_is_read_as_empty() {
 }
 
 #[test]
+fn a_string_too_long_for_its_length_is_cut_and_what_follows_is_read() {
+    let key = ApiKey::CreateTopics;
+    let crossed = |number: i16, text: &str| {
+        let result = |name| CreatableTopicResult {
+            name,
+            error_message: Some(text.into()),
+            ..Default::default()
+        };
+        let topics = vec![result("a".into()), result("b".into())];
+        let response = CreateTopicsResponse { topics, ..Default::default() }.into();
+        let bytes = response_bytes(&response, key.version(number));
+        let Response::CreateTopics(read) = read_response(bytes, key, key.version(number)) else {
+            panic!("another response");
+        };
+        assert_eq!(read.topics[1].name, "b");
+        read.topics[0].error_message.clone().unwrap()
+    };
+    let (fits, long) = ("x".repeat(32_767), "\u{e9}".repeat(20_000));
+    assert_eq!(crossed(4, &fits), fits);
+    assert_eq!(crossed(4, &long), long[..32_766]);
+    assert_eq!(crossed(5, &long), long);
+}
+
+#[test]
 fn defaults_are_kafkas() {
     assert_eq!(FetchRequest::default().replica_state.replica_epoch, -1);
     assert_eq!(FetchRequest::default().max_bytes, i32::MAX);
