@@ -117,7 +117,8 @@ async fn converse(
         Hangup::Frame(FrameError::TooLarge { prefix, .. }) if is_http(prefix) => {
             tracing::warn!("closing {session}: it speaks HTTP, which is at {http_url}");
             // Courtesy to someone who mixed up the ports; what becomes of it does not matter.
-            let _ = output.write_all(wrong_port(http_url).as_bytes()).await;
+            let text = wrong_port(http_url);
+            let _ = tokio::time::timeout(LINGER, output.write_all(text.as_bytes())).await;
         }
         Hangup::Frame(FrameError::TooLarge { prefix: [0x16, 3, ..], .. }) => {
             tracing::warn!("closing {session}: it speaks TLS, and tls_certificate is not set");
