@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::{Control, GroupConfigRow, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
+use crate::room::Room;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
@@ -81,6 +82,7 @@ impl Broker {
                 state,
                 deadlines,
                 fetch_session_room: Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_OF_ALL_MAX)),
+                request_room: Room::default(),
             },
             credentials: Credentials::default(),
             clusters: RwLock::default(),

@@ -5,6 +5,7 @@
 use crate::account::Account;
 use crate::control::{self, Control, GroupConfigRow};
 use crate::group::{self, ConfigSet, Groups};
+use crate::room::Room;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::to_the_end;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub deadlines: crate::group::Deadlines,
     /// Partitions that more fetch sessions may have, of all accounts.
     pub fetch_session_room: Arc<Semaphore>,
+    /// Memory for requests; its share is of those that are no account's.
+    pub request_room: Room,
 }
 
 /// An account with its topics and groups.
@@ -46,6 +49,8 @@ pub struct Cluster {
     configuring: tokio::sync::Mutex<()>,
     /// Partitions that more fetch sessions may have.
     pub fetch_session_room: Arc<Semaphore>,
+    /// Memory for its requests.
+    pub request_room: Room,
     /// What all clusters share.
     pub shared: Shared,
 }
@@ -92,8 +97,9 @@ impl Cluster {
         let topics = Arc::new(topics);
         let groups = Groups::new(&account.id, options, state, deadlines, shapes(topics.clone()));
         let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
+        let request_room = shared.request_room.of_another();
         let configuring = tokio::sync::Mutex::default();
-        Self { account, topics, groups, configuring, fetch_session_room, shared }
+        Self { account, topics, groups, configuring, fetch_session_room, request_room, shared }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.

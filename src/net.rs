@@ -14,13 +14,10 @@ use tokio::task::JoinSet;
 
 /// Connections at a time; beyond it, new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
-/// KiB of requests being read or answered at a time, over all connections.
-const IN_FLIGHT_KIB_MAX: usize = 512 << 10;
 
 /// Serves connections until the listener's task is dropped, which closes them.
 pub async fn serve(listener: TcpListener, tls: Option<Tls>, broker: Arc<Broker>, http_url: String) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_KIB_MAX));
     let http_url: Arc<str> = http_url.into();
     let mut tasks = JoinSet::new();
     loop {
@@ -36,9 +33,9 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, broker: Arc<Broker>,
         };
         while tasks.try_join_next().is_some() {}
         let Ok(session) = Session::new(&broker, &stream, peer) else { continue };
-        let (tls, in_flight, http_url) = (tls.clone(), in_flight.clone(), http_url.clone());
+        let (tls, http_url) = (tls.clone(), http_url.clone());
         tasks.spawn(async move {
-            connection::serve(stream, tls.as_ref(), session, in_flight, &http_url).await;
+            connection::serve(stream, tls.as_ref(), session, &http_url).await;
             drop(permit);
         });
     }

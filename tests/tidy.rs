@@ -202,6 +202,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http_client", &[]),
     ("storage_error", &[]),
     ("task", &[]),
+    ("pace", &[]),
+    ("room", &[]),
     ("id", &["clock"]),
     ("settings", &["topic"]),
     ("tls", &["settings", "task"]),
@@ -213,12 +215,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("topic", &["clock", "control", "id", "task"]),
     ("txn", &["control"]),
     ("group", &["clock", "state", "task"]),
-    ("cluster", &["account", "control", "group", "settings", "state", "task", "topic", "txn"]),
+    (
+        "cluster",
+        &["account", "control", "group", "room", "settings", "state", "task", "topic", "txn"],
+    ),
     (
         "broker",
         &[
-            "account", "cluster", "control", "group", "id", "settings", "state", "task", "topic",
-            "txn",
+            "account", "cluster", "control", "group", "id", "room", "settings", "state", "task",
+            "topic", "txn",
         ],
     ),
     ("retention", &["broker", "clock", "state", "topic"]),
@@ -240,9 +245,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "topic",
         ],
     ),
-    ("net", &["api", "broker", "tls"]),
+    ("net", &["api", "broker", "pace", "room", "tls"]),
     // The front ends, and what they stand on.
-    ("http", &["broker", "tls", "topic"]),
+    ("http", &["broker", "pace", "room", "tls", "topic"]),
     ("manage", &["account", "api", "http", "id", "topic"]),
     ("metrics", &["http", "ingest"]),
     (

@@ -4,26 +4,28 @@
 //! may wait; a bounded number of these run at once, so pipelined produces share a sync. **Answers
 //! leave in the order of their requests.**
 
-use super::frames::{FRAME_BYTES_MAX, Frame, FrameError, Frames, UNAUTHENTICATED_BYTES_MAX};
+use super::frames::{Frame, FrameError, Frames};
 use super::parts::Parts;
 use crate::api::sasl::{self, Sasl};
 use crate::api::{self, Outcome, Pending, Session};
+use crate::room::Taken;
 use crate::tls::{self, Opened, Tls};
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, write_response_header};
 use tidelog_protocol::messages::SaslAuthenticateRequest;
 use tidelog_protocol::{ApiKey, DecodeError, Reader, Request, Response, Writer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests of a connection in flight; beyond it, we stop reading from it.
 const PIPELINE_MAX: usize = 64;
+/// Bytes of a connection's answers that are ready and wait for those before them; beyond it too.
+const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// A client has this long to say who it is.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long is gone: Kafka's `connections.max.idle.ms`.
@@ -67,28 +69,43 @@ fn describe(key: i16, version: i16, error: &DecodeError) -> String {
 #[derive(Default)]
 struct Answer {
     parts: Vec<Bytes>,
+    /// Bytes of the parts that the [`Backlog`] has.
+    counted: usize,
     then: Option<Hangup>,
 }
 
-type Pipeline = FuturesOrdered<BoxFuture<'static, Answer>>;
+/// Bytes of answers that are ready and have not left the pipeline. Only its connection's task
+/// counts: an atomic, because that task may move between threads.
+#[derive(Default)]
+struct Backlog(AtomicUsize);
+
+impl Backlog {
+    fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.store(self.bytes() + bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, answer: &Answer) {
+        self.0.store(self.bytes() - answer.counted, Ordering::Relaxed);
+    }
+}
+
+type Pipeline<'a> = FuturesOrdered<BoxFuture<'a, Answer>>;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(
-    stream: TcpStream,
-    tls: Option<&Tls>,
-    session: Session,
-    budget: Arc<Semaphore>,
-    http_url: &str,
-) {
+pub(super) async fn serve(stream: TcpStream, tls: Option<&Tls>, session: Session, http_url: &str) {
     match tls::open(tls, stream).await {
         Ok(Opened::Plain(mut stream)) => {
             let (input, output) = stream.split();
-            converse(input, output, session, budget, http_url).await;
+            converse(input, output, session, http_url).await;
         }
         Ok(Opened::Tls(stream)) => {
             let (input, output) = tokio::io::split(stream);
             // Boxed: most connections are plaintext, and would carry its room.
-            Box::pin(converse(input, output, session, budget, http_url)).await;
+            Box::pin(converse(input, output, session, http_url)).await;
         }
         Ok(Opened::Refused(_)) => {
             tracing::warn!("closing {session}: it does not speak TLS, which tls_required asks for");
@@ -102,10 +119,9 @@ async fn converse(
     mut input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
     mut session: Session,
-    budget: Arc<Semaphore>,
     http_url: &str,
 ) {
-    let Err(hangup) = run(&mut input, &mut output, &mut session, budget).await else { return };
+    let Err(hangup) = run(&mut input, &mut output, &mut session).await else { return };
     if let Hangup::Refused(_) = hangup {
         // Some clients drop an answer that arrives together with the end of the stream, and would
         // not learn that it was the password; they close as soon as they have read it.
@@ -145,33 +161,39 @@ async fn run(
     input: &mut (impl AsyncRead + Unpin),
     output: &mut (impl AsyncWrite + Unpin),
     session: &mut Session,
-    budget: Arc<Semaphore>,
 ) -> Result<(), Hangup> {
-    let mut frames = Frames::new(budget);
+    let mut frames = Frames::new();
+    let backlog = Backlog::default();
     let mut pipeline = Pipeline::new();
     let authenticate_by = tokio::time::Instant::now() + AUTHENTICATION_TIMEOUT;
     loop {
-        let authenticated = session.principal.is_some();
-        let max = if authenticated { FRAME_BYTES_MAX } else { UNAUTHENTICATED_BYTES_MAX };
+        let room = session.principal.as_ref().map(|principal| &principal.cluster.request_room);
+        let authenticated = room.is_some();
         let deadline = tokio::time::Instant::now() + IDLE_TIMEOUT;
         let deadline = if authenticated { deadline } else { deadline.min(authenticate_by) };
-        if pipeline.len() == PIPELINE_MAX {
-            frames.be_patient();
+        let reads = pipeline.len() < PIPELINE_MAX && backlog.bytes() < BACKLOG_BYTES_MAX;
+        if !reads {
+            frames.pause();
         }
         tokio::select! {
-            frame = frames.next(input, max), if pipeline.len() < PIPELINE_MAX => {
+            frame = frames.next(input, room), if reads => {
                 // Nobody is left to answer, and what is under way may take as long as it likes.
                 if let Err(error @ (FrameError::Closed | FrameError::Io(_))) = frame {
                     return Err(error.into());
                 }
-                let answer = frame.map_err(Hangup::from).and_then(|it| accept(session, it));
+                let answer = match frame {
+                    Ok(frame) => accept(session, frame, &backlog),
+                    Err(error) => Err(error.into()),
+                };
                 // What was asked before a hangup still gets its answer.
                 pipeline.push_back(answer.unwrap_or_else(|hangup| {
-                    ready(Answer { parts: Vec::new(), then: Some(hangup) })
+                    ready(Answer { then: Some(hangup), ..Answer::default() })
                 }));
             }
             Some(answer) = pipeline.next() => {
-                write(output, &mut pipeline, answer).await?;
+                // A client that is slow to take answers is not slow to send.
+                frames.pause();
+                write(output, &mut pipeline, &backlog, answer).await?;
             }
             () = tokio::time::sleep_until(deadline), if pipeline.is_empty() => {
                 let patience = if authenticated { IDLE_TIMEOUT } else { AUTHENTICATION_TIMEOUT };
@@ -184,11 +206,13 @@ async fn run(
 /// Writes an answer and those behind it that are ready too.
 async fn write(
     output: &mut (impl AsyncWrite + Unpin),
-    pipeline: &mut Pipeline,
+    pipeline: &mut Pipeline<'_>,
+    backlog: &Backlog,
     mut answer: Answer,
 ) -> Result<(), Hangup> {
     let mut parts = Parts::default();
     loop {
+        backlog.remove(&answer);
         parts.extend(answer.parts);
         if answer.then.is_some() || parts.remaining() > COALESCE_BYTES_MAX {
             break;
@@ -219,10 +243,14 @@ async fn write(
 }
 
 /// Decodes a request and starts answering it.
-fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answer>, Hangup> {
+fn accept<'a>(
+    session: &mut Session,
+    frame: Frame,
+    backlog: &'a Backlog,
+) -> Result<BoxFuture<'a, Answer>, Hangup> {
     if session.sasl == Sasl::BarePlain {
         return Ok(match sasl::plain(session, &frame.bytes) {
-            Ok(()) => ready(Answer { parts: Writer::default().into_frame(), then: None }),
+            Ok(()) => ready(Answer { parts: Writer::default().into_frame(), ..Answer::default() }),
             Err(refusal) => refuse_bare(refusal),
         });
     }
@@ -235,7 +263,7 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
     if !header.key.versions().contains(&version) {
         // Only ApiVersions gets here: it is told, in version 0, what to ask instead.
         let header = RequestHeader { version: header.key.version(0), ..header };
-        return Ok(ready(encode(&header, &api::unsupported_version().into(), None)));
+        return Ok(ready(encode(&header, &api::unsupported_version().into(), backlog)));
     }
     if !api::serves(header.key, version) {
         return Err(Hangup::Unserved { key: header.key, version });
@@ -245,13 +273,13 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
     match request {
         Request::ApiVersions(request) => {
             let response = api::api_versions(session, request, version);
-            Ok(ready(encode(&header, &response.into(), None)))
+            Ok(ready(encode(&header, &response.into(), backlog)))
         }
         Request::SaslHandshake(request) => {
             let response = sasl::handshake(session, &request, version);
-            Ok(ready(encode(&header, &response.into(), None)))
+            Ok(ready(encode(&header, &response.into(), backlog)))
         }
-        Request::SaslAuthenticate(request) => Ok(authenticate(session, &request, header)),
+        Request::SaslAuthenticate(request) => Ok(authenticate(session, &request, header, backlog)),
         request => {
             let Some(principal) = &session.principal else {
                 return Err(Hangup::Unauthenticated { key: header.key, version });
@@ -259,22 +287,24 @@ fn accept(session: &mut Session, frame: Frame) -> Result<BoxFuture<'static, Answ
             let pending = api::dispatch(&principal.cluster, session, &header, request);
             // The client's name would keep the frame in memory until it is answered.
             let header = RequestHeader { client_id: None, ..header };
-            Ok(finish(header, pending, frame.permit))
+            Ok(finish(header, pending, frame.taken, backlog))
         }
     }
 }
 
-fn authenticate(
+fn authenticate<'a>(
     session: &mut Session,
     request: &SaslAuthenticateRequest,
     header: RequestHeader,
-) -> BoxFuture<'static, Answer> {
+    backlog: &'a Backlog,
+) -> BoxFuture<'a, Answer> {
     let (response, refusal) = sasl::authenticate(session, request);
     Box::pin(async move {
         if refusal.is_some() {
             tokio::time::sleep(FAILED_AUTHENTICATION_DELAY).await;
         }
-        encode(&header, &response.into(), refusal.map(Hangup::Refused))
+        let answer = encode(&header, &response.into(), backlog);
+        Answer { then: refusal.map(Hangup::Refused), ..answer }
     })
 }
 
@@ -282,42 +312,46 @@ fn authenticate(
 fn refuse_bare(refusal: sasl::Refusal) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         tokio::time::sleep(FAILED_AUTHENTICATION_DELAY).await;
-        Answer { parts: Vec::new(), then: Some(Hangup::Refused(refusal)) }
+        Answer { then: Some(Hangup::Refused(refusal)), ..Answer::default() }
     })
 }
 
-/// Encodes the answer when it is there. The request's share of the budget is held until then, and
-/// where there is none, until its frame is not held any longer: nothing else bounds what a client
-/// sends that waits for no answers.
+/// Encodes the answer when it is there. What the request has taken of its account's room is held
+/// until then, and where there is no answer, until its frame is not held any longer: nothing else
+/// bounds what a client sends that waits for no answers.
 fn finish(
     header: RequestHeader,
     pending: Pending,
-    permit: Option<OwnedSemaphorePermit>,
-) -> BoxFuture<'static, Answer> {
+    taken: Option<Box<Taken>>,
+    backlog: &Backlog,
+) -> BoxFuture<'_, Answer> {
     Box::pin(async move {
         match pending.await {
             Outcome::Answer(response) => {
-                drop(permit);
-                encode(&header, &response, None)
+                drop(taken);
+                encode(&header, &response, backlog)
             }
             Outcome::Silence { failed, held } => {
-                // Its share is what bounds these tasks.
-                if let Some(permit) = permit {
-                    tokio::spawn(held.map(|()| drop(permit)));
+                // The account's room is what bounds these tasks.
+                if let Some(taken) = taken {
+                    tokio::spawn(held.map(|()| drop(taken)));
                 }
                 let (key, version) = (header.key, header.version.number);
                 let then = failed.then_some(Hangup::Unanswerable { key, version });
-                Answer { parts: Vec::new(), then }
+                Answer { then, ..Answer::default() }
             }
         }
     })
 }
 
-fn encode(header: &RequestHeader, response: &Response, then: Option<Hangup>) -> Answer {
+/// An answer, which counts as waiting from now on.
+fn encode(header: &RequestHeader, response: &Response, backlog: &Backlog) -> Answer {
     let mut out = Writer::default();
     write_response_header(&mut out, header.key, header.version, header.correlation_id);
     response.write(&mut out, header.version);
-    Answer { parts: out.into_frame(), then }
+    let counted = out.len();
+    backlog.add(counted);
+    Answer { parts: out.into_frame(), counted, then: None }
 }
 
 fn ready(answer: Answer) -> BoxFuture<'static, Answer> {
@@ -328,26 +362,58 @@ fn ready(answer: Answer) -> BoxFuture<'static, Answer> {
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
+    use crate::room::Room;
+    use tidelog_protocol::messages::{CreatableTopicResult, CreateTopicsResponse};
     use tokio::sync::oneshot;
 
+    fn header(key: ApiKey) -> RequestHeader {
+        RequestHeader { key, version: key.version(7), correlation_id: 1, client_id: None }
+    }
+
     #[tokio::test]
-    async fn a_frame_without_an_answer_has_its_share_of_the_budget_until_it_is_let_go() {
+    async fn a_frame_without_an_answer_has_its_room_until_it_is_let_go() {
         for failed in [false, true] {
-            let budget = Arc::new(Semaphore::new(1));
-            let permit = budget.clone().try_acquire_owned().unwrap();
+            let (room, backlog) = (Room::default(), Backlog::default());
+            let all = room.left();
+            let taken = Some(Box::new(room.admit(1 << 20).await));
             let (release, released) = oneshot::channel::<()>();
             let held = released.map(drop).boxed();
             let pending = std::future::ready(Outcome::Silence { failed, held }).boxed();
-            let (key, client_id) = (ApiKey::Produce, None);
-            let header =
-                RequestHeader { key, version: key.version(9), correlation_id: 1, client_id };
-            let answer = finish(header, pending, Some(permit)).now_or_never().unwrap();
+            let answer = finish(header(ApiKey::Produce), pending, taken, &backlog);
+            let answer = answer.now_or_never().unwrap();
             assert!(answer.parts.is_empty());
             assert_eq!(answer.then.is_some(), failed);
             tokio::task::yield_now().await;
-            assert_eq!(budget.available_permits(), 0);
+            assert_ne!(room.left(), all);
             release.send(()).unwrap();
-            let _given_back = budget.acquire().await.unwrap();
+            while room.left() != all {
+                tokio::task::yield_now().await;
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_waits_for_another_one_is_in_the_backlog_until_it_leaves() {
+        let (backlog, mut output) = (Backlog::default(), Vec::new());
+        let name = "n".repeat(20_000);
+        let topic = CreatableTopicResult { name: name.into(), ..Default::default() };
+        let topics = vec![topic; BACKLOG_BYTES_MAX / 20_000];
+        let long: Response = CreateTopicsResponse { topics, ..Default::default() }.into();
+        let (first, answered) = oneshot::channel::<Answer>();
+        let mut pipeline = Pipeline::new();
+        pipeline.push_back(answered.map(|it| it.unwrap_or_default()).boxed());
+        for _ in 0..2 {
+            let pending = std::future::ready(Outcome::Answer(long.clone())).boxed();
+            pipeline.push_back(finish(header(ApiKey::CreateTopics), pending, None, &backlog));
+        }
+        assert_eq!(backlog.bytes(), 0);
+        assert!(pipeline.next().now_or_never().is_none());
+        assert!(backlog.bytes() > BACKLOG_BYTES_MAX);
+        assert!(first.send(Answer::default()).is_ok());
+        while let Some(answer) = pipeline.next().await {
+            write(&mut output, &mut pipeline, &backlog, answer).await.unwrap();
+        }
+        assert_eq!(backlog.bytes(), 0);
+        assert!(output.len() > 2 * BACKLOG_BYTES_MAX * 9 / 10);
     }
 }

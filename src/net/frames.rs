@@ -1,26 +1,24 @@
 //! Frames off a socket: a length of four bytes, and as many bytes.
 //!
 //! **Memory is taken as bytes arrive, never because a length was announced**, or as much as a frame
-//! of the same connection has taken before; and a large frame waits for its share of the process's
-//! budget first.
+//! of the same connection has taken before; a large frame takes it from its account's [`Room`].
 //!
 //! A read takes as much as reads have brought: one that fills its room has the next one take twice
 //! as much, so that what a client sends in a row comes in few reads, and one that leaves most of it
 //! empty has the next one take half.
 
+use crate::pace::Pace;
+use crate::room::{REQUEST_BYTES_MAX, Room, Taken};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 /// A frame of a client that has not said who it is.
-pub(super) const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
-/// A frame of any other client: Kafka's `socket.request.max.bytes`.
-pub(super) const FRAME_BYTES_MAX: usize = 100 << 20;
-/// Frames up to this size go without a permit: they are covered by the bound on connections.
+const UNAUTHENTICATED_BYTES_MAX: usize = 16 << 10;
+/// A frame of any other client.
+const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX;
+/// Frames up to this size are in no account's room: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
 /// Memory that a connection keeps for the next frame. What a longer one took goes with it.
@@ -30,16 +28,13 @@ const READ_BYTES: usize = 4 << 10;
 /// Room for a read of a client that sends much.
 const READ_BYTES_MAX: usize = FREE_BYTES;
 
-/// One frame, and its share of the budget until it is answered.
+/// One frame, and what it takes of its account's room until it is answered.
 pub(super) struct Frame {
     /// The bytes after the length.
     pub bytes: Bytes,
-    /// Returned to the budget when dropped.
-    pub permit: Option<OwnedSemaphorePermit>,
+    /// Returned when dropped; boxed, since most frames take nothing.
+    pub taken: Option<Box<Taken>>,
 }
-
-/// A frame that has begun is complete within this time, not counting the time it waits for us.
-pub(super) const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no further frame.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +46,7 @@ pub(super) enum FrameError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It came too slowly.
-    #[error("a frame took longer than {FRAME_TIMEOUT:?}")]
+    #[error("a frame came too slowly")]
     Slow,
     /// A negative or too large length; the first bytes tell what the client may have meant.
     #[error("frame of {len} bytes is over the limit of {max}")]
@@ -72,22 +67,24 @@ pub(super) struct Frames {
     earned: usize,
     /// Room that the next read has at least.
     room: usize,
-    /// When the frame of which part is here has to be complete.
-    complete_by: Option<tokio::time::Instant>,
-    budget: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
+    /// The time of the frame of which part is here.
+    pace: Option<Pace>,
+    /// What that frame has taken.
+    taken: Option<Box<Taken>>,
 }
 
 impl Frames {
     /// Nothing read yet.
-    pub(super) fn new(budget: Arc<Semaphore>) -> Self {
+    pub(super) fn new() -> Self {
         let (buffer, room) = (BytesMut::new(), READ_BYTES);
-        Self { buffer, earned: 0, room, complete_by: None, budget, permit: None }
+        Self { buffer, earned: 0, room, pace: None, taken: None }
     }
 
-    /// Gives the next frame its time anew: it was our turn.
-    pub(super) fn be_patient(&mut self) {
-        self.complete_by = None;
+    /// Until [`next`](Self::next) is called again, the frame that has begun need not go on.
+    pub(super) fn pause(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.pause();
+        }
     }
 
     /// Whether part of a frame is here.
@@ -95,41 +92,32 @@ impl Frames {
         !self.buffer.is_empty()
     }
 
-    /// The next frame. Cancel safe: what was read stays.
+    /// The next frame of a client, in its account's room once it has said who it is. Cancel safe:
+    /// what was read stays.
     pub(super) async fn next(
         &mut self,
         input: &mut (impl AsyncRead + Unpin),
-        max: usize,
+        account: Option<&Room>,
     ) -> Result<Frame, FrameError> {
+        let max = account.map_or(UNAUTHENTICATED_BYTES_MAX, |_| FRAME_BYTES_MAX);
         loop {
-            let missing = match self.announced(max)? {
-                Some(len) if self.buffer.len() >= PREFIX_BYTES + len => {
-                    self.buffer.advance(PREFIX_BYTES);
-                    let bytes = self.buffer.split_to(len).freeze();
-                    self.complete_by = None;
-                    self.earned = self.earned.max(len);
-                    if len > KEPT_BYTES_MAX {
-                        self.buffer = BytesMut::from(&self.buffer[..]);
-                    }
-                    return Ok(Frame { bytes, permit: self.permit.take() });
-                }
-                Some(len) => {
-                    self.admit(len).await;
-                    PREFIX_BYTES + len - self.buffer.len()
-                }
-                // What follows the length comes with it.
-                None => self.room / 2,
-            };
-            if self.has_begun() {
-                self.complete_by.get_or_insert_with(|| tokio::time::Instant::now() + FRAME_TIMEOUT);
+            let announced = self.announced(max)?;
+            // What follows the length comes with it.
+            let missing = announced.map_or(self.room / 2, |len| {
+                (PREFIX_BYTES + len).saturating_sub(self.buffer.len())
+            });
+            let more = self.lacking(missing, max);
+            if let (Some(len), Some(account)) = (announced, account)
+                && len > FREE_BYTES
+            {
+                self.take(account, len, more).await;
             }
-            let room = self.make_room(missing, max);
-            let read = input.read_buf(&mut self.buffer);
-            let read = match self.complete_by {
-                Some(deadline) => timeout_at(deadline, read).await.map_err(|_| FrameError::Slow)?,
-                None => read.await,
-            };
-            let read = read?;
+            if let Some(len) = announced.filter(|_| missing == 0) {
+                return Ok(self.split(len));
+            }
+            self.buffer.reserve(more);
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = self.read(input).await?;
             self.note_read(read, room);
             if read == 0 {
                 return Err(match self.has_begun() {
@@ -140,14 +128,51 @@ impl Frames {
         }
     }
 
-    /// Makes room for what is `missing`, unless there is; gives how much there is then.
-    fn make_room(&mut self, missing: usize, max: usize) -> usize {
-        if self.buffer.capacity() - self.buffer.len() < missing {
-            // Doubles what is here, or takes what the client has paid for before: growing copies.
-            let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
-            self.buffer.reserve(missing.min(paid).max(self.room.min(max)));
+    /// Reads what comes next, and in time if part of a frame is here.
+    async fn read(&mut self, input: &mut (impl AsyncRead + Unpin)) -> Result<usize, FrameError> {
+        if !self.has_begun() {
+            return Ok(input.read_buf(&mut self.buffer).await?);
         }
-        self.buffer.capacity() - self.buffer.len()
+        let pace = self.pace.get_or_insert_with(Pace::begin);
+        pace.go_on();
+        let deadline = pace.deadline(self.buffer.len());
+        let read = timeout_at(deadline, input.read_buf(&mut self.buffer)).await;
+        Ok(read.map_err(|_| FrameError::Slow)??)
+    }
+
+    /// The frame of which all is here.
+    fn split(&mut self, len: usize) -> Frame {
+        self.buffer.advance(PREFIX_BYTES);
+        let bytes = self.buffer.split_to(len).freeze();
+        self.pace = None;
+        self.earned = self.earned.max(len);
+        if len > KEPT_BYTES_MAX {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
+        Frame { bytes, taken: self.taken.take() }
+    }
+
+    /// How much room the buffer has to get for what is `missing`; none if that fits.
+    fn lacking(&self, missing: usize, max: usize) -> usize {
+        if self.buffer.capacity() - self.buffer.len() >= missing {
+            return 0;
+        }
+        // Doubles what is here, or takes what the client has paid for before: growing copies.
+        let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
+        missing.min(paid).max(self.room.min(max))
+    }
+
+    /// Takes, for a long frame, what it has of the buffer once that has room for `more`.
+    async fn take(&mut self, account: &Room, len: usize, more: usize) {
+        // As long as others have the memory it is not the client's turn.
+        self.pause();
+        let here = self.buffer.capacity().max(self.buffer.len() + more);
+        if self.taken.is_none() {
+            self.taken = Some(Box::new(account.admit(len).await));
+        }
+        if let Some(taken) = &mut self.taken {
+            account.take(taken, len.min(here)).await;
+        }
     }
 
     /// Has the next read take more or less, by how much of its `room` one filled.
@@ -167,14 +192,6 @@ impl Frames {
             _ => Err(FrameError::TooLarge { len, max, prefix: *prefix }),
         }
     }
-
-    async fn admit(&mut self, len: usize) {
-        if len > FREE_BYTES && self.permit.is_none() {
-            let kib = u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-            // The semaphore is never closed; without a permit the frame would only be uncounted.
-            self.permit = self.budget.clone().acquire_many_owned(kib).await.ok();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -183,30 +200,27 @@ mod tests {
     use futures_util::FutureExt;
     use std::pin::Pin;
     use std::task::{Context, Poll};
+    use std::time::Duration;
     use tokio::io::{AsyncWriteExt, ReadBuf};
-
-    fn frames() -> Frames {
-        Frames::new(Arc::new(Semaphore::new(1 << 20)))
-    }
 
     #[tokio::test]
     async fn frames_come_out_whole_however_the_bytes_arrive() {
         let sent = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01z";
         for cut in 0..sent.len() {
             let mut input = AsyncReadExt::chain(&sent[..cut], &sent[cut..]);
-            let mut frames = frames();
+            let mut frames = Frames::new();
             for expected in ["abc", "", "z"] {
-                assert_eq!(frames.next(&mut input, 10).await.unwrap().bytes, expected);
+                assert_eq!(frames.next(&mut input, None).await.unwrap().bytes, expected);
             }
-            assert!(matches!(frames.next(&mut input, 10).await, Err(FrameError::Closed)));
+            assert!(matches!(frames.next(&mut input, None).await, Err(FrameError::Closed)));
         }
     }
 
     #[tokio::test]
     async fn an_announced_length_is_no_reason_to_allocate() {
         let mut input = &b"\x05\0\0\0abc"[..];
-        let mut frames = frames();
-        let error = frames.next(&mut input, FRAME_BYTES_MAX).await.err().unwrap();
+        let mut frames = Frames::new();
+        let error = frames.next(&mut input, Some(&Room::default())).await.err().unwrap();
         assert!(matches!(error, FrameError::Io(_)), "{error}");
         assert!(frames.buffer.capacity() <= 2 * FREE_BYTES, "{}", frames.buffer.capacity());
     }
@@ -218,10 +232,10 @@ mod tests {
         let mut sent = length(long).to_vec();
         sent.resize(PREFIX_BYTES + long, 7);
         sent.extend(length(100 * long));
-        let (mut input, mut frames) = (&sent[..], frames());
-        let first = frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap();
+        let (mut input, mut frames) = (&sent[..], Frames::new());
+        let first = frames.next(&mut input, Some(&Room::default())).await.unwrap();
         assert_eq!(first.bytes.len(), long);
-        let second = frames.next(&mut input, FRAME_BYTES_MAX).await;
+        let second = frames.next(&mut input, Some(&Room::default())).await;
         assert!(matches!(second, Err(FrameError::Io(_))));
         let room = frames.buffer.capacity();
         assert!((long..=2 * long).contains(&room), "{room}");
@@ -249,9 +263,12 @@ mod tests {
         let mut sent = u32::try_from(long).unwrap().to_be_bytes().to_vec();
         sent.resize(PREFIX_BYTES + long, 7);
         sent.extend(b"\0\0\0\x01z");
-        let (mut input, mut frames) = (&sent[..], frames());
-        assert_eq!(frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap().bytes.len(), long);
-        assert_eq!(frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap().bytes, "z");
+        let (mut input, mut frames) = (&sent[..], Frames::new());
+        assert_eq!(
+            frames.next(&mut input, Some(&Room::default())).await.unwrap().bytes.len(),
+            long
+        );
+        assert_eq!(frames.next(&mut input, Some(&Room::default())).await.unwrap().bytes, "z");
         frames.buffer.reserve(1);
         assert!(frames.buffer.capacity() < KEPT_BYTES_MAX, "{}", frames.buffer.capacity());
     }
@@ -259,37 +276,64 @@ mod tests {
     #[tokio::test]
     async fn frames_in_a_row_come_in_few_reads_and_single_ones_ask_for_less_again() {
         let batch = [&(16_u32 << 10).to_be_bytes()[..], &[7; 16 << 10]].concat();
-        let (sent, mut frames) = (batch.repeat(64), frames());
+        let (sent, mut frames) = (batch.repeat(64), Frames::new());
         let mut input = Counted { bytes: &sent, reads: 0 };
         for _ in 0..64 {
-            let frame = frames.next(&mut input, FRAME_BYTES_MAX).await.unwrap();
+            let frame = frames.next(&mut input, Some(&Room::default())).await.unwrap();
             assert_eq!(frame.bytes, batch[PREFIX_BYTES..]);
         }
         assert!(input.reads <= 32, "{} reads", input.reads);
         for _ in 0..10 {
-            frames.next(&mut &b"\0\0\0\x01z"[..], FRAME_BYTES_MAX).await.unwrap();
+            frames.next(&mut &b"\0\0\0\x01z"[..], Some(&Room::default())).await.unwrap();
         }
         assert_eq!(frames.room, READ_BYTES);
     }
 
     #[tokio::test]
-    async fn a_frame_that_trickles_in_is_given_up() {
+    async fn a_frame_that_trickles_in_is_given_up_but_not_for_time_we_took() {
         let (mut client, mut input) = tokio::io::duplex(64);
         client.write_all(&[0, 0]).await.unwrap();
-        let mut frames = frames();
-        assert!(frames.next(&mut input, 1000).now_or_never().is_none());
-        let deadline = frames.complete_by.unwrap();
+        let mut frames = Frames::new();
+        assert!(frames.next(&mut input, None).now_or_never().is_none());
+        let begun = frames.pace.unwrap().deadline(0);
         client.write_all(&[1, 0, 7]).await.unwrap();
-        assert!(frames.next(&mut input, 1000).now_or_never().is_none());
-        assert_eq!(frames.complete_by, Some(deadline));
-        frames.complete_by = Some(tokio::time::Instant::now());
-        assert!(matches!(frames.next(&mut input, 1000).await, Err(FrameError::Slow)));
+        assert!(frames.next(&mut input, None).now_or_never().is_none());
+        assert_eq!(frames.pace.unwrap().deadline(0), begun);
+
+        let minute = Duration::from_secs(60);
+        frames.pause();
+        frames.pace.as_mut().unwrap().age(minute);
+        assert!(frames.next(&mut input, None).now_or_never().is_none());
+        assert!(frames.pace.unwrap().deadline(0) >= begun);
+        frames.pace.as_mut().unwrap().age(minute);
+        assert!(matches!(frames.next(&mut input, None).await, Err(FrameError::Slow)));
+    }
+
+    #[tokio::test]
+    async fn a_long_frame_has_taken_what_is_here_of_it_and_all_of_it_until_it_is_dropped() {
+        let long = 8 * FREE_BYTES;
+        let (room, mut frames) = (Room::default(), Frames::new());
+        let all = room.left();
+        let (mut client, mut input) = tokio::io::duplex(long);
+        client.write_all(&u32::try_from(long).unwrap().to_be_bytes()).await.unwrap();
+        client.write_all(&vec![7; FREE_BYTES]).await.unwrap();
+        assert!(frames.next(&mut input, Some(&room)).now_or_never().is_none());
+        let (share, process) = room.left();
+        assert_eq!(all.0 - share, long, "announced");
+        assert!((FREE_BYTES..=3 * FREE_BYTES).contains(&(all.1 - process)), "{}", all.1 - process);
+
+        client.write_all(&vec![7; long - FREE_BYTES]).await.unwrap();
+        let frame = frames.next(&mut input, Some(&room)).now_or_never().unwrap().unwrap();
+        assert_eq!(room.left(), (all.0 - long, all.1 - long));
+        drop(frame);
+        assert_eq!(room.left(), all);
     }
 
     #[tokio::test]
     async fn a_length_over_the_limit_is_refused_with_its_bytes() {
         for prefix in [*b"GET ", [0x16, 3, 1, 0], [0xff; 4]] {
-            let error = frames().next(&mut &prefix[..], FRAME_BYTES_MAX).await.err().unwrap();
+            let error =
+                Frames::new().next(&mut &prefix[..], Some(&Room::default())).await.err().unwrap();
             assert!(matches!(error, FrameError::TooLarge { prefix: it, .. } if it == prefix));
         }
     }
