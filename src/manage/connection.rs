@@ -47,7 +47,7 @@ pub(super) async fn connection(
             "sasl_mechanism": "PLAIN",
             "tls": tls,
         },
-        "http": { "url": url(&context, named, tls) },
+        "http": { "url": url(&context, named, scheme(&headers, tls)) },
         "topics": topics,
         "version": env!("CARGO_PKG_VERSION"),
     })))
@@ -55,12 +55,24 @@ pub(super) async fn connection(
 
 /// The URL at which this client may go on: by the name it came by, which a certificate has too, and
 /// an address of ours may lack.
-fn url(context: &Context, named: Option<(String, Option<u16>)>, tls: bool) -> String {
-    let scheme = if tls { "https" } else { "http" };
+fn url(context: &Context, named: Option<(String, Option<u16>)>, scheme: &str) -> String {
     match named {
         Some((host, Some(port))) => format!("{scheme}://{host}:{port}"),
         Some((host, None)) => format!("{scheme}://{host}"),
         None => context.url.to_string(),
+    }
+}
+
+/// How the client came: to a proxy that speaks TLS for us, if that says so, or to us. A client that
+/// says so itself is told what it said.
+fn scheme(headers: &HeaderMap, tls: bool) -> &'static str {
+    let said = headers.get("x-forwarded-proto").and_then(|said| said.to_str().ok());
+    // The first of several proxies is the one the client came to.
+    let first = said.and_then(|said| said.split(',').next()).map(str::trim);
+    match first {
+        Some(it) if it.eq_ignore_ascii_case("https") => "https",
+        Some(it) if it.eq_ignore_ascii_case("http") => "http",
+        _ => ["http", "https"][usize::from(tls)],
     }
 }
 
@@ -92,6 +104,23 @@ pub(super) async fn health() -> Json<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_is_told_the_scheme_by_which_it_came_to_a_proxy() {
+        let table = [
+            ("https", "https", "https"),
+            ("HTTPS, http", "https", "https"),
+            ("http", "http", "http"),
+            ("javascript", "http", "https"),
+            ("", "http", "https"),
+        ];
+        for (said, plain, tls) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-forwarded-proto", said.parse().unwrap());
+            assert_eq!([scheme(&headers, false), scheme(&headers, true)], [plain, tls], "{said}");
+        }
+        assert_eq!(scheme(&HeaderMap::new(), false), "http");
+    }
 
     #[test]
     fn only_what_can_be_a_host_is_told_again() {
