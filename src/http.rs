@@ -2,6 +2,7 @@
 //! The front ends import this; it imports none of them.
 
 mod auth;
+mod body;
 mod connection;
 mod error;
 mod json;
@@ -10,9 +11,10 @@ mod query;
 mod segments;
 
 pub use auth::{Account, Admin};
+pub use body::BODY_BYTES_MAX;
 pub use connection::Connection;
 pub use error::ApiError;
-pub use json::{BODY_BYTES_MAX, Body, Json, parse_json};
+pub use json::{Body, Json, parse_json};
 pub use listener::serve;
 pub use query::Query;
 pub use segments::Segments;

@@ -20,10 +20,17 @@ impl Account {
         credentials(parts, "basic").is_some()
     }
 
-    /// Who a username and password stand for.
-    pub fn verify(context: &Context, user: &str, password: &[u8]) -> Result<Self, ApiError> {
+    /// Who a username and password stand for: whose room the request's body is in.
+    pub fn verify(
+        context: &Context,
+        parts: &mut Parts,
+        user: &str,
+        password: &[u8],
+    ) -> Result<Self, ApiError> {
         let denied = || ApiError::unauthorized("wrong username or password");
-        context.broker.authenticate(user, password).map(Self).ok_or_else(denied)
+        let principal = context.broker.authenticate(user, password).ok_or_else(denied)?;
+        parts.extensions.insert(principal.cluster.request_room.clone());
+        Ok(Self(principal))
     }
 }
 
@@ -44,7 +51,7 @@ where
         let decoded = STANDARD.decode(token).map_err(|_| malformed())?;
         let colon = decoded.iter().position(|byte| *byte == b':').ok_or_else(malformed)?;
         let user = std::str::from_utf8(&decoded[..colon]).map_err(|_| malformed())?;
-        Self::verify(&context, user, &decoded[colon + 1..])
+        Self::verify(&context, parts, user, &decoded[colon + 1..])
     }
 }
 
@@ -57,7 +64,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let context = Context::from_ref(state);
         match credentials(parts, "bearer") {
-            Some(token) if context.broker.is_admin(token) => Ok(Self),
+            Some(token) if context.broker.is_admin(token) => {
+                parts.extensions.insert(context.broker.shared.request_room.clone());
+                Ok(Self)
+            }
             Some(_) => Err(ApiError::unauthorized("wrong admin token")),
             None => Err(ApiError::unauthorized("this needs the admin token as a Bearer token")),
         }

@@ -4,6 +4,7 @@ use crate::topic::Absent;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tower_http::timeout::TimeoutError;
 
 /// A refusal or failure as a client sees it:
 /// `{"result": "Error", "error": "<sentence>", "code": "<stable code>", "status": <number>}`.
@@ -47,6 +48,20 @@ impl ApiError {
     /// More bytes than are taken.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// The body, or the next piece of it, was not there in time.
+    pub fn body_too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body came too slowly")
+    }
+
+    /// The body did not arrive.
+    pub fn body_lost(error: axum::Error) -> Self {
+        let error = error.into_inner();
+        match error.is::<TimeoutError>() {
+            true => Self::body_too_slow(),
+            false => Self::bad_request(format!("the body did not arrive: {error}")),
+        }
     }
 
     /// The volume is full; the operator is told once, when it fills up.

@@ -1,18 +1,15 @@
 //! Bodies in and JSON out. **A body is JSON whatever its Content-Type says** (curl sends forms by
 //! default), and an error in it names line, column and field.
 
-use super::ApiError;
+use super::{ApiError, body};
+use crate::pace::Pace;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Bytes of one request's body.
-pub const BODY_BYTES_MAX: usize = 16 << 20;
-
-/// A body as it came, at most [`BODY_BYTES_MAX`] bytes.
+/// A body as it came, at most [`BODY_BYTES_MAX`](super::BODY_BYTES_MAX) bytes.
 #[derive(Debug)]
 pub struct Body(pub Bytes);
 
@@ -20,14 +17,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-            Ok(body) => Ok(Self(body.to_bytes())),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let text = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
-                Err(ApiError::too_large(text))
-            }
-            Err(error) => Err(ApiError::bad_request(format!("the body did not arrive: {error}"))),
-        }
+        body::whole(request, Pace::begin()).await.map(Self)
     }
 }
 

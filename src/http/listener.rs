@@ -2,6 +2,7 @@
 //! lacks.
 
 use super::Connection;
+use super::body::PIECE_TIMEOUT;
 use crate::tls::{self, Opened, Tls};
 use axum::Router;
 use hyper::service::{Service, service_fn};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower_http::timeout::TimeoutBody;
 
 /// Connections at a time; beyond it, new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -62,7 +64,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(connection.clone());
-        router.call(request)
+        router.call(request.map(|body| TimeoutBody::new(PIECE_TIMEOUT, body)))
     });
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

@@ -409,10 +409,7 @@ impl Source {
                     }
                     self.splitter.feed(&data);
                 }
-                Some(Err(error)) => {
-                    let text = format!("the body did not arrive: {error}");
-                    return Err(ApiError::bad_request(text));
-                }
+                Some(Err(error)) => return Err(ApiError::body_lost(error)),
                 None => match self.splitter.finish() {
                     Ok(part) => break (part, End::Last),
                     Err(broken) => break self.broken(&broken),

@@ -63,7 +63,7 @@ pub(super) async fn run(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
-    let body = http::Body::from_request(Request::new(body), &()).await?.0;
+    let body = http::Body::from_request(Request::from_parts(parts.clone(), body), &()).await?.0;
     let mutations: Mutations<'_> = serde_json::from_slice(&body)
         .map_err(|error| ApiError::bad_request(format!("invalid JSON body: {error}")))?;
     let items = serde_json::to_vec(&mutations.items()?).map_err(ApiError::internal)?;

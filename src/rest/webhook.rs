@@ -26,7 +26,7 @@ impl FromRequestParts<Shared> for Sender {
             let params = Params::from_request_parts(parts, shared).await?;
             if let (Some(user), Some(pass)) = (params.get("user"), params.get("pass")) {
                 let context: &Context = &shared.context;
-                return Account::verify(context, user, pass.as_bytes()).map(Self);
+                return Account::verify(context, parts, user, pass.as_bytes()).map(Self);
             }
         }
         Account::from_request_parts(parts, shared).await.map(Self)
