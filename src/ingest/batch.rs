@@ -38,6 +38,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Items of one request.
 const ITEMS_MAX: usize = 100_000;
@@ -47,6 +48,9 @@ const BYTES_MAX: usize = 256 << 20;
 const PART: Full = Full { items: 1000, bytes: 1 << 20 };
 /// What is carried out at a time without one. Both fit [`ITEMS_MAX`], where a batch ends, exactly.
 const SMALL: Full = Full { items: 125, bytes: 256 << 10 };
+/// Room for parts that are carried out, of all accounts. Each has one of the runtime's 512 blocking
+/// threads, and may wait there for a new collection, whose topic takes another.
+static CARRIED_OUT: Semaphore = Semaphore::const_new(64);
 /// What an atomic batch stays below.
 const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
 
@@ -286,7 +290,9 @@ impl Batch {
         first: usize,
         under: Under,
     ) -> Result<Answer, ApiError> {
+        let room = room().await;
         let outcomes = blocking(move || {
+            let _room = room;
             let shares = self.shares(&part, first, Some(&under));
             shares.mutate(Some(&under.0)).inspect(Outcomes::settle)
         });
@@ -301,8 +307,9 @@ impl Batch {
         part: Part,
         under: Option<Under>,
     ) -> Result<Answer, Refused> {
-        let batch = self.clone();
+        let (batch, room) = (self.clone(), room().await);
         let carried = blocking(move || {
+            let _room = room;
             let shares = batch.shares(&part, 0, under.as_ref());
             atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
         });
@@ -368,6 +375,11 @@ impl Batch {
         let mutation = Mutation::new(id, item.op, item.data);
         Ok((collection, Mutation { version: item.version, ..mutation }))
     }
+}
+
+/// Waits until one more part may be carried out, which ends when this is dropped.
+pub(super) async fn room() -> SemaphorePermit<'static> {
+    CARRIED_OUT.acquire().await.expect("the semaphore is never closed")
 }
 
 /// A body as it arrives.

@@ -2,7 +2,7 @@
 //! and those before wait for their syncs. Each begins to be carried out when the one before has
 //! been, so mutations keep their order.
 
-use super::batch::Batch;
+use super::batch::{Batch, room};
 use super::items::Part;
 use super::outcomes::{Outcomes, Results};
 use crate::http::ApiError;
@@ -51,8 +51,9 @@ impl Overlap {
         }
         let (carried_out, next) = oneshot::channel();
         let turn = std::mem::replace(&mut self.turn, next);
-        let batch = self.batch.clone();
+        let (batch, room) = (self.batch.clone(), room().await);
         let carry_out = move || {
+            let _room = room;
             let shares = batch.shares(&part, first, None);
             let before = turn.blocking_recv();
             before.map_err(|_| ApiError::internal("the part before was not carried out"))?;

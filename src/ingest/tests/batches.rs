@@ -137,3 +137,23 @@ async fn conditions_and_versions_over_http() {
         assert_eq!(refused.status, 400, "{header}: {value}");
     }
 }
+
+/// A part on a blocking thread waits for its collection, which needs such a thread to be made.
+#[test]
+fn batches_of_more_new_collections_than_there_are_threads_come_to_their_ends() {
+    const THREADS: usize = 72;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().max_blocking_threads(THREADS).build().unwrap();
+    let answers = runtime.block_on(async {
+        let sandbox = Sandbox::new().await;
+        let item = |at| format!(r#"{{"op":"upsert","collection":"c{at}","id":"1","data":{{}}}}"#);
+        let items: Vec<_> = (0..THREADS + 20).map(item).collect();
+        let answers = items.iter().map(|item| sandbox.http(MIXED, &[], item));
+        let all = futures_util::future::join_all(answers);
+        tokio::time::timeout(std::time::Duration::from_secs(60), all).await
+    });
+    // Nor does the test wait for what never ends.
+    runtime.shutdown_background();
+    let answers = answers.expect("all threads wait for one more");
+    assert!(answers.iter().all(|it| it.json["results"][0]["event"] == "inserted"));
+}
