@@ -1,5 +1,6 @@
 //! Whether a connection broke before all that was sent over it could arrive. The kernel takes more
-//! than the client has read, and hyper passes over what becomes of an idle connection.
+//! than the client has read, and hyper passes over what becomes of an idle connection. One whose
+//! client takes nothing of an answer counts as broken, too.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -8,8 +9,13 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// A client that takes nothing of its answers for this long is gone, as on the Kafka listener.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The connection a request came over, as far as its answer needs to know; a sound one if the
 /// request came over none.
@@ -26,8 +32,8 @@ impl Connection {
     }
 
     /// The stream, whose failures are noted here.
-    pub(super) fn watch<S>(&self, stream: S) -> Watched<S> {
-        Watched { stream, connection: self.clone() }
+    pub(super) fn watch<S>(&self, stream: S, write_timeout: Duration) -> Watched<S> {
+        Watched { stream, connection: self.clone(), write_timeout, stalled: None }
     }
 
     fn note<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -58,6 +64,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Connection {
 pub(super) struct Watched<S> {
     stream: S,
     connection: Connection,
+    write_timeout: Duration,
+    /// Ends when the client has taken nothing for too long.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Watched<S> {
+    /// What became of an attempt to write, which fails if it has been in vain for too long.
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.stalled = None;
+            return self.connection.note(done);
+        }
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        self.connection.note(Poll::Ready(Err(ErrorKind::TimedOut.into())))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -78,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.connection.note(done)
+        self.wrote(cx, done)
     }
 
     fn poll_write_vectored(
@@ -87,7 +110,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.connection.note(done)
+        self.wrote(cx, done)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,10 +119,29 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_flush(cx);
-        self.connection.note(done)
+        self.wrote(cx, done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_an_answer_breaks_its_connection() {
+        let (client, server) = duplex(16);
+        let connection = Connection::default();
+        let mut stream = connection.watch(server, Duration::from_millis(1));
+        stream.write_all(&[7; 16]).await.unwrap();
+        assert!(!connection.is_broken());
+        let error = stream.write_all(&[7]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(connection.is_broken());
+        drop(client);
     }
 }

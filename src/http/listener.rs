@@ -3,6 +3,7 @@
 
 use super::Connection;
 use super::body::PIECE_TIMEOUT;
+use super::connection::WRITE_TIMEOUT;
 use crate::tls::{self, Opened, Tls};
 use axum::Router;
 use hyper::service::{Service, service_fn};
@@ -28,7 +29,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a client of HTTP/2 is asked whether it is there, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take to read that it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -85,7 +86,7 @@ async fn converse(
     patience: Patience,
 ) {
     let connection = Connection::default();
-    let stream = TokioIo::new(connection.watch(stream));
+    let stream = TokioIo::new(connection.watch(stream, WRITE_TIMEOUT));
     let router = TowerToHyperService::new(router);
     let begun = Arc::new(Notify::new());
     let begins = begun.clone();
