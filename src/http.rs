@@ -11,7 +11,7 @@ mod query;
 mod segments;
 
 pub use auth::{Account, Admin};
-pub use body::BODY_BYTES_MAX;
+pub use body::{Arriving, BODY_BYTES_MAX};
 pub use connection::Connection;
 pub use error::ApiError;
 pub use json::{Body, Json, parse_json};

@@ -3,6 +3,7 @@
 use super::ApiError;
 use crate::pace::Pace;
 use crate::room::{Room, Taken};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
@@ -18,6 +19,115 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bodies up to this size are in no account's room, like the frames of the Kafka listener.
 const FREE_BYTES: usize = 64 << 10;
+/// Nor is what is kept of one that is read as it comes, up to this size: more than what such a
+/// reader carries out at a time.
+const FREE_OF_STREAM_BYTES: usize = 2 << 20;
+
+/// A body that is read a piece at a time.
+pub struct Arriving {
+    body: Body,
+    /// The room among the request's extensions, if it has one.
+    room: Option<Room>,
+    taken: Option<Taken>,
+    /// Bytes that may be kept without taking room.
+    free: usize,
+    /// Bytes that are kept at most.
+    most: usize,
+    /// The time of what is kept.
+    pace: Option<Pace>,
+    /// Whether what is free may come at any pace.
+    streams: bool,
+}
+
+impl Arriving {
+    /// A body of which the reader does with parts as they come, and keeps at most
+    /// [`BODY_BYTES_MAX`] and a piece.
+    pub fn streamed(request: Request) -> Self {
+        let (free, streams) = (FREE_OF_STREAM_BYTES, true);
+        Self { free, streams, most: BODY_BYTES_MAX, ..Self::at_pace(request) }
+    }
+
+    /// A body that is kept whole.
+    fn at_pace(request: Request) -> Self {
+        let (parts, body) = request.into_parts();
+        let (room, most) = (parts.extensions.get().cloned(), announced(&parts.headers));
+        let (taken, pace, streams) = (None, None, false);
+        Self { body, room, taken, free: FREE_BYTES, most, pace, streams }
+    }
+
+    /// The next piece, when there is room for it beside the bytes that are `kept` of those before;
+    /// none at the end.
+    ///
+    /// # Errors
+    /// 408 when it does not come in time, 400 when the body ends too early.
+    pub async fn piece(&mut self, kept: usize) -> Result<Option<Bytes>, ApiError> {
+        if kept <= self.free {
+            self.taken = None;
+            self.pace.take_if(|_| self.streams);
+        }
+        let paced = kept > self.free || !self.streams;
+        loop {
+            let frame = match paced.then(|| self.pace.get_or_insert_with(Pace::begin)) {
+                Some(pace) => timeout_at(pace.deadline(kept), self.body.frame()).await,
+                None => Ok(self.body.frame().await),
+            };
+            let Some(frame) = frame.map_err(|_| ApiError::body_too_slow())? else {
+                return Ok(None);
+            };
+            if let Ok(piece) = frame.map_err(ApiError::body_lost)?.into_data() {
+                self.keep(kept + piece.len()).await;
+                return Ok(Some(piece));
+            }
+        }
+    }
+
+    async fn keep(&mut self, bytes: usize) {
+        let Some(room) = self.room.as_ref().filter(|_| bytes > self.free) else { return };
+        // As long as others have the memory it is not the client's turn.
+        let mut pace = self.pace.unwrap_or_else(Pace::begin);
+        pace.pause();
+        let taken = match &mut self.taken {
+            Some(taken) => taken,
+            none => none.insert(room.admit(self.most).await),
+        };
+        room.take(taken, bytes).await;
+        pace.go_on();
+        self.pace = Some(pace);
+    }
+
+    /// All of it, at most [`BODY_BYTES_MAX`] bytes, whose room is taken until they are dropped.
+    async fn whole(mut self) -> Result<Bytes, ApiError> {
+        let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+        let mut arrived = 0;
+        while let Some(piece) = self.piece(arrived).await? {
+            arrived += piece.len();
+            if arrived > BODY_BYTES_MAX {
+                let text = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
+                return Err(ApiError::too_large(text));
+            }
+            if arrived == piece.len() {
+                // Most bodies come in one piece, which need not be copied.
+                first = piece;
+            } else {
+                all.extend_from_slice(&std::mem::take(&mut first));
+                all.extend_from_slice(&piece);
+            }
+        }
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        Ok(match self.taken {
+            Some(taken) => Bytes::from_owner(Held { bytes, _taken: taken }),
+            None => bytes,
+        })
+    }
+}
+
+/// All of a request's body, at most [`BODY_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// 413 of a longer one, and those of [`Arriving::piece`].
+pub(super) async fn whole(request: Request) -> Result<Bytes, ApiError> {
+    Arriving::at_pace(request).whole().await
+}
 
 /// All of a body, and what it takes of the room until it is dropped.
 struct Held {
@@ -31,50 +141,6 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// All of a request's body, at most [`BODY_BYTES_MAX`] bytes, which may take the time of `pace`.
-/// The room is the one among the request's extensions.
-///
-/// # Errors
-/// 413 of a longer one, 408 of one that comes too slowly, 400 of one that ends too early.
-pub(super) async fn whole(request: Request, mut pace: Pace) -> Result<Bytes, ApiError> {
-    let (parts, mut body) = request.into_parts();
-    let room = parts.extensions.get::<Room>();
-    let (mut first, mut all, mut taken) = (Bytes::new(), BytesMut::new(), None);
-    let mut arrived = 0;
-    loop {
-        let frame = timeout_at(pace.deadline(arrived), body.frame()).await;
-        let Some(frame) = frame.map_err(|_| ApiError::body_too_slow())? else { break };
-        let Ok(piece) = frame.map_err(ApiError::body_lost)?.into_data() else { continue };
-        arrived += piece.len();
-        if arrived > BODY_BYTES_MAX {
-            let text = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
-            return Err(ApiError::too_large(text));
-        }
-        if let Some(room) = room.filter(|_| arrived > FREE_BYTES) {
-            // As long as others have the memory it is not the client's turn.
-            pace.pause();
-            let taken = match &mut taken {
-                Some(taken) => taken,
-                none => none.insert(room.admit(announced(&parts.headers)).await),
-            };
-            room.take(taken, arrived).await;
-            pace.go_on();
-        }
-        if arrived == piece.len() {
-            // Most bodies come in one piece, which need not be copied.
-            first = piece;
-        } else {
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&piece);
-        }
-    }
-    let bytes = if all.is_empty() { first } else { all.freeze() };
-    Ok(match taken {
-        Some(taken) => Bytes::from_owner(Held { bytes, _taken: taken }),
-        None => bytes,
-    })
-}
-
 /// How long a body may become.
 fn announced(headers: &HeaderMap) -> usize {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -85,25 +151,27 @@ fn announced(headers: &HeaderMap) -> usize {
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
-    use axum::body::Body;
     use futures_util::FutureExt;
     use futures_util::stream;
     use std::convert::Infallible;
     use tokio::sync::mpsc;
 
-    #[tokio::test]
-    async fn a_long_body_has_taken_what_is_here_of_it_and_all_of_it_until_it_is_dropped() {
-        let (room, piece) = (Room::default(), Bytes::from(vec![7; FREE_BYTES]));
-        let all = room.left();
+    /// A request whose body is sent as the test likes.
+    fn sent(length: usize, room: &Room) -> (mpsc::UnboundedSender<Bytes>, Request) {
         let (sender, pieces) = mpsc::unbounded_channel::<Bytes>();
         let body = stream::unfold(pieces, async |mut pieces| {
             pieces.recv().await.map(|piece| (Ok::<_, Infallible>(piece), pieces))
         });
-        let length = (4 * FREE_BYTES).to_string();
         let request = Request::builder().header(CONTENT_LENGTH, length).extension(room.clone());
-        let request = request.body(Body::from_stream(body)).unwrap();
-        let mut whole = std::pin::pin!(whole(request, Pace::begin()));
+        (sender, request.body(Body::from_stream(body)).unwrap())
+    }
 
+    #[tokio::test]
+    async fn a_long_body_has_taken_what_is_here_of_it_and_all_of_it_until_it_is_dropped() {
+        let (room, piece) = (Room::default(), Bytes::from(vec![7; FREE_BYTES]));
+        let all = room.left();
+        let (sender, request) = sent(4 * FREE_BYTES, &room);
+        let mut whole = Box::pin(whole(request));
         sender.send(piece.clone()).unwrap();
         assert!(whole.as_mut().now_or_never().is_none());
         assert_eq!(room.left(), all);
@@ -123,15 +191,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_body_that_is_streamed_what_is_kept_has_taken_room() {
+        let (room, piece) = (Room::default(), Bytes::from(vec![7; 1 << 20]));
+        let all = room.left();
+        let (sender, request) = sent(100 << 20, &room);
+        let mut arriving = Arriving::streamed(request);
+        for (kept, taken) in [(0, 0), (1, 0), (2, 3), (3, 4), (1, 0)] {
+            sender.send(piece.clone()).unwrap();
+            assert!(arriving.piece(kept << 20).await.unwrap().is_some());
+            let share = if taken > 0 { BODY_BYTES_MAX } else { 0 };
+            assert_eq!(room.left(), (all.0 - share, all.1 - (taken << 20)), "{kept} MiB kept");
+            assert_eq!(arriving.pace.is_some(), taken > 0);
+        }
+    }
+
+    #[tokio::test]
     async fn a_body_that_does_not_go_on_is_refused() {
-        let stalled = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let request = || sent(10, &Room::default());
+        let (_sender, stalled) = request();
         let mut pace = Pace::begin();
         pace.age(Duration::from_secs(60));
-        let refused = whole(Request::new(stalled()), pace).await.unwrap_err();
+        let late = Arriving { pace: Some(pace), ..Arriving::at_pace(stalled) };
+        let refused = late.whole().await.unwrap_err();
         assert_eq!((refused.status.as_u16(), refused.code), (408, "timeout"));
-        // So is one that is read as it comes.
-        let timed = tower_http::timeout::TimeoutBody::new(Duration::ZERO, stalled());
-        let lost = Body::new(timed).frame().await.unwrap().unwrap_err();
-        assert_eq!(ApiError::body_lost(lost).status.as_u16(), 408);
+        // So is one that is read as it comes, of which the next piece is missing.
+        let (_sender, stalled) = request();
+        let timed =
+            stalled.map(|it| Body::new(tower_http::timeout::TimeoutBody::new(Duration::ZERO, it)));
+        let lost = Arriving::streamed(timed).piece(0).await.unwrap_err();
+        assert_eq!((lost.status.as_u16(), lost.code), (408, "timeout"));
     }
 }

@@ -51,12 +51,12 @@ impl ApiError {
     }
 
     /// The body, or the next piece of it, was not there in time.
-    pub fn body_too_slow() -> Self {
+    pub(super) fn body_too_slow() -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body came too slowly")
     }
 
     /// The body did not arrive.
-    pub fn body_lost(error: axum::Error) -> Self {
+    pub(super) fn body_lost(error: axum::Error) -> Self {
         let error = error.into_inner();
         match error.is::<TimeoutError>() {
             true => Self::body_too_slow(),

@@ -2,7 +2,6 @@
 //! default), and an error in it names line, column and field.
 
 use super::{ApiError, body};
-use crate::pace::Pace;
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -17,7 +16,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        body::whole(request, Pace::begin()).await.map(Self)
+        body::whole(request).await.map(Self)
     }
 }
 

@@ -26,13 +26,11 @@ use super::shares::Shares;
 use super::target::{Target, find_sync};
 use super::version::Version;
 use crate::cluster::Cluster;
-use crate::http::{Account, ApiError, Query, Segments};
+use crate::http::{Account, ApiError, Arriving, Query, Segments};
 use crate::task::{blocking, to_the_end};
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -174,18 +172,19 @@ pub(super) async fn stream(
     options: Options,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
+    let uri = request.uri().clone();
     let batch = Arc::new(batch);
-    let ticket = batch.ticket(&parts.headers)?;
+    let ticket = batch.ticket(request.headers())?;
     let full = match (options.atomic, &ticket) {
         (true, _) => ATOMIC,
         (false, Some(_)) => PART,
         (false, None) => SMALL,
     };
-    let source = Source { splitter: Splitter::new(full), body, bytes: 0, items: 0 };
+    let (splitter, body) = (Splitter::new(full), Arriving::streamed(request));
+    let source = Source { splitter, body, bytes: 0, items: 0 };
     match options.atomic {
-        true => all_or_nothing(batch, source, parts.uri, ticket).await,
-        false => each_part(batch, source, parts.uri, ticket).await,
+        true => all_or_nothing(batch, source, uri, ticket).await,
+        false => each_part(batch, source, uri, ticket).await,
     }
 }
 
@@ -385,7 +384,7 @@ pub(super) async fn room() -> SemaphorePermit<'static> {
 /// A body as it arrives.
 struct Source {
     splitter: Splitter,
-    body: Body,
+    body: Arriving,
     /// Bytes so far.
     bytes: usize,
     /// Items so far.
@@ -403,7 +402,7 @@ impl Source {
     /// The next part.
     ///
     /// # Errors
-    /// When the body does not arrive.
+    /// When the body does not arrive in time.
     async fn part(&mut self) -> Result<(Part, End), ApiError> {
         let (part, end) = loop {
             match self.splitter.next() {
@@ -411,9 +410,8 @@ impl Source {
                 Ok(None) => {}
                 Err(broken) => break self.broken(&broken),
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    let Ok(data) = frame.into_data() else { continue };
+            match self.body.piece(self.splitter.kept()).await? {
+                Some(data) => {
                     self.bytes += data.len();
                     if self.bytes > BYTES_MAX {
                         let text = format!("a batch is at most {BYTES_MAX} bytes; send several");
@@ -421,7 +419,6 @@ impl Source {
                     }
                     self.splitter.feed(&data);
                 }
-                Some(Err(error)) => return Err(ApiError::body_lost(error)),
                 None => match self.splitter.finish() {
                     Ok(part) => break (part, End::Last),
                     Err(broken) => break self.broken(&broken),
@@ -446,11 +443,14 @@ impl Source {
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
+    use axum::body::Body;
+    use axum::extract::Request;
 
     #[tokio::test]
     async fn a_batch_ends_at_its_limits_and_says_which() {
         let refused = async |bytes, items| {
-            let (splitter, body) = (Splitter::new(PART), Body::from("{}\n{}\n"));
+            let body = Arriving::streamed(Request::new(Body::from("{}\n{}\n")));
+            let splitter = Splitter::new(PART);
             let mut source = Source { splitter, body, bytes, items };
             match source.part().await.unwrap() {
                 (part, End::Broken(error)) => Some((part.items().len(), error.message)),

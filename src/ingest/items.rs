@@ -97,6 +97,11 @@ impl Splitter {
         }
     }
 
+    /// Bytes that are in no part yet.
+    pub(super) fn kept(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Takes in more of the body.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);

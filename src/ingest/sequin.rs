@@ -68,6 +68,8 @@ pub(super) async fn run(
         .map_err(|error| ApiError::bad_request(format!("invalid JSON body: {error}")))?;
     let items = serde_json::to_vec(&mutations.items()?).map_err(ApiError::internal)?;
     let (sync, collection) = (mutations.sync_id, mutations.collection_id);
+    // The batch takes memory of its own: nobody may wait for that who has some.
+    drop(body);
     Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
     // A key is for one request, which other batches' paths tell from one for another collection.
     let place = format!("{}/{sync}/{collection}", parts.uri.path());
