@@ -156,7 +156,9 @@ impl Tail<'_> {
             // The last batch of all has none after it that would vouch for a gap before it.
             Ok(header)
                 if header.base_offset > next_offset
-                    && position + header.total_bytes() as u64 == window.end() =>
+                    && window
+                        .only_zeros_from(position + header.total_bytes() as u64)
+                        .context("read", self.path)? =>
             {
                 format!("batch of offset {} where {next_offset} follows", header.base_offset)
             }

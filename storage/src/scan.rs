@@ -298,6 +298,18 @@ impl Window {
         Ok(end)
     }
 
+    /// Whether no data is in the file from `at` on: space reserved for later batches is zeros.
+    pub(crate) fn only_zeros_from(&mut self, mut at: u64) -> io::Result<bool> {
+        while at < self.end {
+            let bytes = self.bytes(at, WINDOW_BYTES)?;
+            if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+                return Ok(bytes.is_empty());
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(true)
+    }
+
     /// Whether a block between `from`, where the batch of `next_offset` should start, and `to`,
     /// where a good batch does, was never written.
     ///
