@@ -230,6 +230,32 @@ fn debezium_server_posts_its_envelopes_signed() {
 }
 
 #[test]
+fn a_row_that_was_read_makes_no_later_change_stale() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let owner = Http::dev(&tidelog.ready);
+    owner.put(SYNC, r#"{"collections":{"orders":{}}}"#).json();
+    let send = |op: &str, source: &Value, n: i64| {
+        let envelope = json!({ "op": op, "source": source, "after": {"id": 1, "n": n} });
+        let path = "/v1/ingest/debezium/sync_1a107d79";
+        let result = results(&deliver(&owner, path, &[], &envelope.to_string())).remove(0);
+        let stale = result["stale"] == true;
+        (result["event"].as_str().map(str::to_owned), result["version"].as_i64(), stale)
+    };
+    let at = |ms: i64| json!({ "connector": "mysql", "table": "orders", "ts_ms": ms });
+    let event = |name: &str, version| (Some(name.to_owned()), version, false);
+    // MySQL's snapshot is of one moment, and dates each row by when its turn came.
+    assert_eq!(send("r", &at(50), 1), event("inserted", None));
+    assert_eq!(send("u", &at(20), 2), event("updated", Some(20)));
+    // Read before the change that is held it is older; read since it is not, and raises nothing.
+    assert_eq!(send("r", &at(10), 1), (None, Some(20), true));
+    assert_eq!(send("r", &at(30), 3), event("updated", Some(20)));
+    assert_eq!(send("u", &at(25), 4), event("updated", Some(25)));
+    assert_eq!(send("r", &at(60), 4), (None, Some(25), false));
+    assert_eq!(send("u", &at(24), 2), (None, Some(25), true));
+}
+
+#[test]
 fn salesforces_change_events_patch_what_they_name() {
     let dir = tempfile::tempdir().unwrap();
     let tidelog = Tidelog::dev(dir.path());

@@ -41,6 +41,8 @@ struct Change {
     keeps: Vec<String>,
     /// Whether it brings a record back that was deleted with the same version.
     revives: bool,
+    /// Whether its version only says when the record was read.
+    is_reading: bool,
     /// Where it belongs among the record's changes.
     version: Option<Version>,
     /// What the sender calls this event.

@@ -39,6 +39,9 @@ pub(super) struct Mutation<'a> {
     pub keeps: &'a [String],
     /// Whether it brings a record back that was deleted with the same version.
     pub revives: bool,
+    /// Its version is when the record was read, not of a change: an older one is dropped, a newer
+    /// one is not held.
+    pub is_reading: bool,
     /// What the record must be for the mutation to be carried out.
     pub condition: Condition,
     /// The name its sender gave it.
@@ -52,8 +55,20 @@ impl<'a> Mutation<'a> {
     /// A mutation without version, condition or key.
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
         let (version, follows, condition, key) = (None, None, Condition::Any, None);
-        let (keeps, revives, is_over) = (&[][..], false, false);
-        Self { id, operation, data, version, follows, keeps, revives, condition, key, is_over }
+        let (keeps, revives, is_reading, is_over) = (&[][..], false, false, false);
+        Self {
+            id,
+            operation,
+            data,
+            version,
+            follows,
+            keeps,
+            revives,
+            is_reading,
+            condition,
+            key,
+            is_over,
+        }
     }
 }
 

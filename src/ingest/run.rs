@@ -464,15 +464,16 @@ fn builder(topic: &Topic) -> BatchBuilder {
 
 /// The version a record has after a mutation; nothing if the mutation is too old.
 fn newest(row: &Row, mutation: &Mutation<'_>) -> Result<Option<Option<Version>>, Error> {
+    let raised = mutation.version.filter(|_| !mutation.is_reading).or(row.version);
     let (Some(given), Some(held)) = (mutation.version, row.version) else {
-        return Ok(Some(mutation.version.or(row.version)));
+        return Ok(Some(raised));
     };
     let order = given
         .compare(&held)
         .ok_or_else(|| Error::Version { given: given.to_string(), held: held.to_string() })?;
     let is_gone = row.data.is_none() && !mutation.revives;
     let stale = order == Ordering::Less || order == Ordering::Equal && is_gone;
-    Ok((!stale).then_some(Some(given)))
+    Ok((!stale).then_some(raised))
 }
 
 /// Says what a record is, when a condition wants it otherwise.

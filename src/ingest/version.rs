@@ -12,7 +12,8 @@
 //!   changes nothing anyway. Only a deleted record stays deleted: an upsert of the same version
 //!   is the one the deletion followed, late. A source that deletes and creates a record in one tick
 //!   may say otherwise ([`revives`](super::mutation::Mutation::revives)).
-//! - A mutation without a version is applied, and the record keeps the version it has.
+//! - A mutation without a version is applied, and the record keeps the version it has. So it does
+//!   after one that only says when it was [read](super::mutation::Mutation::is_reading).
 //! - A version that publishes nothing (the record did not change, or a deletion came before what
 //!   it deletes) is held all the same: in the state store, synced before it is answered. It is the
 //!   one thing that the topic does not know, so a state built anew from the topic has the last

@@ -8,6 +8,10 @@
 //! and creates anew (MySQL's REPLACE) has one version for both: there a creation brings back what
 //! was deleted with its version.
 //!
+//! **A row that was read (`op` `r`) says when that was, not which change it reflects**: a snapshot
+//! is often of an earlier moment, and changes made meanwhile follow it. It is dropped where the
+//! record has a later version, and gives it none.
+//!
 //! A column whose value Debezium had no access to (an unchanged TOAST column) keeps the value the
 //! record has; all others are replaced.
 
@@ -123,6 +127,7 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
         follows: None,
         keeps: Vec::new(),
         revives: envelope.op == "c" && lsn.is_none(),
+        is_reading: envelope.op == "r",
         version: lsn.or(envelope.source.ts_ms).map(Version::Number),
         key: None,
     };
@@ -242,11 +247,14 @@ mod tests {
     fn read(item: &str, key: &[&str]) -> String {
         let item: Raw<'_> = serde_json::from_str(item).unwrap();
         match super::read(item, key) {
-            Ok(Change { collection, id, operation, data, version, keeps, revives, .. }) => {
+            Ok(change) => {
+                let Change { collection, id, operation, data, version, keeps, .. } = change;
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
                 let data = data.unwrap_or_default();
                 let keeps = keeps.iter().map(|name| format!(" keeps {name}"));
-                let marks: String = keeps.chain(revives.then(|| " revives".to_owned())).collect();
+                let revives = change.revives.then(|| " revives".to_owned());
+                let is_reading = change.is_reading.then(|| " read".to_owned());
+                let marks: String = keeps.chain(revives).chain(is_reading).collect();
                 format!("{operation:?} {collection} {} {data} @{version}{marks}", id.as_str())
             }
             Err(NoChange::Passed(why)) => format!("passed: {why}"),
@@ -267,7 +275,7 @@ mod tests {
             ),
             (
                 format!(r#"{{"before":null,"after":{{"id":"a"}},{mysql},"op":"r"}}"#),
-                r#"Upsert orders a {"id":"a"} @5"#,
+                r#"Upsert orders a {"id":"a"} @5 read"#,
             ),
             (
                 format!(

@@ -149,6 +149,6 @@ fn mutation(change: &Change) -> Result<Mutation<'_>, ApiError> {
     let named = |text: &String| Key { text: text.clone(), hold: Hold::default() };
     let key = change.key.as_ref().map(named);
     let mutation = Mutation::new(change.id.clone(), change.operation, data);
-    let Change { version, revives, ref keeps, .. } = *change;
-    Ok(Mutation { version, follows, keeps, revives, key, ..mutation })
+    let Change { version, revives, is_reading, ref keeps, .. } = *change;
+    Ok(Mutation { version, follows, keeps, revives, is_reading, key, ..mutation })
 }

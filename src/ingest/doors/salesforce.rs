@@ -93,6 +93,7 @@ fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
             follows: None,
             keeps: Vec::new(),
             revives: false,
+            is_reading: false,
             version,
             key: None,
         })

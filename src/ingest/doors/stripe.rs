@@ -89,6 +89,7 @@ pub(super) fn read(body: &[u8]) -> Read {
         follows: Some(event.data.previous_attributes.map_or("{}", RawValue::get).to_owned()),
         keeps: Vec::new(),
         revives: false,
+        is_reading: false,
         version: Some(version(event.created, &event.kind)?),
         key: Some(event.id.into_owned()),
     })
