@@ -272,14 +272,17 @@ impl Member {
             if polled.parts.iter().any(|part| !part.read.records.is_empty()) {
                 return Ok(polled);
             }
-            if !polled.parts.is_empty() {
+            let has_passed = !polled.parts.is_empty();
+            if has_passed {
                 // Markers and gaps are nothing to deliver.
                 self.pass(&polled, None);
-                continue;
             }
             let left = deadline.saturating_sub(clock::now());
             if left.is_zero() {
                 return Ok(Polled::default());
+            }
+            if has_passed {
+                continue;
             }
             let more = self.shared.more(&assignment);
             // Time being up is not an error: the next turn of the loop says so.

@@ -3,6 +3,7 @@
 use crate::task::blocking;
 use crate::topic::Partition;
 use bytes::Bytes;
+use std::ops::Range;
 use std::time::Duration;
 use tidelog_protocol::records::{Header, Record, batches};
 use tidelog_storage as storage;
@@ -37,7 +38,7 @@ pub fn read(
         return Ok(Read { records: Vec::new(), next: from });
     }
     let bytes = partition.log().read(from, bytes_max, high_watermark)?;
-    Ok(decode(bytes, from, records_max, |_| false))
+    Ok(decode(bytes, from..high_watermark, records_max, |_| false))
 }
 
 /// Reads records that count, as consumers with `isolation.level=read_committed` do: only up to the
@@ -64,12 +65,20 @@ pub fn read_committed(
         batch.attributes.is_transactional()
             && around.is_some_and(|it| it.first_offset <= batch.last_offset())
     };
-    Ok(decode(bytes, from, records_max, is_void))
+    Ok(decode(bytes, from..stable, records_max, is_void))
 }
 
-/// The records from `from` on, but for those of batches that are void.
-fn decode(bytes: Bytes, from: i64, records_max: usize, is_void: impl Fn(&Header) -> bool) -> Read {
-    let mut read = Read { records: Vec::new(), next: from };
+/// The records of a range, but for those of batches that are void; `bytes` is what the log has of
+/// it. Where that is nothing, it is a gap up to the end: damage that was taken out of a log, whose
+/// offsets are not given out again.
+fn decode(
+    bytes: Bytes,
+    range: Range<i64>,
+    records_max: usize,
+    is_void: impl Fn(&Header) -> bool,
+) -> Read {
+    let next = if bytes.is_empty() { range.end } else { range.start };
+    let mut read = Read { records: Vec::new(), next };
     for batch in batches(bytes) {
         // The log's own bytes are sound or it would have said so; a cut batch ends the read.
         let Ok(batch) = batch else { break };

@@ -33,3 +33,30 @@ async fn a_damaged_partition_is_named_and_holds_up_no_other() {
     assert_eq!(values(&server.ok(consume, Value::Null).await), ["3"]);
     server.stop().await;
 }
+
+/// What `tidelog log repair` takes out of the end of a log leaves such a gap.
+#[tokio::test]
+async fn a_gap_at_the_end_of_a_log_is_nothing_to_wait_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let one = |value| json!([{ "value": value, "partition": 0 }]);
+    server.ok("POST /produce/red", one("kept")).await;
+    let cluster = server.broker.clusters().remove(0);
+    let topic = cluster.topics.get("red").unwrap();
+    let kept = topic.partition(0).unwrap().log().size_bytes();
+    server.ok("POST /produce/red", one("lost")).await;
+    let segment = server.segment(dir.path(), "red-0");
+    drop((cluster, topic));
+    server.stop().await;
+    std::fs::File::options().write(true).open(segment).unwrap().set_len(kept).unwrap();
+
+    let server = Server::start(dir.path()).await;
+    let consumed = tokio::time::timeout(Duration::from_secs(30), async {
+        (server.consume("i", &[]).await, server.consume("i", &[]).await)
+    });
+    let (first, second) = consumed.await.expect("both come to their end");
+    assert_eq!((first, second), (vec!["kept".to_owned()], Vec::new()));
+    server.ok("POST /produce/red", one("new")).await;
+    assert_eq!(server.consume("i", &[]).await, ["new"]);
+    server.stop().await;
+}
