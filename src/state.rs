@@ -10,9 +10,11 @@ mod fresh;
 
 use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Commits that may wait for the writer; submitting beyond it waits.
@@ -32,6 +34,15 @@ pub struct State {
     pub records: Keyspace,
     queue: SyncSender<Commit>,
     has_room: HasRoom,
+    unsynced: Arc<Unsynced>,
+}
+
+/// What was applied without a sync, by count.
+#[derive(Default)]
+struct Unsynced {
+    applied: AtomicU64,
+    /// Held while it is synced.
+    synced: Mutex<u64>,
 }
 
 /// Asks whether the store may grow.
@@ -75,7 +86,8 @@ impl State {
                 }
             })
             .map_err(fjall::Error::Io)?;
-        Ok(Self { db, groups, records, queue, has_room: Arc::new(|| true) })
+        let (has_room, unsynced) = (Arc::new(|| true), Arc::default());
+        Ok(Self { db, groups, records, queue, has_room, unsynced })
     }
 
     /// The same store, which asks here whether it may grow.
@@ -101,7 +113,9 @@ impl State {
     pub fn apply(&self, keyspace: &Keyspace, changes: Changes) -> fjall::Result<()> {
         let mut batch = self.db.batch();
         insert(&mut batch, keyspace, changes);
-        batch.commit()
+        batch.commit()?;
+        self.unsynced.applied.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Waits until `changes`, and everything applied so far, are durable. Pends for ever once the
@@ -163,9 +177,15 @@ impl State {
         self.db.snapshot()
     }
 
-    /// Syncs everything applied so far.
+    /// Syncs everything applied so far, unless that has been.
     pub fn sync(&self) -> fjall::Result<()> {
-        self.db.persist(PersistMode::SyncAll)
+        let mut synced = self.unsynced.synced.lock();
+        let applied = self.unsynced.applied.load(Ordering::Acquire);
+        if *synced < applied {
+            self.db.persist(PersistMode::SyncAll)?;
+            *synced = applied;
+        }
+        Ok(())
     }
 }
 
