@@ -3,10 +3,11 @@
 
 use crate::broker::Broker;
 use crate::clock;
-use crate::state::State;
-use crate::topic::{Partition, Topic};
+use crate::cluster::Cluster;
+use crate::topic::{Absent, Config, Partition, Topic};
 use std::sync::Arc;
 use std::time::Duration;
+use tidelog_protocol::Uuid;
 use tidelog_storage::{Compacted, Compaction, Error, Pace, Removed, Retention};
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, sleep};
@@ -27,9 +28,8 @@ pub async fn enforce(broker: Arc<Broker>) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
-        for topic in topics(&broker) {
-            let state = broker.shared.state.clone();
-            let work = tokio::task::spawn_blocking(move || enforce_topic(&topic, &state));
+        for (cluster, topic) in topics(&broker, |_| true) {
+            let work = tokio::task::spawn_blocking(move || enforce_topic(&cluster, topic));
             if let Err(error) = work.await {
                 tracing::error!("retention failed: {error}");
             }
@@ -43,9 +43,8 @@ pub async fn compact(broker: Arc<Broker>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        for topic in topics(&broker).into_iter().filter(|it| it.config.is_compacted()) {
-            let state = broker.shared.state.clone();
-            let work = tokio::task::spawn_blocking(move || compact_topic(&topic, &state));
+        for (cluster, topic) in topics(&broker, Config::is_compacted) {
+            let work = tokio::task::spawn_blocking(move || compact_topic(&cluster, topic));
             if let Err(error) = work.await {
                 tracing::error!("compaction failed: {error}");
             }
@@ -53,17 +52,48 @@ pub async fn compact(broker: Arc<Broker>) {
     }
 }
 
-fn topics(broker: &Broker) -> Vec<Arc<Topic>> {
-    broker.clusters().iter().flat_map(|cluster| cluster.topics.all()).collect()
+/// By id: a round may take hours, and what is in force when a log's turn comes is what counts.
+fn topics(broker: &Broker, wanted: fn(&Config) -> bool) -> Vec<(Arc<Cluster>, Uuid)> {
+    let mut topics = Vec::new();
+    for cluster in broker.clusters() {
+        let wanted = cluster.topics.all().into_iter().filter(|topic| wanted(&topic.config));
+        topics.extend(wanted.map(|topic| (cluster.clone(), topic.id)));
+    }
+    topics
+}
+
+/// Goes on with each partition of a topic as it then is, up to where its records may go.
+///
+/// Events of a sync are the write-ahead log of its records' state, which must be safe first: what
+/// is released is in the state store, and is synced there before it goes from the log.
+fn each_partition(cluster: &Cluster, id: Uuid, mut rule: impl FnMut(&Topic, i32, &Partition, i64)) {
+    for index in 0.. {
+        let Some(topic) = cluster.topics.by_id(&id) else { return };
+        let partition = match topic.partition(index) {
+            Ok(partition) => partition,
+            Err(Absent::Offline) => continue,
+            Err(Absent::Unknown) => return,
+        };
+        let released = partition.released();
+        if topic.sync.is_some()
+            && let Err(error) = cluster.shared.state.sync()
+        {
+            tracing::error!("retention of {} waits: {error}", topic.name);
+            return;
+        }
+        rule(&topic, index, partition, released);
+    }
 }
 
 /// On a blocking thread, which waits where compaction has to.
-pub(crate) fn compact_topic(topic: &Topic, state: &State) {
-    let Some(released) = released(topic, state) else { return };
+pub(crate) fn compact_topic(cluster: &Cluster, id: Uuid) {
     let mut pace = Pace::new(COMPACTION_BYTES_PER_SECOND);
     let runtime = Handle::current();
     let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
-    for (index, partition, until) in released {
+    each_partition(cluster, id, |topic, index, partition, until| {
+        if !topic.config.is_compacted() {
+            return;
+        }
         let name = &topic.name;
         let compaction = Compaction { until, ..topic.config.compaction() };
         match partition.log().compact(clock::unix_ms(), compaction, &mut spend) {
@@ -75,36 +105,19 @@ pub(crate) fn compact_topic(topic: &Topic, state: &State) {
             ),
             Err(error) => tracing::error!("compaction of {name}-{index} failed: {error}"),
         }
-    }
+    });
 }
 
-/// The partitions, and up to where records of each may go; `None` if it is better not to say.
-///
-/// Events of a sync are the write-ahead log of its records' state, which must be safe first: what
-/// is released is in the state store, and is synced there before it goes from the log.
-fn released<'a>(topic: &'a Topic, state: &State) -> Option<Vec<(i32, &'a Partition, i64)>> {
-    let released = topic.online().map(|(index, it)| (index, it, it.released())).collect();
-    match topic.sync.is_some().then(|| state.sync()) {
-        Some(Err(error)) => {
-            tracing::error!("retention of {} waits: {error}", topic.name);
-            None
-        }
-        _ => Some(released),
-    }
-}
-
-pub(crate) fn enforce_topic(topic: &Topic, state: &State) {
-    let Some(released) = released(topic, state) else { return };
-    let now_ms = clock::unix_ms();
-    let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
-    for (index, partition, until) in released {
+pub(crate) fn enforce_topic(cluster: &Cluster, id: Uuid) {
+    each_partition(cluster, id, |topic, index, partition, until| {
         partition.log().expire_producers(clock::now(), PRODUCER_EXPIRATION);
         let name = &topic.name;
         if !topic.config.is_deleted() {
-            continue;
+            return;
         }
+        let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
         let retention = Retention { age_ms, bytes, until };
-        match partition.log().enforce_retention(now_ms, retention) {
+        match partition.log().enforce_retention(clock::unix_ms(), retention) {
             Ok(Removed { segments: 0, .. }) => {}
             Ok(Removed { segments, bytes }) => {
                 tracing::info!(
@@ -113,5 +126,5 @@ pub(crate) fn enforce_topic(topic: &Topic, state: &State) {
             }
             Err(error) => tracing::error!("retention of {name}-{index} failed: {error}"),
         }
-    }
+    });
 }

@@ -36,10 +36,10 @@ async fn events_stay_in_the_log_until_their_records_are_in_the_store() {
         let remove = async |sandbox: &Sandbox| {
             let stream = sandbox.target("contact").await.stream;
             stream.settle().unwrap();
-            let (topic, state) = (stream.topic(), sandbox.broker.shared.state.clone());
+            let (topic, cluster) = (stream.topic(), sandbox.cluster());
             let log = topic.partition(0).unwrap().log().clone();
             let before = log.size_bytes();
-            crate::task::blocking(move || rule(&topic, &state)).await;
+            crate::task::blocking(move || rule(&cluster, topic.id)).await;
             before - log.size_bytes()
         };
         assert_eq!(remove(&sandbox).await, 0);
