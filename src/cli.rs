@@ -12,6 +12,10 @@ mod sync;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+/// How long work on other threads may take to end once the command has.
+const LAST_THREADS: Duration = Duration::from_secs(5);
 
 /// Record mutations in, change events out, through Kafka, REST and webhooks
 #[derive(Debug, Parser)]
@@ -72,7 +76,7 @@ impl Cli {
     /// Whatever ended it, with what to do about it.
     pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             match self.command {
                 Command::Dev(dev) => dev.run().await,
                 Command::Serve(serve) => serve.run().await,
@@ -84,7 +88,10 @@ impl Cli {
                 Command::Log(command) => command.run(),
                 Command::Bench(bench) => bench.run(),
             }
-        })
+        });
+        // After a failed sync some wait for ever for theirs: nobody may be told that it came.
+        runtime.shutdown_timeout(LAST_THREADS);
+        ended
     }
 }
 
