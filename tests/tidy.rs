@@ -226,7 +226,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "topic", "txn",
         ],
     ),
-    ("retention", &["broker", "clock", "state", "topic"]),
+    ("retention", &["broker", "clock", "cluster", "topic"]),
     ("scrub", &["broker", "clock"]),
     ("consumer", &["clock", "cluster", "group", "id", "task", "topic"]),
     // The Kafka listener.
