@@ -244,7 +244,7 @@ impl Opening<'_> {
             false => Aborted::Memory(Vec::new()),
         };
         let mut setup = self.setup(&Listed { size: outcome.position, ..*last }, aborted);
-        setup.index = Some(outcome.index);
+        setup.index = outcome.index;
         if outcome.recovered.repairs.is_empty() {
             setup.checked_from = trusted.min(outcome.position);
         }

@@ -2,8 +2,10 @@
 //!
 //! Segments before the last are durable, since the last got its name after them (see the `seal`
 //! module); only the last one is walked, and those that have no name yet after it: up
-//! to the *trusted* position (the recovery point) header by header, to index it, and from there on
-//! with checksums. The first batch that does not hold decides:
+//! to the *trusted* position (the recovery point) header by header, and from there on with
+//! checksums. Of a long segment the walk begins at the last batch before that position, so a start
+//! takes no longer the more the logs hold: index and aborted transactions are then found at the
+//! first use, and damage before by reading. The first batch that does not hold decides:
 //!
 //! 1. **Only zeros follow**: preallocated space, cut off.
 //! 2. **Below the trusted position, or a good batch follows**: acknowledged bytes are damaged. They
@@ -36,7 +38,7 @@ use crate::files::Files;
 use crate::fs::{File, read_full_at, write_all_at};
 use crate::index::Index;
 use crate::mistake::Mistake;
-use crate::scan::Window;
+use crate::scan::{MAGIC_AT, Window, follows};
 
 /// What opening a partition found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +102,10 @@ impl fmt::Display for Repair {
 /// Bytes of a torn tail that are saved.
 const TORN_BYTES_MAX: u64 = 64 << 20;
 
+/// How far before the trusted position the walk begins at most: room for a batch of the usual
+/// limit.
+const KNOWN_BYTES_MAX: u64 = 2 << 20;
+
 /// The last segment of a log.
 pub(crate) struct Tail<'a> {
     pub path: &'a Path,
@@ -113,10 +119,11 @@ pub(crate) struct Tail<'a> {
 
 /// The segment as it is after recovery.
 pub(crate) struct Outcome {
-    pub index: Index,
+    /// `None` if the walk did not begin at the start.
+    pub index: Option<Index>,
     pub position: u64,
     pub next_offset: i64,
-    /// Whether a batch is a control batch: the end of a transaction, most likely.
+    /// Whether a batch may be a control batch: the end of a transaction, most likely.
     pub has_markers: bool,
     pub recovered: Recovered,
 }
@@ -130,14 +137,22 @@ impl Tail<'_> {
         }
         // Only what is on disk already can be dropped.
         let len = file.size().context("read", self.path)?;
-        file.drop_cache(0, len).context("read", self.path)?;
+        let from = self.trusted.0.saturating_sub(KNOWN_BYTES_MAX);
+        let from = if self.trusted.0 <= len { from } else { 0 };
+        file.drop_cache(from, len - from).context("read", self.path)?;
+        let known = if from > 0 { self.last_known(&**file, from)? } else { None };
+        if known.is_none() {
+            file.drop_cache(0, from).context("read", self.path)?;
+        }
         let mut window = Window::new(file.clone(), len);
+        let (position, next_offset) = known.unwrap_or((0, self.base_offset));
+        let scanned_bytes = if known.is_some() { len - from } else { len };
         let mut outcome = Outcome {
-            index: Index::new(self.base_offset, self.interval),
-            position: 0,
-            next_offset: self.base_offset,
-            has_markers: false,
-            recovered: Recovered { scanned_bytes: len, ..Recovered::default() },
+            index: known.is_none().then(|| Index::new(self.base_offset, self.interval)),
+            position,
+            next_offset,
+            has_markers: known.is_some(),
+            recovered: Recovered { scanned_bytes, ..Recovered::default() },
         };
         while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
         if outcome.position < len {
@@ -147,6 +162,27 @@ impl Tail<'_> {
             }
         }
         Ok(outcome)
+    }
+
+    /// Where the last batch before the trusted position starts and its offset, if it starts at or
+    /// after `from`. One that ends elsewhere or in another offset is damaged.
+    ///
+    /// The end of a payload may pass for it, but ends there too.
+    fn last_known(&self, file: &dyn File, from: u64) -> Result<Option<(u64, i64)>> {
+        let (end, next_offset) = self.trusted;
+        let mut bytes = vec![0; usize::try_from(end - from).unwrap_or(0)];
+        let read = read_full_at(file, &mut bytes, from).context("read", self.path)?;
+        let bytes = &bytes[..read];
+        let header_at = |at: usize| Some((at, Header::parse(&bytes[at..]).ok()?));
+        let is_last = |(at, header): &(usize, Header)| {
+            (at + header.total_bytes()) as u64 == end - from
+                && header.base_offset >= self.base_offset
+                && follows(header, header.base_offset, &[]).is_ok()
+                && header.last_offset() + 1 == next_offset
+        };
+        let starts = (0..bytes.len()).rev().filter(|at| bytes.get(at + MAGIC_AT) == Some(&2));
+        let batch = { starts }.filter_map(header_at).find(is_last);
+        Ok(batch.map(|(at, header)| (from + at as u64, header.base_offset)))
     }
 
     /// Takes in the next batch, or steps over damage; false at the end of what is good.
@@ -239,7 +275,9 @@ impl Tail<'_> {
 
 impl Outcome {
     fn take(&mut self, header: &Header) -> bool {
-        self.index.observe(header, self.position);
+        if let Some(index) = &mut self.index {
+            index.observe(header, self.position);
+        }
         self.position += header.total_bytes() as u64;
         self.next_offset = header.last_offset() + 1;
         self.has_markers |= header.attributes.is_control();

@@ -29,7 +29,7 @@ const RESYNC_CHECK_BYTES: u64 = 1 << 30;
 /// The unit in which the page cache writes a file back.
 const BLOCK_BYTES: u64 = 4096;
 const CRC_FROM: u64 = 21;
-const MAGIC_AT: usize = 16;
+pub(crate) const MAGIC_AT: usize = 16;
 
 impl Window {
     /// Reads `file` up to `end`.

@@ -9,7 +9,9 @@ use tidelog_storage::{
 };
 
 use crate::faulty::Faulty;
-use crate::support::{DIR, Random, SMALL, batch, batches, open, open_volume, payloads, read_all};
+use crate::support::{
+    DIR, Random, SMALL, batch, batch_of, batches, open, open_volume, payloads, read_all,
+};
 
 const ONE_SEGMENT: PartitionOptions = PartitionOptions { segment_bytes: 1 << 20, ..SMALL };
 
@@ -144,6 +146,73 @@ fn damage_that_may_have_been_acknowledged_is_kept_and_served_around() {
             assert_eq!(fs.contents(&log_file(0)), damaged, "{case}");
             let next = partition.append(&batch(1, 0, b"goes on"), 0);
             assert!(matches!(next, Err(Error::Closed)), "the volume was dropped");
+        }
+    }
+}
+
+#[test]
+fn a_start_after_a_kill_reads_only_what_lies_behind_the_recovery_point() {
+    const LONG: PartitionOptions = PartitionOptions { segment_bytes: 16 << 20, ..SMALL };
+    let fs = Faulty::new(1);
+    let (volume, partition, _) = start(&fs, LONG);
+    let payload = |n: i64| vec![n as u8 + 1; 50_000];
+    let sent = |n: i64| batch_of((7, 0, n as i32), 1, n, &payload(n));
+    let append = |n: i64| partition.append(&sent(n), 0).unwrap().base_offset;
+    let appended: Vec<_> = (0..60).map(append).collect();
+    assert_eq!(appended, Vec::from_iter(0..60));
+    volume.sync().unwrap();
+    volume.checkpoint().unwrap();
+    let trusted = partition.size_bytes() as usize;
+    let appended: Vec<_> = (60..64).map(append).collect();
+    assert_eq!(appended, [60, 61, 62, 63]);
+    volume.sync().unwrap();
+    let contents = fs.contents(&log_file(0));
+    let size = partition.size_bytes() as usize;
+    drop((volume, partition));
+    let batch_bytes = size / 64;
+    let at = |n: usize| n * batch_bytes;
+    // What is damaged, which offsets cannot be read then, and whether the whole segment is walked.
+    let whole = |_: &mut Vec<u8>| {};
+    let payload_of = |n: usize| move |it: &mut Vec<u8>| it[at(n) + 1000] ^= 1;
+    let offset_of = |n: usize| move |it: &mut Vec<u8>| it[at(n) + 6] ^= 4;
+    let cut = |it: &mut Vec<u8>| it.truncate(at(50));
+    let blank = |it: &mut Vec<u8>| it[at(59) + 5000..].fill(0);
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let cases: [(Damage<'_>, &[i64], bool); 7] = [
+        (&whole, &[], false),
+        (&payload_of(3), &[3], false),
+        (&offset_of(3), &[3], false),
+        (&payload_of(62), &[62], false),
+        (&offset_of(59), &[59], true),
+        (&cut, &[50, 51, 52, 53, 54, 55, 56, 57, 58, 59], true),
+        (&blank, &[59], false),
+    ];
+    for (n, (damage, lost, is_walked)) in cases.into_iter().enumerate() {
+        let mut damaged = contents.clone();
+        damage(&mut damaged);
+        fs.overwrite(&log_file(0), damaged.clone());
+        let (_volume, partition, recovered) = start(&fs, LONG);
+        let (scanned, len) = (recovered.scanned_bytes as usize, damaged.len());
+        let most = if is_walked { len } else { len - trusted + (2 << 20) };
+        assert!(scanned <= most, "case {n}: {scanned} of {len} bytes were read");
+        let end = partition.log_end_offset();
+        assert_eq!(end, if len < size || n == 6 { 60 } else { 64 }, "case {n}: {recovered:?}");
+        for offset in 0..end {
+            let read = partition.read(offset, 1, end);
+            if lost.contains(&offset) {
+                let none = read.as_ref().is_ok_and(|bytes| bytes.is_empty());
+                let gone = len < size && none;
+                let told = matches!(read, Err(Error::Corrupt { .. }));
+                assert!(told || gone, "case {n}, offset {offset}: {read:?}");
+                continue;
+            }
+            let found = batches(read.unwrap()).remove(0);
+            assert_eq!(found.header().base_offset, offset, "case {n}");
+            assert!(found.payload() == payload(offset), "case {n}, offset {offset}");
+        }
+        if n == 0 {
+            let again = partition.append(&sent(61), 0).unwrap();
+            assert_eq!((again.base_offset, partition.log_end_offset()), (61, 64));
         }
     }
 }
