@@ -1,11 +1,11 @@
 //! Memory for requests while they arrive and until they are carried out, on both listeners.
 //!
-//! A request first takes its whole length from its account's share, where it waits for that
-//! account's other requests and nobody else's. From the process it takes memory **as its bytes
-//! arrive**: what is announced and not sent holds up the account that announced it, and no other.
+//! A request takes memory **as its bytes arrive**, from its account's share and from the process:
+//! what is announced and not sent holds up nobody, and an account's requests wait for each other
+//! before they wait for another account's.
 //!
 //! Requests that each have part of what they need could wait for each other forever. So when there
-//! is none left, one request at a time goes on from a reserve in which any request fits.
+//! is none left, one at a time goes on from a reserve in which any request fits.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,81 +20,89 @@ const SHARE_KIB: usize = 128 << 10;
 /// An account's share, and the process's memory behind it.
 #[derive(Clone, Debug)]
 pub struct Room {
-    share: Arc<Semaphore>,
-    process: Arc<Semaphore>,
-    /// One permit: who has it has the whole reserve.
-    reserve: Arc<Semaphore>,
+    share: Store,
+    process: Store,
 }
 
 impl Default for Room {
     /// The room of a process.
     fn default() -> Self {
-        Self::new(SHARE_KIB, PROCESS_KIB)
+        Self { share: Store::new(SHARE_KIB), process: Store::new(PROCESS_KIB) }
     }
 }
 
 impl Room {
-    fn new(share: usize, process: usize) -> Self {
-        let [share, process, reserve] = [share, process, 1].map(|it| Arc::new(Semaphore::new(it)));
-        Self { share, process, reserve }
-    }
-
     /// The room of a further account of this process.
     pub fn of_another(&self) -> Self {
-        Self { share: Arc::new(Semaphore::new(SHARE_KIB)), ..self.clone() }
+        Self { share: Store::new(SHARE_KIB), ..self.clone() }
     }
 
-    /// Waits until the account may have a request of `bytes` more, of which none is here.
-    pub async fn admit(&self, bytes: usize) -> Taken {
-        let share = permits(&self.share, kib(bytes)).await;
-        Taken { share, process: None, reserve: None, kib: 0 }
-    }
-
-    /// Waits until there is memory for the first `bytes` of an admitted request. Cancel safe.
+    /// Waits until there is memory for the first `bytes` of a request. Cancel safe.
     pub async fn take(&self, taken: &mut Taken, bytes: usize) {
-        let more = kib(bytes).saturating_sub(taken.kib);
-        if more == 0 || taken.reserve.is_some() {
+        // Who goes on from the process's reserve must wait for nobody, or all may wait for it.
+        if taken.process.reserve.is_some() {
             return;
         }
-        let (process, reserve) = tokio::select! {
-            biased;
-            process = permits(&self.process, more) => (process, None),
-            reserve = permits(&self.reserve, 1) => (None, reserve),
-        };
-        match (&mut taken.process, process) {
-            (Some(taken), Some(more)) => taken.merge(more),
-            (taken, more) => *taken = more.or(taken.take()),
-        }
-        taken.reserve = reserve;
-        taken.kib += more;
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
+        self.share.take(&mut taken.share, kib).await;
+        self.process.take(&mut taken.process, kib).await;
     }
 }
 
 /// What a request has taken; returned when dropped.
-#[derive(Debug)]
-#[expect(dead_code, reason = "held, not read")]
+#[derive(Debug, Default)]
 pub struct Taken {
-    share: Option<OwnedSemaphorePermit>,
-    process: Option<OwnedSemaphorePermit>,
+    share: Part,
+    process: Part,
+}
+
+/// Memory in KiB, and a reserve beside it.
+#[derive(Clone, Debug)]
+struct Store {
+    kib: Arc<Semaphore>,
+    /// One permit: who has it has the whole reserve.
+    reserve: Arc<Semaphore>,
+}
+
+/// What one request has taken of a store.
+#[derive(Debug, Default)]
+struct Part {
+    permit: Option<OwnedSemaphorePermit>,
     reserve: Option<OwnedSemaphorePermit>,
-    /// What the process has given.
-    kib: u32,
 }
 
-fn kib(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
-}
+impl Store {
+    fn new(kib: usize) -> Self {
+        let [kib, reserve] = [kib, 1].map(|it| Arc::new(Semaphore::new(it)));
+        Self { kib, reserve }
+    }
 
-/// No semaphore here is ever closed; without a permit a request would only be uncounted.
-async fn permits(of: &Arc<Semaphore>, count: u32) -> Option<OwnedSemaphorePermit> {
-    of.clone().acquire_many_owned(count).await.ok()
+    /// Has `part` grow to so many KiB.
+    async fn take(&self, part: &mut Part, kib: u32) {
+        let here = part.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = kib.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
+        if more == 0 || part.reserve.is_some() {
+            return;
+        }
+        // Neither is ever closed; without a permit a request would only be uncounted.
+        tokio::select! {
+            biased;
+            more = self.kib.clone().acquire_many_owned(more) => {
+                match (&mut part.permit, more.ok()) {
+                    (Some(permit), Some(more)) => permit.merge(more),
+                    (permit, more) => *permit = more.or(permit.take()),
+                }
+            }
+            reserve = self.reserve.clone().acquire_owned() => part.reserve = reserve.ok(),
+        }
+    }
 }
 
 #[cfg(test)]
 impl Room {
-    /// Bytes left to the account and to the process, but for the reserve.
+    /// Bytes left to the account and to the process, but for the reserves.
     pub fn left(&self) -> (usize, usize) {
-        (self.share.available_permits() << 10, self.process.available_permits() << 10)
+        (self.share.kib.available_permits() << 10, self.process.kib.available_permits() << 10)
     }
 }
 
@@ -106,36 +114,51 @@ mod tests {
 
     const KIB: usize = 1 << 10;
 
-    #[test]
-    fn what_one_account_announces_leaves_others_their_room() {
-        let one = Room::new(8, 8);
-        let other = Room { share: Arc::new(Semaphore::new(8)), ..one.clone() };
-        let announced = one.admit(8 * KIB).now_or_never().unwrap();
-        assert!(one.admit(1).now_or_never().is_none(), "its share is used up");
-        let mut taken = other.admit(8 * KIB).now_or_never().unwrap();
-        other.take(&mut taken, 8 * KIB).now_or_never().unwrap();
-        assert!(taken.reserve.is_none());
-        drop(announced);
-        assert!(one.admit(8 * KIB).now_or_never().is_some());
+    fn takes(room: &Room, taken: &mut Taken, kib: usize) -> bool {
+        room.take(taken, kib * KIB).now_or_never().is_some()
+    }
+
+    /// Two accounts whose shares and whose process have 8 KiB.
+    fn accounts() -> [Room; 2] {
+        let (process, share) = (Store::new(8), || Store::new(8));
+        [(); 2].map(|()| Room { share: share(), process: process.clone() })
     }
 
     #[test]
-    fn of_requests_that_fill_the_memory_one_at_a_time_goes_on() {
-        let one = Room::new(8, 8);
-        let other = Room { share: Arc::new(Semaphore::new(8)), ..one.clone() };
-        let [mut first, mut second] =
-            [&one, &other].map(|room| room.admit(8 * KIB).now_or_never().unwrap());
-        one.take(&mut first, 4 * KIB).now_or_never().unwrap();
-        other.take(&mut second, 4 * KIB).now_or_never().unwrap();
-        for step in 5..=8 {
-            one.take(&mut first, step * KIB).now_or_never().unwrap();
-            assert!(other.take(&mut second, 5 * KIB).now_or_never().is_none());
-        }
+    fn of_an_accounts_requests_one_at_a_time_goes_on_when_its_share_is_used_up() {
+        let [mut one, mut other] = accounts();
+        let process = Store::new(100);
+        (one.process, other.process) = (process.clone(), process);
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Taken::default());
+        assert!(takes(&one, &mut first, 4) && takes(&one, &mut second, 4));
+        assert!(takes(&one, &mut first, 5) && takes(&one, &mut first, 9));
+        assert!(!takes(&one, &mut second, 5) && !takes(&one, &mut third, 1));
+        // The process has memory, so nobody else waits.
+        assert!(takes(&other, &mut third, 8));
         drop(first);
-        other.take(&mut second, 8 * KIB).now_or_never().unwrap();
-        assert_eq!(other.process.available_permits(), 0);
+        assert!(takes(&one, &mut second, 8));
+    }
+
+    #[test]
+    fn of_all_requests_one_at_a_time_goes_on_when_the_memory_is_used_up() {
+        let [one, other] = accounts();
+        let all = one.left();
+        let [mut first, mut second, mut third] = [(); 3].map(|()| Taken::default());
+        assert!(takes(&one, &mut first, 4) && takes(&other, &mut second, 3));
+        assert!(takes(&other, &mut third, 1));
+        // The second goes on, also when its account's share is used up and the reserve of that is
+        // with one that waits for the process.
+        assert!(takes(&other, &mut second, 7));
+        assert!(!takes(&other, &mut third, 2) && !takes(&one, &mut first, 5));
+        assert!(third.share.reserve.is_some());
+        assert!(takes(&other, &mut second, 20));
         drop(second);
-        assert_eq!((one.process.available_permits(), one.share.available_permits()), (8, 8));
-        assert_eq!((one.reserve.available_permits(), other.share.available_permits()), (1, 8));
+        assert!(takes(&one, &mut first, 7) && takes(&one, &mut first, 20));
+        assert!(!takes(&other, &mut third, 2));
+        drop(first);
+        assert!(takes(&other, &mut third, 8));
+        drop(third);
+        assert_eq!((one.left(), other.left()), (all, all));
+        assert_eq!(one.process.reserve.available_permits(), 1);
     }
 }

@@ -5,8 +5,6 @@ use crate::pace::Pace;
 use crate::room::{Room, Taken};
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use std::time::Duration;
@@ -31,8 +29,6 @@ pub struct Arriving {
     taken: Option<Taken>,
     /// Bytes that may be kept without taking room.
     free: usize,
-    /// Bytes that are kept at most.
-    most: usize,
     /// The time of what is kept.
     pace: Option<Pace>,
     /// Whether what is free may come at any pace.
@@ -40,19 +36,17 @@ pub struct Arriving {
 }
 
 impl Arriving {
-    /// A body of which the reader does with parts as they come, and keeps at most
-    /// [`BODY_BYTES_MAX`] and a piece.
+    /// A body of which the reader does with parts as they come.
     pub fn streamed(request: Request) -> Self {
         let (free, streams) = (FREE_OF_STREAM_BYTES, true);
-        Self { free, streams, most: BODY_BYTES_MAX, ..Self::at_pace(request) }
+        Self { free, streams, ..Self::at_pace(request) }
     }
 
     /// A body that is kept whole.
     fn at_pace(request: Request) -> Self {
         let (parts, body) = request.into_parts();
-        let (room, most) = (parts.extensions.get().cloned(), announced(&parts.headers));
-        let (taken, pace, streams) = (None, None, false);
-        Self { body, room, taken, free: FREE_BYTES, most, pace, streams }
+        let room = parts.extensions.get().cloned();
+        Self { body, room, taken: None, free: FREE_BYTES, pace: None, streams: false }
     }
 
     /// The next piece, when there is room for it beside the bytes that are `kept` of those before;
@@ -86,11 +80,7 @@ impl Arriving {
         // As long as others have the memory it is not the client's turn.
         let mut pace = self.pace.unwrap_or_else(Pace::begin);
         pace.pause();
-        let taken = match &mut self.taken {
-            Some(taken) => taken,
-            none => none.insert(room.admit(self.most).await),
-        };
-        room.take(taken, bytes).await;
+        room.take(self.taken.get_or_insert_default(), bytes).await;
         pace.go_on();
         self.pace = Some(pace);
     }
@@ -141,12 +131,6 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// How long a body may become.
-fn announced(headers: &HeaderMap) -> usize {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    length.map_or(BODY_BYTES_MAX, |length: usize| length.min(BODY_BYTES_MAX))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
@@ -157,12 +141,12 @@ mod tests {
     use tokio::sync::mpsc;
 
     /// A request whose body is sent as the test likes.
-    fn sent(length: usize, room: &Room) -> (mpsc::UnboundedSender<Bytes>, Request) {
+    fn sent(room: &Room) -> (mpsc::UnboundedSender<Bytes>, Request) {
         let (sender, pieces) = mpsc::unbounded_channel::<Bytes>();
         let body = stream::unfold(pieces, async |mut pieces| {
             pieces.recv().await.map(|piece| (Ok::<_, Infallible>(piece), pieces))
         });
-        let request = Request::builder().header(CONTENT_LENGTH, length).extension(room.clone());
+        let request = Request::builder().extension(room.clone());
         (sender, request.body(Body::from_stream(body)).unwrap())
     }
 
@@ -170,14 +154,14 @@ mod tests {
     async fn a_long_body_has_taken_what_is_here_of_it_and_all_of_it_until_it_is_dropped() {
         let (room, piece) = (Room::default(), Bytes::from(vec![7; FREE_BYTES]));
         let all = room.left();
-        let (sender, request) = sent(4 * FREE_BYTES, &room);
+        let (sender, request) = sent(&room);
         let mut whole = Box::pin(whole(request));
         sender.send(piece.clone()).unwrap();
         assert!(whole.as_mut().now_or_never().is_none());
         assert_eq!(room.left(), all);
         sender.send(piece.clone()).unwrap();
         assert!(whole.as_mut().now_or_never().is_none());
-        assert_eq!(room.left(), (all.0 - 4 * FREE_BYTES, all.1 - 2 * FREE_BYTES));
+        assert_eq!(room.left(), (all.0 - 2 * FREE_BYTES, all.1 - 2 * FREE_BYTES));
 
         for _ in 0..2 {
             sender.send(piece.clone()).unwrap();
@@ -194,20 +178,20 @@ mod tests {
     async fn of_a_body_that_is_streamed_what_is_kept_has_taken_room() {
         let (room, piece) = (Room::default(), Bytes::from(vec![7; 1 << 20]));
         let all = room.left();
-        let (sender, request) = sent(100 << 20, &room);
+        let (sender, request) = sent(&room);
         let mut arriving = Arriving::streamed(request);
         for (kept, taken) in [(0, 0), (1, 0), (2, 3), (3, 4), (1, 0)] {
             sender.send(piece.clone()).unwrap();
             assert!(arriving.piece(kept << 20).await.unwrap().is_some());
-            let share = if taken > 0 { BODY_BYTES_MAX } else { 0 };
-            assert_eq!(room.left(), (all.0 - share, all.1 - (taken << 20)), "{kept} MiB kept");
+            let left = (all.0 - (taken << 20), all.1 - (taken << 20));
+            assert_eq!(room.left(), left, "{kept} MiB kept");
             assert_eq!(arriving.pace.is_some(), taken > 0);
         }
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_go_on_is_refused() {
-        let request = || sent(10, &Room::default());
+        let request = || sent(&Room::default());
         let (_sender, stalled) = request();
         let mut pace = Pace::begin();
         pace.age(Duration::from_secs(60));

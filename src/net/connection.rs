@@ -375,11 +375,12 @@ mod tests {
         for failed in [false, true] {
             let (room, backlog) = (Room::default(), Backlog::default());
             let all = room.left();
-            let taken = Some(Box::new(room.admit(1 << 20).await));
+            let mut taken = Box::new(Taken::default());
+            room.take(&mut taken, 1 << 20).await;
             let (release, released) = oneshot::channel::<()>();
             let held = released.map(drop).boxed();
             let pending = std::future::ready(Outcome::Silence { failed, held }).boxed();
-            let answer = finish(header(ApiKey::Produce), pending, taken, &backlog);
+            let answer = finish(header(ApiKey::Produce), pending, Some(taken), &backlog);
             let answer = answer.now_or_never().unwrap();
             assert!(answer.parts.is_empty());
             assert_eq!(answer.then.is_some(), failed);
