@@ -73,14 +73,14 @@ pub fn new_account(name: &str) -> AccountRow {
 }
 
 /// Makes a credential for an account: what to store, and what to show once.
-pub fn new_credential(account: &AccountRow) -> (CredentialRow, Secret) {
+pub fn new_credential(account_id: &str, account_name: &str) -> (CredentialRow, Secret) {
     let suffix = id::hex(&clock::random::<4>());
-    let username = format!("{}-{suffix}", account.name);
+    let username = format!("{account_name}-{suffix}");
     let password = id::secret();
     let salt = clock::random::<16>().to_vec();
     let digest = digest(&salt, password.as_bytes()).to_vec();
     let row =
-        CredentialRow { username: username.clone(), account: account.id.clone(), salt, digest };
+        CredentialRow { username: username.clone(), account: account_id.to_owned(), salt, digest };
     (row, Secret { username, password })
 }
 
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn only_the_right_password_of_the_right_user_is_accepted() {
         let account = new_account("acme");
-        let (row, secret) = new_credential(&account);
+        let (row, secret) = new_credential(&account.id, &account.name);
         let credentials = Credentials::default();
         credentials.insert(row);
         let verify = |user: &str, password: &str| credentials.verify(user, password.as_bytes());

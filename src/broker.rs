@@ -5,12 +5,12 @@ use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
 use crate::control::{Control, GroupConfigRow, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
+use crate::producer_ids::ProducerIds;
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
 use crate::topic::Catalog;
-use crate::txn::ProducerIds;
 use anyhow::{Context, Result};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -190,7 +190,7 @@ impl Broker {
             return Err(CreateError::InvalidName(name.to_owned()));
         }
         let row = account::new_account(name);
-        let (credential, secret) = account::new_credential(&row);
+        let (credential, secret) = account::new_credential(&row.id, &row.name);
         // The database decides: two at the same moment may ask for one name.
         let added = self.shared.control.add_account(&row, &credential).await;
         added.map_err(|error| match error.as_database_error() {
@@ -205,9 +205,8 @@ impl Broker {
 
     /// Adds a credential to an account.
     pub async fn create_credential(&self, cluster: &Cluster) -> Result<Secret> {
-        let Account { id, name, .. } = cluster.account.clone();
-        let row = crate::control::AccountRow { id, name, cluster_id: Vec::new() };
-        let (credential, secret) = account::new_credential(&row);
+        let (credential, secret) =
+            account::new_credential(&cluster.account.id, &cluster.account.name);
         self.shared.control.add_credential(&credential).await?;
         self.credentials.insert(credential);
         Ok(secret)

@@ -5,12 +5,12 @@
 use crate::account::Account;
 use crate::control::{self, Control, GroupConfigRow};
 use crate::group::{self, ConfigSet, Groups};
+use crate::producer_ids::ProducerIds;
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::to_the_end;
 use crate::topic::{Catalog, Config, Error, NewTopic, Topic, is_valid_name};
-use crate::txn::ProducerIds;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tidelog_storage::Volume;

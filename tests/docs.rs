@@ -75,3 +75,15 @@ fn files_that_documents_point_to_are_there() {
         }
     }
 }
+
+#[test]
+fn the_code_map_has_every_module() {
+    let map = read("src/ARCHITECTURE.md");
+    let modules = std::fs::read_dir(path("src")).unwrap().map(|it| it.unwrap().file_name());
+    for module in modules.map(|it| it.into_string().unwrap()) {
+        let Some(name) = module.strip_suffix(".rs") else { continue };
+        let mapped = ["", "/", ".rs"].map(|end| format!("`src/{name}{end}`"));
+        let is_root = ["lib", "main", "iterations"].contains(&name);
+        assert!(is_root || mapped.iter().any(|it| map.contains(it)), "no {name} in the code map");
+    }
+}

@@ -17,14 +17,14 @@
 //!
 //! - A [`Volume`] is one data directory: its lock, its checkpoint, and the threads that commit and
 //!   write checkpoints.
-//! - A [`Partition`] is one log in it. Appends are written at once and acknowledged when the
-//!   **high watermark** passes them, which happens **after a sync that covers them, never before**
-//!   (unless the caller asks for less: see [`Flush`]).
+//! - A [`Partition`] is one log in it. An append has its offset at once; small ones are written by
+//!   the round that syncs them. All are acknowledged when the **high watermark** passes them, which
+//!   happens **after a sync that covers them, never before** (unless the caller asks for less: see
+//!   [`Flush`]).
 //! - Reads are slices of read-only maps, without a copy, and end below the high watermark.
 //! - Opening repairs what a crash left and says so in [`Recovered`]; see the `recovery` module for
 //!   what is cut and what never is.
 //! - An idle partition holds no thread, no open file and no map beyond a bounded cache.
-//!
 //! - Compaction writes segments anew, keeping offsets; see the `compaction` module.
 //!
 //! Indexes, checkpoints and snapshots are caches or hints: a log without them opens, only slower.

@@ -1,4 +1,14 @@
 //! One data directory: its lock, its partitions, its checkpoint, its threads.
+//!
+//! The order in which this crate takes its locks, of a log and of the volume:
+//!
+//! ```text
+//! compacting -> maintenance -> committing -> log -> syncing -> journal -> share -> unwritten
+//! creating -> partitions        scrubbing -> log        checkpointing -> partitions
+//! ```
+//!
+//! Whoever holds `log` may sync, as a roll does, so nothing that is synced may take it; and it may
+//! only try `maintenance`. The others are held for no longer than they are looked at.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
