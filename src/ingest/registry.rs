@@ -9,6 +9,7 @@ use super::stream::Stream;
 use super::sync::{
     CollectionDefinition, Defined, Definition, Error, NewCollections, SYNCS_MAX, Sync,
 };
+use super::target::known_names;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::http::ApiError;
@@ -156,8 +157,8 @@ impl Ingest {
                 return Ok(sync);
             }
             if sync.definition.new_collections == NewCollections::Refuse {
-                let known: Vec<_> = sync.collections.keys().map(String::as_str).collect();
-                return Err(Error::Refused(slug, known.join(", ")));
+                let known = known_names("it has", sync.collections.keys().map(String::as_str));
+                return Err(Error::Refused(slug, known));
             }
             let mut definition = sync.definition.clone();
             // The table stays what the first record made it.

@@ -88,7 +88,7 @@ pub enum Error {
     #[error("sync '{0}' does not exist")]
     Unknown(SyncId),
     /// The sync takes no new collections.
-    #[error("collection '{0}' does not exist, and the sync refuses new collections; it has {1}")]
+    #[error("collection '{0}' does not exist, and the sync refuses new collections; {1}")]
     Refused(String, String),
     /// A topic of this name is there, and not this sync's.
     #[error(

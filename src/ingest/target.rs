@@ -152,9 +152,9 @@ pub(super) fn find_sync(
 }
 
 /// Names in an error are for people; this many are enough.
-const NAMES_MAX: usize = 20;
+pub(super) const NAMES_MAX: usize = 20;
 
-fn known_names<'a>(are: &str, names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn known_names<'a>(are: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.take(NAMES_MAX).collect();
     match names.is_empty() {
         true => format!("{are} none"),

@@ -106,7 +106,7 @@ async fn post_salesforce(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (cluster, body) = authenticated(&context, request).await?;
-    let reads = items(&body)?.into_iter().flat_map(salesforce::read).collect();
+    let reads = salesforce::read(items(&body)?)?;
     publish::publish(&ingest, &cluster, &sync, reads).await
 }
 

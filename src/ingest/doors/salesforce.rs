@@ -9,10 +9,11 @@
 //! A `GAP_` event says that something changed and not what. A deletion needs no more; for the
 //! others the record has to be read from Salesforce and put, and the answer says so.
 
-use super::{Change, NoChange, Read, object, record_id};
-use crate::http::ApiError;
+use super::{Change, ITEMS_MAX, NoChange, Read, object, record_id};
+use crate::http::{ApiError, BODY_BYTES_MAX};
 use crate::ingest::json::{Object, Raw, write_members};
 use crate::ingest::mutation::Operation;
+use crate::ingest::target::NAMES_MAX;
 use crate::ingest::version::Version;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -39,15 +40,47 @@ struct Header {
     commit_timestamp: Option<i64>,
 }
 
-/// The changes an event is about, one for each of its records.
-pub(super) fn read(item: Raw<'_>) -> Vec<Read> {
-    match read_event(item) {
-        Ok(changes) => changes,
-        Err(refused) => vec![Err(refused)],
-    }
+/// What all records of an event go through alike.
+struct Event {
+    header: Header,
+    operation: Operation,
+    data: Option<String>,
 }
 
-fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
+/// The changes that events are about, one for each of their records.
+///
+/// # Errors
+/// 413 when they are more than a delivery may have items, or have more bytes than it may: an event
+/// has its data once, and each change has its own.
+pub(super) fn read(items: Vec<Raw<'_>>) -> Result<Vec<Read>, ApiError> {
+    let mut reads = Vec::with_capacity(items.len());
+    let mut bytes = 0;
+    for item in items {
+        let event = match read_event(item) {
+            Ok(event) => event,
+            Err(refused) => {
+                reads.push(Err(refused));
+                continue;
+            }
+        };
+        let records = event.header.record_ids.len();
+        if reads.len() + records > ITEMS_MAX {
+            let text = format!("recordIds: more than {ITEMS_MAX} changes in one request");
+            return Err(ApiError::too_large(text));
+        }
+        bytes += event.data.as_ref().map_or(0, String::len) * records;
+        if bytes > BODY_BYTES_MAX {
+            let text = format!(
+                "recordIds: the fields, once for each record, are over the limit of {BODY_BYTES_MAX} bytes"
+            );
+            return Err(ApiError::too_large(text));
+        }
+        reads.extend(event.header.record_ids.iter().map(|id| event.change(id)));
+    }
+    Ok(reads)
+}
+
+fn read_event(item: Raw<'_>) -> Result<Event, NoChange> {
     let mut event = object("a change event", item)?;
     for _ in 0..WRAPPERS_DEEP {
         if event.get(HEADER).is_some() {
@@ -76,20 +109,26 @@ fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
             return Err(ApiError::bad_request(text).into());
         }
     };
-    let version = header.commit_number.or(header.commit_timestamp).map(Version::Number);
-    let change = |id: &String| {
+    Ok(Event { header, operation, data })
+}
+
+impl Event {
+    /// What it says of one of its records.
+    fn change(&self, id: &str) -> Read {
+        let header = &self.header;
         if id.ends_with('*') {
             let text = format!(
                 "recordIds '{id}' stands for every record of {}: take a snapshot of the collection",
                 header.entity_name
             );
-            return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "gap", text).into());
+            return Err(gap(text).into());
         }
+        let version = header.commit_number.or(header.commit_timestamp).map(Version::Number);
         Ok(Change {
             collection: header.entity_name.to_lowercase(),
             id: record_id("recordIds", id)?,
-            operation,
-            data: data.clone(),
+            operation: self.operation,
+            data: self.data.clone(),
             follows: None,
             keeps: Vec::new(),
             revives: false,
@@ -97,8 +136,12 @@ fn read_event(item: Raw<'_>) -> Result<Vec<Read>, NoChange> {
             version,
             key: None,
         })
-    };
-    Ok(header.record_ids.iter().map(change).collect())
+    }
+}
+
+/// Says that an event does not say everything.
+fn gap(text: String) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "gap", text)
 }
 
 fn gap_refusal(header: &Header) -> ApiError {
@@ -109,10 +152,18 @@ fn gap_refusal(header: &Header) -> ApiError {
         ),
         _ => format!(
             "{kind} does not say what changed: read {entity} {} from Salesforce and PUT it as it is",
-            header.record_ids.join(", ")
+            header.ids()
         ),
     };
-    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "gap", text)
+    gap(text)
+}
+
+impl Header {
+    /// The records, as far as an error names them.
+    fn ids(&self) -> String {
+        let ids: Vec<_> = self.record_ids.iter().take(NAMES_MAX).map(String::as_str).collect();
+        ids.join(", ")
+    }
 }
 
 /// The event without its header.
@@ -206,7 +257,7 @@ mod tests {
             Err(NoChange::Passed(why)) => format!("passed: {why}"),
             Err(NoChange::Refused(error)) => format!("{}: {}", error.code, error.message),
         };
-        super::read(item).into_iter().map(text).collect()
+        super::read(vec![item]).unwrap().into_iter().map(text).collect()
     }
 
     /// An event with these fields, and these members of its header.
@@ -263,6 +314,27 @@ mod tests {
             let found = read(&event("UPDATE", &nulled(fields), sent)).remove(0);
             assert_eq!(found, format!("Patch contact 003A {want} @42"), "{fields} {sent}");
         }
+    }
+
+    #[test]
+    fn an_event_for_many_records_comes_to_no_more_than_a_delivery_may() {
+        let refusal = |ids: usize, bytes: usize| {
+            let ids = vec![r#""a""#; ids].join(",");
+            let event = event("CREATE", "", &format!(r#","a":"{}""#, "x".repeat(bytes)));
+            let event = event.replace(r#""003A","003B""#, &ids);
+            let item: Raw<'_> = serde_json::from_str(&event).unwrap();
+            let read = super::read(vec![item, item]);
+            read.map(|it| it.len()).map_err(|it| (it.status.as_u16(), it.message))
+        };
+        // With what is around it, 8 bytes more.
+        let bytes = BODY_BYTES_MAX / ITEMS_MAX - 8;
+        assert_eq!(refusal(ITEMS_MAX / 2, bytes), Ok(ITEMS_MAX));
+        let (status, text) = refusal(ITEMS_MAX / 2, bytes + 1).unwrap_err();
+        assert_eq!(status, 413);
+        assert!(text.starts_with("recordIds: the fields, once for each record, "), "{text}");
+        let (status, text) = refusal(ITEMS_MAX / 2 + 1, 0).unwrap_err();
+        assert_eq!(status, 413);
+        assert_eq!(text, "recordIds: more than 10000 changes in one request");
     }
 
     #[test]
