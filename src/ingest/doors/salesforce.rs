@@ -7,7 +7,8 @@
 //! name in lower case.
 //!
 //! A `GAP_` event says that something changed and not what. A deletion needs no more; for the
-//! others the record has to be read from Salesforce and put, and the answer says so.
+//! others the record has to be read from Salesforce and put, and the answer says so. The same holds
+//! for an update of a long text that says what changed of it (`diffFields`).
 
 use super::{Change, ITEMS_MAX, NoChange, Read, object, record_id};
 use crate::http::{ApiError, BODY_BYTES_MAX};
@@ -34,6 +35,8 @@ struct Header {
     changed_fields: Vec<String>,
     #[serde(default)]
     nulled_fields: Vec<String>,
+    #[serde(default)]
+    diff_fields: Vec<String>,
     #[serde(default)]
     commit_number: Option<i64>,
     #[serde(default)]
@@ -99,7 +102,16 @@ fn read_event(item: Raw<'_>) -> Result<Event, NoChange> {
         .map_err(|error| ApiError::bad_request(format!("{HEADER}: {error}")))?;
     let (operation, data) = match header.change_type.as_str() {
         "CREATE" | "UNDELETE" => (Operation::Upsert, Some(whole(&event))),
-        "UPDATE" => (Operation::Patch, Some(patch(&event, &header)?)),
+        "UPDATE" => {
+            if let Some(field) = diff(&event, &header) {
+                let (entity, ids) = (&header.entity_name, header.ids());
+                let text = format!(
+                    "{field} came as a diff of its text: read {entity} {ids} from Salesforce and PUT it as it is"
+                );
+                return Err(gap(text).into());
+            }
+            (Operation::Patch, Some(patch(&event, &header)?))
+        }
         "DELETE" | "GAP_DELETE" => (Operation::Delete, None),
         gap if gap.starts_with("GAP_") => return Err(gap_refusal(&header).into()),
         other => {
@@ -172,6 +184,19 @@ fn whole(event: &Object<'_>) -> String {
     let mut text = String::new();
     write_members(fields.map(|(name, value)| (&**name, value.get())), &mut text);
     text
+}
+
+/// A field that came as a diff of its text: as `{"diff":"--- .."}`, and mostly listed as such.
+fn diff<'a>(event: &'a Object<'_>, header: &'a Header) -> Option<&'a str> {
+    let is_diff = |value: &Raw<'_>| {
+        let Ok(object) = object("a field", *value) else { return false };
+        match object.columns() {
+            [(name, text)] => name == "diff" && text.get().starts_with("\"--- "),
+            _ => false,
+        }
+    };
+    let came = || event.columns().iter().find(|(_, value)| is_diff(value));
+    header.diff_fields.first().map(String::as_str).or_else(|| came().map(|(name, _)| &**name))
 }
 
 /// What an update changes: a merge patch.
@@ -358,6 +383,14 @@ mod tests {
             ),
             (event("GAP_OVERFLOW", "", ""), "gap: GAP_OVERFLOW: too many changes of Contact"),
             (
+                event("UPDATE", r#","diffFields":["Text"]"#, r#","Text":"a""#),
+                "gap: Text came as a diff of its text: read Contact 003A, 003B from Salesforce",
+            ),
+            (
+                event("UPDATE", "", r#","A":"--- a","Text":{"diff":"--- a\n+++ b"}"#),
+                "gap: Text came as a diff",
+            ),
+            (
                 event("SNAPSHOT", "", ""),
                 "bad_request: ChangeEventHeader.changeType 'SNAPSHOT' is none",
             ),
@@ -379,6 +412,8 @@ mod tests {
             let found = read(&item);
             assert!(found.len() == 1 && found[0].starts_with(want), "{item}: {found:?}");
         }
+        let no_diff = event("UPDATE", "", r#","A":{"diff":"-"},"B":{"diff":"--- a","C":"b"}"#);
+        assert!(read(&no_diff)[0].starts_with("Patch contact 003A"));
         assert!(read(&wildcard)[1].starts_with("gap: recordIds '003*' stands for every record"));
     }
 }
