@@ -15,6 +15,7 @@ use crate::http::{Account, ApiError, Body, Context, Json, Query, Segments};
 use crate::ingest::Ingest;
 use crate::ingest::routes::Routes;
 use crate::ingest::target::find_sync;
+use crate::task::blocking;
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -94,8 +95,14 @@ async fn post_debezium(
         false => authenticated(&context, request).await?,
     };
     let Query(options) = options?;
-    let key: Vec<&str> = options.key.split(',').collect();
-    let reads = items(&body)?.into_iter().map(|item| debezium::read(item, &key)).collect();
+    // `body` keeps its room until all is carried out.
+    let text = body.clone();
+    let read = move || {
+        let key: Vec<&str> = options.key.split(',').collect();
+        let read = items(&text)?.into_iter().map(|item| debezium::read(item, &key));
+        Ok::<Vec<_>, ApiError>(read.collect())
+    };
+    let reads = blocking(read).await?;
     publish::publish(&ingest, &cluster, &sync, reads).await
 }
 
@@ -106,7 +113,9 @@ async fn post_salesforce(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (cluster, body) = authenticated(&context, request).await?;
-    let reads = salesforce::read(items(&body)?)?;
+    // `body` keeps its room until all is carried out.
+    let text = body.clone();
+    let reads = blocking(move || salesforce::read(items(&text)?)).await?;
     publish::publish(&ingest, &cluster, &sync, reads).await
 }
 
