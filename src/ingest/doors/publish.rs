@@ -7,6 +7,7 @@ use crate::ingest::Ingest;
 use crate::ingest::json::Object;
 use crate::ingest::mutation::{Done, Hold, Key, Mutation};
 use crate::ingest::records::RecordAnswer;
+use crate::ingest::sync::routes::COLLECTION_REFUSED;
 use crate::ingest::target::{Target, find_sync};
 use crate::task::blocking;
 use axum::http::StatusCode;
@@ -84,8 +85,7 @@ pub(super) async fn publish(
                     }
                 }
             }
-            // The sync has its collections and wants no other.
-            Err(error) if error.status == StatusCode::NOT_FOUND => {
+            Err(error) if wants_no_other(&error) => {
                 let passed = |(index, _): (usize, Change)| {
                     let passed = error.message.clone();
                     (index, ItemAnswer::Passed { event: None, passed })
@@ -105,6 +105,11 @@ pub(super) async fn publish(
         (index, ItemAnswer::Failed { error: error.message, code: error.code, index })
     }));
     Ok((status, Json(Answer { results: answers.into_values().collect() })).into_response())
+}
+
+/// Whether the sync has its collections and wants no other.
+fn wants_no_other(error: &ApiError) -> bool {
+    error.code == COLLECTION_REFUSED
 }
 
 /// What became of each change, once that may be answered.
@@ -151,4 +156,22 @@ fn mutation(change: &Change) -> Result<Mutation<'_>, ApiError> {
     let mutation = Mutation::new(change.id.clone(), change.operation, data);
     let Change { version, revives, is_reading, ref keeps, .. } = *change;
     Ok(Mutation { version, follows, keeps, revives, is_reading, key, ..mutation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::mutation;
+    use crate::ingest::name::SyncId;
+    use crate::ingest::sync::Error;
+
+    #[test]
+    fn a_change_is_passed_over_where_its_collection_is_not_wanted_and_for_nothing_else() {
+        let refused = Error::Refused("contact".to_owned(), "it has none".to_owned());
+        assert!(wants_no_other(&refused.into()));
+        // What was deleted meanwhile is no reason to tell a sender that all is well.
+        let unknown = Error::Unknown(SyncId::parse("sync_a").unwrap());
+        assert!(!wants_no_other(&unknown.into()));
+        assert!(!wants_no_other(&mutation::Error::Retired.into()));
+    }
 }

@@ -156,12 +156,18 @@ fn parse(id: &str) -> Result<SyncId, ApiError> {
     SyncId::parse(id).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// The code of a collection that its sync does not make.
+pub(in crate::ingest) const COLLECTION_REFUSED: &str = "collection_refused";
+
 impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         use Error as E;
         match error {
             E::Topic(error) => error.into(),
-            E::Unknown(_) | E::Refused(..) => Self::not_found(error.to_string()),
+            E::Unknown(_) => Self::not_found(error.to_string()),
+            E::Refused(..) => {
+                Self::new(StatusCode::NOT_FOUND, COLLECTION_REFUSED, error.to_string())
+            }
             E::TopicTaken(_) | E::Partitions { .. } | E::Syncs(_) => {
                 Self::conflict(error.to_string())
             }
