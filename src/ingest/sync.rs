@@ -81,6 +81,16 @@ pub enum Error {
     /// A mapping that was changed too often.
     #[error("the mapping of collection '{0}' was changed {MAPPINGS_MAX} times, the most possible")]
     Mappings(String),
+    /// A definition that is too long, or what its mappings were.
+    #[error("{what} of the sync takes {bytes} bytes, at most {max} are possible")]
+    Long {
+        /// Which.
+        what: &'static str,
+        /// Bytes it takes.
+        bytes: usize,
+        /// Bytes there may be.
+        max: usize,
+    },
     /// There is a sync of this id, and only a new one is wanted.
     #[error("sync '{0}' exists already: change it (PATCH, `tidelog sync update`) or delete it")]
     Exists(SyncId),
@@ -136,6 +146,10 @@ impl Error {
 pub(super) const SYNCS_MAX: usize = 1000;
 /// Versions of one collection's mapping.
 const MAPPINGS_MAX: usize = 1000;
+/// Bytes of a definition, which is written anew with every collection that is added.
+const DEFINITION_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all versions of a sync's mappings.
+const HISTORY_BYTES_MAX: usize = 16 << 20;
 
 /// The rules of a collection's mappings that are no longer in force, by collection, the first
 /// first.
@@ -145,7 +159,8 @@ impl Sync {
     /// Checks a definition, which takes the place of `before`.
     ///
     /// # Errors
-    /// Names that cannot be part of a topic's, mappings that contradict themselves, too many.
+    /// Names that cannot be part of a topic's, mappings that contradict themselves, too many or
+    /// too long.
     pub(super) fn new(
         id: SyncId,
         definition: Definition,
@@ -155,7 +170,17 @@ impl Sync {
             let defined = before?.collections.get(slug)?;
             Some((&defined.mapping, &defined.past[..]))
         };
-        Self::checked(id, definition, past)
+        let sync = Self::checked(id, definition, past)?;
+        // Not of one that is stored: what there is can be read.
+        let row = sync.row("");
+        let texts = [
+            ("the definition", row.definition.len(), DEFINITION_BYTES_MAX),
+            ("the history of the mappings", row.history.len(), HISTORY_BYTES_MAX),
+        ];
+        match texts.into_iter().find(|(_, bytes, max)| bytes > max) {
+            Some((what, bytes, max)) => Err(Error::Long { what, bytes, max }),
+            None => Ok(sync),
+        }
     }
 
     /// A sync from the control database.
@@ -302,6 +327,40 @@ mod tests {
         assert_eq!(refused.to_string(), text);
         // What is no other mapping is still taken.
         sync(&renamed(MAPPINGS_MAX), Some(&last));
+    }
+
+    #[test]
+    fn a_definition_and_what_its_mappings_were_have_a_bound_of_bytes() {
+        let dropping = |columns: usize, mark: usize| {
+            let columns: Vec<_> = (0..columns).map(|it| format!(r#""{it:0220}""#)).collect();
+            let columns = columns.join(",");
+            format!(
+                r#"{{"collections":{{"c":{{"table":"t{mark}","drop":[{columns},"{mark}"]}}}}}}"#
+            )
+        };
+        let refusal = |definition: &str, before: Option<&Sync>| {
+            let definition = serde_json::from_str(definition).unwrap();
+            let sync = Sync::new(SyncId::parse("sync_a").unwrap(), definition, before);
+            sync.map_err(|error| error.to_string())
+        };
+        let long = refusal(&dropping(4_900, 0), None).unwrap_err();
+        assert!(long.starts_with("the definition of the sync takes 1092"), "{long}");
+        assert!(long.ends_with(" bytes, at most 1048576 are possible"), "{long}");
+        let mut last = sync(&dropping(4_500, 0), None);
+        let full = (1..).find_map(|mark| match refusal(&dropping(4_500, mark), Some(&last)) {
+            Ok(next) => {
+                last = next;
+                None
+            }
+            Err(text) => Some(text),
+        });
+        let full = full.unwrap();
+        assert!(full.starts_with("the history of the mappings of the sync takes 1706"), "{full}");
+        // What is stored is read, and what has no other mapping is taken.
+        let stored = Sync::stored(&last.row("a")).unwrap();
+        let mark = last.collections["c"].version() as usize - 1;
+        assert_eq!(mark, 15);
+        refusal(&dropping(4_500, mark).replace("\"t15\"", "\"u\""), Some(&stored)).unwrap();
     }
 
     #[test]
