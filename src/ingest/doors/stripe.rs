@@ -5,8 +5,13 @@
 //! created and updated within one. So **within a second a creation comes first and a deletion
 //! last**, which nanoseconds of the version say; which of two updates came first, their
 //! `previous_attributes` do ([`order`](crate::ingest::order)); one that arrives again is known by
-//! its id. An event that was lost in between is no harm: each has the whole object, and is compared
-//! with the record's last state.
+//! its id.
+//!
+//! A capability's id is its name, the same for every account that is connected to one's own, so the
+//! account's id goes before it.
+//!
+//! An event that was lost in between is no harm: each has the whole object, and is compared with
+//! the record's last state.
 
 use super::{Change, NoChange, Read, record_id};
 use crate::http::ApiError;
@@ -53,6 +58,17 @@ struct Object<'a> {
     id: Option<Cow<'a, str>>,
     #[serde(borrow)]
     object: Cow<'a, str>,
+    #[serde(borrow, default)]
+    account: Option<&'a RawValue>,
+}
+
+impl Object<'_> {
+    /// What tells it from all others of its kind; `id` is what it has.
+    fn id(&self, id: &str) -> String {
+        let account = self.account.filter(|_| self.object == "capability");
+        let account = account.and_then(|it| serde_json::from_str::<Cow<'_, str>>(it.get()).ok());
+        account.map_or_else(|| id.to_owned(), |account| format!("{account}/{id}"))
+    }
 }
 
 /// The change an event is about.
@@ -75,14 +91,15 @@ pub(super) fn read(body: &[u8]) -> Read {
     let text = event.data.object.get();
     let object: Object<'_> =
         serde_json::from_str(text).map_err(|error| invalid("data.object", error))?;
-    let Some(id) = object.id.filter(|id| !id.is_empty()) else {
+    let Some(id) = object.id.as_deref().filter(|id| !id.is_empty()) else {
         let text = format!("a '{}' has no id, so it is no record", object.object);
         return Err(NoChange::Passed(text));
     };
+    let id = record_id("data.object.id", &object.id(id))?;
     let is_deletion = event.kind.ends_with(".deleted");
     Ok(Change {
         collection: object.object.into_owned(),
-        id: record_id("data.object.id", &id)?,
+        id,
         operation: if is_deletion { Operation::Delete } else { Operation::Upsert },
         data: (!is_deletion).then(|| text.to_owned()),
         // Without it nothing is said of what was before, and whether the event came is still asked.
@@ -144,6 +161,24 @@ mod tests {
             }
         }
         assert!(records > 100, "{records}");
+    }
+
+    #[test]
+    fn a_capability_is_told_by_the_account_it_is_of_and_nothing_else_is() {
+        let id = |object: &str| {
+            let event = format!(
+                r#"{{"id":"evt_1","object":"event","created":7,"type":"x.updated","account":"acct_9","data":{{"object":{object}}}}}"#
+            );
+            read(event.as_bytes()).unwrap().id.as_str().to_owned()
+        };
+        let capability = |account: &str| {
+            id(&format!(r#"{{"id":"transfers","object":"capability","account":{account}}}"#))
+        };
+        assert_eq!(capability(r#""acct_1""#), "acct_1/transfers");
+        assert_eq!(capability(r#""acct_2""#), "acct_2/transfers");
+        assert_eq!(capability("null"), "transfers");
+        assert_eq!(id(r#"{"id":"ba_1","object":"bank_account","account":"acct_1"}"#), "ba_1");
+        assert_eq!(id(r#"{"id":"ch_1","object":"charge","account":{"a":1}}"#), "ch_1");
     }
 
     #[test]
