@@ -209,6 +209,18 @@ fn debezium_server_posts_its_envelopes_signed() {
     assert_eq!(wrong.status, 401);
     deliver(&nobody, path, &[], "{}").refusal(401);
 
+    // Another table of the same name.
+    let mut elsewhere = envelope("c", 10, Some(1));
+    elsewhere["source"]["schema"] = "other".into();
+    let named = format!("{path}&collection=schema.table");
+    let other = results(&deliver(&owner, &named, &[], &elsewhere.to_string())).remove(0);
+    assert_eq!(
+        (&other["collection"], &other["event"]),
+        (&"other.orders".into(), &"inserted".into())
+    );
+    let wrong = deliver(&owner, &format!("{path}&collection=x"), &[], "{}").refusal(400);
+    assert!(wrong.contains("expected `table` or `schema.table`"), "{wrong}");
+
     // Lines with their keys, from somebody with the account's credentials.
     let lines = [
         json!({ "key": {"no": 8}, "value": envelope("r", 40, Some(8)) }),

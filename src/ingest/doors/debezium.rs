@@ -1,7 +1,8 @@
 //! Debezium's envelopes (debezium.io, "Change event values"), with and without their schema: bare,
 //! as Debezium Server's HTTP sink posts them, or beside their key as `{"key":..,"value":..}`.
 //!
-//! The source's table (MongoDB: collection) is the collection. The id is the record's key; where
+//! The source's table (MongoDB: collection) is the collection, with its schema or database before
+//! it where `?collection=schema.table` says so. The id is the record's key; where
 //! that does not come along, as with the HTTP sink, it is the columns that `?key=` names. The
 //! version is the source's log position (`lsn`, PostgreSQL) or else its time (`ts_ms`); a source
 //! gives one or the other for all its records. A transaction has one time, so a row that it deletes
@@ -56,8 +57,24 @@ struct Envelope<'a> {
     source: Source<'a>,
 }
 
+/// What a table's collection is called.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(super) enum Naming {
+    /// The same.
+    #[default]
+    #[serde(rename = "table")]
+    Table,
+    /// With the schema before it, or the database where there are no schemas.
+    #[serde(rename = "schema.table")]
+    SchemaTable,
+}
+
 #[derive(Default, Deserialize)]
 struct Source<'a> {
+    #[serde(borrow, default)]
+    db: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    schema: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     table: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -68,9 +85,29 @@ struct Source<'a> {
     ts_ms: Option<i64>,
 }
 
+impl Source<'_> {
+    /// The collection of its table.
+    fn collection(&self, naming: Naming) -> Result<String, ApiError> {
+        let table = self.table.as_ref().or(self.collection.as_ref()).ok_or_else(|| {
+            let text = "source has neither table nor collection to name the collection by";
+            ApiError::bad_request(text)
+        })?;
+        match naming {
+            Naming::Table => Ok(table.to_string()),
+            Naming::SchemaTable => {
+                let schema = self.schema.as_ref().or(self.db.as_ref()).ok_or_else(|| {
+                    let text = "source has neither schema nor db, which ?collection=schema.table names the collection by";
+                    ApiError::bad_request(text)
+                })?;
+                Ok(format!("{schema}.{table}"))
+            }
+        }
+    }
+}
+
 /// The change an envelope is about; `key` are the columns that make up the id where the envelope
 /// comes without its key.
-pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
+pub(super) fn read(item: Raw<'_>, key: &[&str], naming: Naming) -> Read {
     let (record_key, value) = split(item)?;
     let Some(value) = value else {
         return Err(NoChange::Passed("a tombstone follows a deletion and says no more".to_owned()));
@@ -96,9 +133,7 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
             return Err(ApiError::bad_request(text).into());
         }
     };
-    let collection = envelope.source.table.or(envelope.source.collection).ok_or_else(|| {
-        ApiError::bad_request("source has neither table nor collection to name the collection by")
-    })?;
+    let collection = envelope.source.collection(naming)?;
     let (field, row) = match operation {
         Operation::Delete => ("before", envelope.before),
         _ => ("after", envelope.after),
@@ -120,7 +155,7 @@ pub(super) fn read(item: Raw<'_>, key: &[&str]) -> Read {
     };
     let lsn = envelope.source.lsn.and_then(|lsn| lsn.get().parse().ok());
     let mut change = Change {
-        collection: collection.into_owned(),
+        collection,
         id,
         operation,
         data: None,
@@ -245,8 +280,12 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     fn read(item: &str, key: &[&str]) -> String {
+        read_as(item, key, Naming::Table)
+    }
+
+    fn read_as(item: &str, key: &[&str], naming: Naming) -> String {
         let item: Raw<'_> = serde_json::from_str(item).unwrap();
-        match super::read(item, key) {
+        match super::read(item, key, naming) {
             Ok(change) => {
                 let Change { collection, id, operation, data, version, keeps, .. } = change;
                 let version = version.map(|it| it.to_string()).unwrap_or_default();
@@ -325,6 +364,25 @@ mod tests {
         }
         let two = format!(r#"{{"after":{{"a":1,"b":"x,y"}},{pg},"op":"c"}}"#);
         assert_eq!(read(&two, &["a", "b"]), r#"Upsert orders [1,"x,y"] {"a":1,"b":"x,y"} @33"#);
+    }
+
+    #[test]
+    fn tables_of_one_name_are_told_apart_by_their_schema_or_else_their_database() {
+        let of = |source: &str| {
+            let item = format!(r#"{{"after":{{"id":1}},"source":{{{source}"lsn":3}},"op":"c"}}"#);
+            read_as(&item, &["id"], Naming::SchemaTable)
+        };
+        let table = [
+            (r#""db":"d","schema":"s","table":"t","#, "Upsert s.t 1 "),
+            (r#""db":"d","schema":null,"table":"t","#, "Upsert d.t 1 "),
+            (r#""db":"d","collection":"c","#, "Upsert d.c 1 "),
+            (r#""table":"t","#, "refused: source has neither schema nor db"),
+            (r#""db":"d","#, "refused: source has neither table nor collection"),
+        ];
+        for (source, want) in table {
+            let found = of(source);
+            assert!(found.starts_with(want), "{source}: {found}");
+        }
     }
 
     #[test]

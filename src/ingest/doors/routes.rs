@@ -70,6 +70,9 @@ struct DebeziumOptions {
     /// The columns of the primary key, with commas between them.
     #[serde(default = "default_key")]
     key: String,
+    /// What collections are called.
+    #[serde(default)]
+    collection: debezium::Naming,
 }
 
 fn default_key() -> String {
@@ -99,7 +102,8 @@ async fn post_debezium(
     let text = body.clone();
     let read = move || {
         let key: Vec<&str> = options.key.split(',').collect();
-        let read = items(&text)?.into_iter().map(|item| debezium::read(item, &key));
+        let items = items(&text)?.into_iter();
+        let read = items.map(|item| debezium::read(item, &key, options.collection));
         Ok::<Vec<_>, ApiError>(read.collect())
     };
     let reads = blocking(read).await?;
