@@ -22,6 +22,7 @@ mod backfill;
 mod batch;
 pub mod diff;
 mod doors;
+mod etag;
 pub mod event;
 mod intents;
 mod items;

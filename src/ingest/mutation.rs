@@ -93,8 +93,7 @@ impl Hold {
     }
 }
 
-/// What a record must be for a mutation to be carried out (RFC 9110, 13.1). A record's ETag is the
-/// offset of its last event.
+/// What a record must be for a mutation to be carried out (RFC 9110, 13.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     /// Anything.
@@ -103,7 +102,7 @@ pub(super) enum Condition {
     Absent,
     /// `If-Match: *`: it exists.
     Present,
-    /// `If-Match: "12", "17"`: its last event is one of these.
+    /// `If-Match` with [tags](super::etag): its last event is at one of these offsets.
     At(Vec<i64>),
     /// Nothing touched it since the collection's snapshot was opened.
     Untouched,

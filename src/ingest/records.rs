@@ -1,12 +1,13 @@
 //! One record: `PUT`, `PATCH`, `DELETE` and `GET` of `.../collections/{collection}/records/{id}`.
 //!
-//! A record's ETag is the offset of its last event, in quotes, so that it also says where in the
-//! topic the record became what it is. `If-Match` and `If-None-Match: *` on a write want the record
-//! to be so; the answer is 412 and says what it is instead. `Tidelog-Version` is its
-//! [`version`](super::version).
+//! A record's [`ETag`](super::etag) says which topic its last event is in, and at which offset, so
+//! that it also tells where the record became what it is. `If-Match` and `If-None-Match: *` on a
+//! write want the record to be so; the answer is 412 and says what it is instead. `Tidelog-Version`
+//! is its [`version`](super::version).
 
 use super::Ingest;
 use super::answers::{Answer, Fingerprint, Under, fingerprint};
+use super::etag;
 use super::json::Object;
 use super::mutation::{Condition, Done, Mutation, Operation};
 use super::name::RecordId;
@@ -21,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::sync::Arc;
+use tidelog_protocol::Uuid;
 
 /// When a record is to be seen, instead of now.
 #[derive(Deserialize)]
@@ -92,7 +94,7 @@ pub(super) async fn write(
     let id = RecordId::parse(&id).map_err(|error| ApiError::bad_request(error.to_string()))?;
     let write = Write {
         version: version(&headers)?,
-        condition: condition(&headers)?,
+        condition: condition(&headers, &target.stream.topic().id)?,
         target,
         id,
         operation,
@@ -120,8 +122,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 pub(super) fn respond(answer: Answer, replayed: bool) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(offset) = answer.etag {
-        headers.insert(header::ETAG, etag(offset));
+    if let (Some(offset), [topic]) = (answer.etag, &answer.topics[..]) {
+        headers.insert(header::ETAG, tag(topic, offset));
     }
     if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
@@ -201,12 +203,13 @@ pub(super) async fn read(
         return Err(ApiError::not_found(format!("record '{id}' does not exist in '{collection}'")));
     };
     let mut answer = HeaderMap::new();
-    answer.insert(header::ETAG, etag(known.row.offset));
+    let topic = target.stream.topic().id;
+    answer.insert(header::ETAG, tag(&topic, known.row.offset));
     let version = known.row.version.map(|it| HeaderValue::from_str(&it.to_string()));
     if let Some(Ok(version)) = version {
         answer.insert(VERSION, version);
     }
-    if condition_header(&headers, header::IF_NONE_MATCH)?
+    if condition_header(&headers, header::IF_NONE_MATCH, &topic)?
         .is_some_and(|it| it.names(known.row.offset))
     {
         return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
@@ -215,8 +218,8 @@ pub(super) async fn read(
     Ok((answer, data.to_vec()).into_response())
 }
 
-fn etag(offset: i64) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{offset}\"")).expect("digits are visible ASCII")
+fn tag(topic: &Uuid, offset: i64) -> HeaderValue {
+    HeaderValue::from_str(&etag::write(topic, offset)).expect("digits are visible ASCII")
 }
 
 fn version(headers: &HeaderMap) -> Result<Option<Version>, ApiError> {
@@ -241,9 +244,9 @@ impl Tags {
     }
 }
 
-fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
-    let matches = condition_header(headers, header::IF_MATCH)?;
-    let none_matches = condition_header(headers, header::IF_NONE_MATCH)?;
+fn condition(headers: &HeaderMap, topic: &Uuid) -> Result<Condition, ApiError> {
+    let matches = condition_header(headers, header::IF_MATCH, topic)?;
+    let none_matches = condition_header(headers, header::IF_NONE_MATCH, topic)?;
     match (matches, none_matches) {
         (None, None) => Ok(Condition::Any),
         (Some(Tags::Any), None) => Ok(Condition::Present),
@@ -259,8 +262,12 @@ fn condition(headers: &HeaderMap) -> Result<Condition, ApiError> {
     }
 }
 
-/// Reads `*`, or entity tags. One that cannot be ours names no record.
-fn condition_header(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags>, ApiError> {
+/// Reads `*`, or entity tags. One that is not of the topic names no record.
+fn condition_header(
+    headers: &HeaderMap,
+    name: HeaderName,
+    topic: &Uuid,
+) -> Result<Option<Tags>, ApiError> {
     let Some(value) = headers.get(&name) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
@@ -272,10 +279,12 @@ fn condition_header(headers: &HeaderMap, name: HeaderName) -> Result<Option<Tags
         let inner = tag.strip_prefix("W/").unwrap_or(tag);
         let inner = inner.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
         let Some(inner) = inner else {
-            let text = format!("{name} must be * or ETags in quotes, such as \"12\"; it is {text}");
+            let text = format!(
+                "{name} must be * or ETags in quotes, such as \"1f0c9a3e-12\"; it is {text}"
+            );
             return Err(ApiError::bad_request(text));
         };
-        offsets.extend(inner.parse::<i64>());
+        offsets.extend(etag::read(topic, inner));
     }
     Ok(Some(Tags::Offsets(offsets)))
 }

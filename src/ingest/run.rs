@@ -6,6 +6,7 @@
 //! with what the first mutation makes of it.
 
 use super::diff::{Change, changes, changes_since, diff};
+use super::etag;
 use super::event::{self, Kind, NewEvent};
 use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
@@ -330,7 +331,7 @@ impl<'a> Run<'a> {
         let is_touched = is_sweep && self.snapshots.is_touched(mutation.id.as_str())?;
         match !is_touched && mutation.condition.holds(&known.row) {
             true => Ok(known),
-            false => Err(Error::Condition(unmet(&mutation.id, &known.row))),
+            false => Err(Error::Condition(unmet(&self.topic.id, &mutation.id, &known.row))),
         }
     }
 
@@ -477,10 +478,13 @@ fn newest(row: &Row, mutation: &Mutation<'_>) -> Result<Option<Option<Version>>,
 }
 
 /// Says what a record is, when a condition wants it otherwise.
-fn unmet(id: &RecordId, row: &Row) -> String {
+fn unmet(topic: &Uuid, id: &RecordId, row: &Row) -> String {
     let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
     match row.data {
-        Some(_) => format!("record '{}' has ETag \"{}\"{version}", id.as_str(), row.offset),
+        Some(_) => {
+            let tag = etag::write(topic, row.offset);
+            format!("record '{}' has ETag {tag}{version}", id.as_str())
+        }
         None => format!("record '{}' does not exist{version}", id.as_str()),
     }
 }

@@ -119,23 +119,32 @@ async fn conditions_and_versions_over_http() {
     let record = "PUT /v1/syncs/sync_a/collections/contact/records/1";
     let inserted =
         sandbox.http(record, &[("if-none-match", "*"), ("tidelog-version", "7")], "{}").await;
-    assert_eq!((inserted.status, &inserted.headers["etag"]), (200, &"\"0\"".parse().unwrap()));
-    let refused = sandbox.http(record, &[("if-match", "\"5\", W/\"6\"")], r#"{"a":1}"#).await;
+    let tag = inserted.headers["etag"].to_str().unwrap().to_owned();
+    assert_eq!((inserted.status, &tag[9..]), (200, "-0\""));
+    let others = [tag.replace("-0", "-5"), "\"0\"".to_owned(), "W/\"00000000-0\"".to_owned()];
+    let refused = sandbox.http(record, &[("if-match", &others.join(", "))], r#"{"a":1}"#).await;
     assert_eq!(refused.status, 412);
-    assert_eq!(refused.json["error"], "record '1' has ETag \"0\", version 7");
+    assert_eq!(refused.json["error"], format!("record '1' has ETag {tag}, version 7"));
     let read = record.replace("PUT", "GET");
     let answer = sandbox.http(&read, &[], "").await;
     assert_eq!(
         (&answer.headers["etag"], &answer.headers["tidelog-version"]),
-        (&"\"0\"".parse().unwrap(), &"7".parse().unwrap())
+        (&tag.parse().unwrap(), &"7".parse().unwrap())
     );
-    assert_eq!(sandbox.http(&read, &[("if-none-match", "\"0\"")], "").await.status, 304);
+    assert_eq!(sandbox.http(&read, &[("if-none-match", &tag)], "").await.status, 304);
     for (header, value) in
         [("if-match", "0"), ("if-none-match", "\"0\""), ("tidelog-version", "v7")]
     {
         let refused = sandbox.http(record, &[(header, value)], "{}").await;
         assert_eq!(refused.status, 400, "{header}: {value}");
     }
+
+    // A tag of the sync that was of this name is no tag of this one's records.
+    sandbox.http("DELETE /v1/syncs/sync_a?topics=delete", &[], "").await;
+    sandbox.http("PUT /v1/syncs/sync_a", &[], r#"{"collections":{"contact":{}}}"#).await;
+    assert_eq!(sandbox.http(record, &[], r#"{"a":2}"#).await.json["offset"], 0);
+    assert_eq!(sandbox.http(&read, &[("if-none-match", &tag)], "").await.status, 200);
+    assert_eq!(sandbox.http(record, &[("if-match", &tag)], "{}").await.status, 412);
 }
 
 /// A part on a blocking thread waits for its collection, which needs such a thread to be made.
