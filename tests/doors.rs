@@ -241,6 +241,48 @@ fn debezium_server_posts_its_envelopes_signed() {
     assert_eq!(published(&tidelog, "orders", "n"), want);
 }
 
+/// What is sent, and what becomes of it, of one source's fixtures.
+#[derive(serde::Deserialize)]
+struct Sent {
+    of: String,
+    item: Value,
+    want: String,
+}
+
+/// Sends each by itself, as its source's connector writes it.
+fn become_what_they_say(http: &Http, path: &str, fixtures: &str) {
+    let sent: Vec<Sent> = serde_json::from_str(fixtures).unwrap();
+    for Sent { of, item, want } in sent {
+        let found = results(&deliver(http, path, &[], &item.to_string())).into_iter();
+        let text = |result: Value| {
+            if result["passed"].is_string() {
+                return "passed".to_owned();
+            }
+            if let Some(code) = result["code"].as_str() {
+                return code.to_owned();
+            }
+            assert_ne!(result["stale"], true, "{of}");
+            let text = |name: &str| result[name].as_str().unwrap_or("nothing").to_owned();
+            format!("{} {} {}", text("event"), text("collection"), text("id"))
+        };
+        assert_eq!(found.map(text).collect::<Vec<_>>().join(", "), want, "{of}");
+    }
+}
+
+#[test]
+fn what_each_connector_writes_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let tidelog = Tidelog::dev(dir.path());
+    let owner = Http::dev(&tidelog.ready);
+    owner.put(SYNC, "{}").json();
+    let debezium = include_str!("fixtures/debezium-envelopes.json");
+    become_what_they_say(&owner, "/v1/ingest/debezium/sync_1a107d79", debezium);
+    let salesforce = include_str!("fixtures/salesforce-events.json");
+    become_what_they_say(&owner, "/v1/ingest/salesforce/sync_1a107d79", salesforce);
+    let account = owner.get(&format!("{SYNC}/collections/account/records/001Ws00000AbcDeIAJ"));
+    assert_eq!(account.json()["BillingAddress"]["City"], "Stockholm");
+}
+
 #[test]
 fn a_row_that_was_read_makes_no_later_change_stale() {
     let dir = tempfile::tempdir().unwrap();
