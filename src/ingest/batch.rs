@@ -39,9 +39,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Items of one request.
-const ITEMS_MAX: usize = 100_000;
+pub(super) const ITEMS_MAX: usize = 100_000;
 /// Bytes of one request.
-const BYTES_MAX: usize = 256 << 20;
+pub(super) const BYTES_MAX: usize = 256 << 20;
 /// What is carried out at a time under a key, where each part costs a row that is synced.
 const PART: Full = Full { items: 1000, bytes: 1 << 20 };
 /// What is carried out at a time without one. Both fit [`ITEMS_MAX`], where a batch ends, exactly.
@@ -50,7 +50,7 @@ const SMALL: Full = Full { items: 125, bytes: 256 << 10 };
 /// threads, and may wait there for a new collection, whose topic takes another.
 static CARRIED_OUT: Semaphore = Semaphore::const_new(64);
 /// What an atomic batch stays below.
-const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
+pub(super) const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
 
 /// What a batch's path may be asked.
 #[derive(Default, Deserialize)]

@@ -11,9 +11,9 @@ use std::fmt;
 pub const TOPIC_BYTES_MAX: usize = 249;
 
 const TOPIC_PREFIX: &str = "sequin.";
-const SYNC_ID_BYTES_MAX: usize = 64;
-const COLLECTION_BYTES_MAX: usize = 128;
-const RECORD_ID_BYTES_MAX: usize = 1024;
+pub(super) const SYNC_ID_BYTES_MAX: usize = 64;
+pub(super) const COLLECTION_BYTES_MAX: usize = 128;
+pub(super) const RECORD_ID_BYTES_MAX: usize = 1024;
 const _: () =
     assert!(TOPIC_PREFIX.len() + SYNC_ID_BYTES_MAX + 1 + COLLECTION_BYTES_MAX <= TOPIC_BYTES_MAX);
 

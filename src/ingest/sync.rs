@@ -3,7 +3,7 @@
 //! **A collection's mapping is versioned.** Each change of it makes another version, and those
 //! before are kept, since records are stored under the one their last event was made with.
 
-mod definition;
+pub(super) mod definition;
 pub(super) mod routes;
 
 use definition::COLLECTIONS_MAX;
@@ -145,11 +145,11 @@ impl Error {
 /// Syncs of one account.
 pub(super) const SYNCS_MAX: usize = 1000;
 /// Versions of one collection's mapping.
-const MAPPINGS_MAX: usize = 1000;
+pub(super) const MAPPINGS_MAX: usize = 1000;
 /// Bytes of a definition, which is written anew with every collection that is added.
-const DEFINITION_BYTES_MAX: usize = 1 << 20;
+pub(super) const DEFINITION_BYTES_MAX: usize = 1 << 20;
 /// Bytes of all versions of a sync's mappings.
-const HISTORY_BYTES_MAX: usize = 16 << 20;
+pub(super) const HISTORY_BYTES_MAX: usize = 16 << 20;
 
 /// The rules of a collection's mappings that are no longer in force, by collection, the first
 /// first.

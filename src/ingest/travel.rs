@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tidelog_protocol::records::Record;
 
 /// Bytes of keys and values that one request reads.
-const READ_BYTES_MAX: usize = 256 << 20;
+pub(super) const READ_BYTES_MAX: usize = 256 << 20;
 /// Bytes and records of one step.
 const STEP_BYTES_MAX: usize = 4 << 20;
 const STEP_RECORDS_MAX: usize = 10_000;

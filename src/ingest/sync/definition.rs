@@ -93,11 +93,11 @@ pub(in crate::ingest) struct CollectionDefinition {
 pub(in crate::ingest) struct Retention(Option<Duration>);
 
 /// Bytes of a name, provider or external id, and of a column or table.
-const TEXT_BYTES_MAX: usize = 256;
+pub(in crate::ingest) const TEXT_BYTES_MAX: usize = 256;
 /// Bytes of metadata.
-const METADATA_BYTES_MAX: usize = 16 << 10;
+pub(in crate::ingest) const METADATA_BYTES_MAX: usize = 16 << 10;
 /// Collections of one sync.
-pub(super) const COLLECTIONS_MAX: usize = 1000;
+pub(in crate::ingest) const COLLECTIONS_MAX: usize = 1000;
 
 impl Definition {
     /// Refuses what is too long or too much, and names that cannot be.

@@ -77,3 +77,44 @@ async fn a_collection_or_sync_too_many_is_refused_with_how_many_there_may_be() {
     assert_eq!((refused.status, &refused.json["error"]), (409, &json!(text)));
     assert_eq!(sandbox.http("PUT /v1/syncs/s2", &[], r#"{"name":"a"}"#).await.status, 200);
 }
+
+#[test]
+fn the_reference_names_the_limits_there_are() {
+    use crate::http::BODY_BYTES_MAX;
+    use crate::ingest::sync::definition::{COLLECTIONS_MAX, METADATA_BYTES_MAX, TEXT_BYTES_MAX};
+    use crate::ingest::{answers, batch, items, json, mapping, name, page, records, state, sync};
+    let number = |limit: usize| limit as u64;
+    assert_eq!(items::ITEM_BYTES_MAX, BODY_BYTES_MAX);
+    let limits = [
+        ("syncs of an account", number(sync::SYNCS_MAX)),
+        ("collections of a sync", number(COLLECTIONS_MAX)),
+        ("bytes of a definition", number(sync::DEFINITION_BYTES_MAX)),
+        ("bytes of `metadata`", number(METADATA_BYTES_MAX)),
+        (
+            "bytes of a `name`, `provider`, `external_id`, table or column's name",
+            number(TEXT_BYTES_MAX),
+        ),
+        ("columns of a record, or of a collection's rules", number(mapping::COLUMNS_MAX)),
+        ("versions of a collection's mapping", number(sync::MAPPINGS_MAX)),
+        ("bytes of all versions of a sync's mappings", number(sync::HISTORY_BYTES_MAX)),
+        ("bytes of a sync's id", number(name::SYNC_ID_BYTES_MAX)),
+        ("bytes of a collection's slug", number(name::COLLECTION_BYTES_MAX)),
+        ("bytes of a record's id", number(name::RECORD_ID_BYTES_MAX)),
+        ("levels of nesting", number(json::DEPTH_MAX)),
+        ("items of a batch", number(batch::ITEMS_MAX)),
+        ("bytes of a batch", number(batch::BYTES_MAX)),
+        ("bytes of any other body, and of an item", number(BODY_BYTES_MAX)),
+        ("an atomic batch has fewer items than", number(batch::ATOMIC.items)),
+        ("and fewer bytes than", number(batch::ATOMIC.bytes)),
+        ("entries of a page", number(page::LIMIT_MAX)),
+        ("bytes of an `Idempotency-Key`", number(records::IDEMPOTENCY_KEY_BYTES_MAX)),
+        ("hours its answer is kept", answers::RETENTION.as_secs() / 3600),
+        ("bytes of answers kept of an account", answers::ACCOUNT_BYTES_MAX),
+        ("bytes of log that `?at=` reads back", number(crate::ingest::travel::READ_BYTES_MAX)),
+        ("days a deleted record's version is held", state::TOMBSTONE_RETENTION.as_secs() / 86_400),
+        ("such versions of a collection", state::TOMBSTONES_MAX),
+    ];
+    let (_, table) = include_str!("../README.md").split_once("## Limits").unwrap();
+    let rows = limits.map(|(what, limit)| format!("| {what} | {limit} |\n")).concat();
+    assert_eq!(table, format!("\n\n| | |\n|---|---|\n{rows}"));
+}
