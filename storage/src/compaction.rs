@@ -108,6 +108,11 @@ impl Partition {
         let Some(sealed) = inner.due(now_ms, &compaction, &cleaned)? else {
             return Ok(Compacted::default());
         };
+        let end = sealed.last().map_or(cleaned.end, |last| last.end);
+        if !inner.log.lock().keeps_producers(inner, end)? {
+            // The batches alone say what their producers sent last.
+            return Ok(Compacted::default());
+        }
         match inner.clean(cleaned, &sealed, (now_ms, compaction), spend) {
             // Its files went away meanwhile.
             Err(Error::Io { .. }) if inner.log.lock().closed => Err(Error::Closed),

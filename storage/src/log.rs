@@ -258,6 +258,18 @@ impl Log {
         }
     }
 
+    /// Whether a snapshot on disk has the producers of all batches before `end`. One for which
+    /// there was no room when the segment was sealed is made now.
+    pub(crate) fn keeps_producers(&mut self, home: &Inner, end: i64) -> Result<bool> {
+        self.producers(home)?;
+        let Some(snapshots) = &mut self.snapshots else { return Ok(false) };
+        if snapshots.newest() < end && self.durable == self.end {
+            snapshots.store(home, self.end.offset, Durability::Now)?;
+            home.shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir)?;
+        }
+        Ok(snapshots.newest() >= end)
+    }
+
     /// Notes that the producers' snapshot at `end_offset` is on disk.
     pub(crate) fn note_snapshot(&mut self, home: &Inner, end_offset: i64) -> Result<()> {
         match &mut self.snapshots {

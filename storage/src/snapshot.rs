@@ -70,9 +70,14 @@ impl Snapshots {
         }
     }
 
+    /// The offset before which a snapshot has all producers.
+    pub(crate) fn newest(&self) -> i64 {
+        self.stored.last().copied().unwrap_or(0)
+    }
+
     /// Bytes of the segments that no snapshot covers whole.
     pub(crate) fn bytes_since(&self, home: &Inner) -> u64 {
-        let newest = self.stored.last().copied().unwrap_or(0);
+        let newest = self.newest();
         let segments = home.segments();
         let from = segments.partition_point(|it| it.base_offset <= newest).saturating_sub(1);
         segments[from..].iter().map(|segment| segment.published()).sum()

@@ -157,20 +157,32 @@ fn a_snapshot_from_beyond_the_end_is_not_believed() {
     assert_eq!(third.base_offset, 3);
 }
 
+/// Compaction of all that is sealed.
+const ALL: Compaction = Compaction {
+    dirty_ratio_min: 0.0,
+    lag_min_ms: 0,
+    lag_max_ms: i64::MAX,
+    delete_retention_ms: 0,
+    keys_max: 100,
+    until: i64::MAX,
+};
+
+/// A record with a key, from a producer if there is a sequence number.
+fn keyed(sequence: Option<i32>, key: &str, len: usize) -> Batch {
+    let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+    if let Some(sequence) = sequence {
+        builder = builder.producer(5, 0, sequence);
+    }
+    builder.append(0, Some(key.as_bytes()), Some(&vec![7; len]), &[]).unwrap();
+    builder.finish().unwrap()
+}
+
 #[test]
 fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known() {
     let fs = Faulty::new(1);
     let (volume, partition) = start(&fs);
     // Written at once, so that a crash leaves what no round has seen.
     partition.configure(PartitionOptions { preallocate: false, ..SMALL });
-    let keyed = |producer: Option<i32>, key: &str, len: usize| {
-        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
-        if let Some(sequence) = producer {
-            builder = builder.producer(5, 0, sequence);
-        }
-        builder.append(0, Some(key.as_bytes()), Some(&vec![7; len]), &[]).unwrap();
-        builder.finish().unwrap()
-    };
     let append = |partition: &Partition, sent: &Batch| partition.append(sent, 0).unwrap();
     append(&partition, &keyed(Some(0), "stays", 10));
     append(&partition, &keyed(Some(1), "replaced", 10));
@@ -180,15 +192,7 @@ fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known
     // The second and third segment have no name yet.
     drop((volume, partition));
     let (volume, partition) = start(&fs);
-    let compaction = Compaction {
-        dirty_ratio_min: 0.0,
-        lag_min_ms: 0,
-        lag_max_ms: i64::MAX,
-        delete_retention_ms: 0,
-        keys_max: 100,
-        until: i64::MAX,
-    };
-    partition.compact(0, compaction, &mut |_| ()).unwrap();
+    partition.compact(0, ALL, &mut |_| ()).unwrap();
     let left: Vec<_> =
         read_all(&partition, 0).iter().map(|batch| batch.header().base_offset).collect();
     assert_eq!(left, [0, 2, 3, 4], "the producer's last batch is gone");
@@ -243,4 +247,33 @@ fn the_snapshots_that_are_there_stay_while_there_is_no_room_for_new_ones() {
         assert_eq!(partition.append(&retry, 0).unwrap().base_offset, i64::from(sequence) - 5);
     }
     assert!(refused >= 8, "{refused}");
+}
+
+#[test]
+fn what_compaction_takes_from_segments_sealed_without_room_for_a_snapshot_is_still_known() {
+    let (mut refused, mut compacted) = (0, 0);
+    for call in 0..20 {
+        let fs = Faulty::new(call);
+        let options = VolumeOptions { flush: MANUAL };
+        let root = Path::new("/data");
+        let volume = Volume::open(Arc::new(fs.clone()), root, options, Box::new(|_| {})).unwrap();
+        let (partition, _) = open(&volume, SMALL);
+        let append = |partition: &Partition, sent: &Batch| partition.append(sent, 0).unwrap();
+        append(&partition, &keyed(Some(0), "replaced", 10));
+        append(&partition, &keyed(None, "replaced", 3700));
+        append(&partition, &keyed(None, "other", 3900));
+        fs.fault_after(call, Fault::Fails(ErrorKind::StorageFull));
+        if volume.sync().is_err() {
+            continue;
+        }
+        let names = fs.list(&root.join(DIR)).unwrap();
+        refused += u64::from(!names.iter().any(|it| it.name.ends_with(".snapshot")));
+        compacted += partition.compact(0, ALL, &mut |_| ()).unwrap().segments;
+        volume.sync().unwrap();
+        drop((volume, partition));
+        let (_volume, partition) = start(&fs);
+        let retry = append(&partition, &keyed(Some(0), "replaced", 10));
+        assert_eq!(retry.base_offset, 0, "call {call}");
+    }
+    assert!(refused > 0 && compacted > 0, "{refused}, {compacted}");
 }
