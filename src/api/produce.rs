@@ -187,6 +187,8 @@ fn append_batch(
     })?;
     let appended = partition.append_stamped(&batch, append_time_ms);
     let appended = appended.map_err(|error| log_error(&topic.name, index, &error))?;
+    // Of a batch that is sent again the time it got at first.
+    let append_time_ms = append_time_ms.map(|_| appended.max_timestamp);
     Ok((partition.clone(), appended, append_time_ms))
 }
 

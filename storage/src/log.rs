@@ -23,7 +23,7 @@ use crate::fs::{Durability, File, write_all_at};
 use crate::index::Index;
 use crate::mistake::Mistake;
 use crate::partition::{Inner, PartitionOptions, Pending, Stamp};
-use crate::producers::Producers;
+use crate::producers::{Place, Producers};
 use crate::seal::{Closed, NEXT, Name};
 use crate::segment::{Aborted, Segment, Setup, file_name};
 use crate::snapshot::{RECENT_BYTES, Snapshots};
@@ -96,13 +96,8 @@ impl Log {
         Ok(())
     }
 
-    /// Writes `batch` at the end, unless it was appended before; returns its first and last offset.
-    pub(crate) fn append(
-        &mut self,
-        home: &Inner,
-        batch: &Batch,
-        stamp: Stamp,
-    ) -> Result<(i64, i64)> {
+    /// Writes `batch` at the end, unless it was appended before; returns where it is.
+    pub(crate) fn append(&mut self, home: &Inner, batch: &Batch, stamp: Stamp) -> Result<Place> {
         let mut header = self.assigned(batch, stamp.leader_epoch)?;
         let marker = marker_of(batch);
         let producers = self.producers(home)?;
@@ -147,7 +142,8 @@ impl Log {
             }
         }
         self.untidy = true;
-        Ok((header.base_offset, header.last_offset()))
+        let Header { base_offset, max_timestamp, .. } = header;
+        Ok(Place { base_offset, last_offset: header.last_offset(), max_timestamp })
     }
 
     /// What the next sync has to cover: from now on it counts as covered.

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::flush::{Flush, Policy};
 use crate::log::Log;
 use crate::mistake::Mistake;
-use crate::producers::ActiveProducer;
+use crate::producers::{ActiveProducer, Place};
 use crate::seal::{CLOSED_MAX, Closed};
 use crate::segment::Segment;
 use crate::syncers::Dirty;
@@ -83,6 +83,9 @@ pub struct Appended {
     pub base_offset: i64,
     /// Offset of the last record.
     pub last_offset: i64,
+    /// The largest timestamp of its records, in ms since 1970. If the stamp had an append time,
+    /// that, or of a batch that was appended before the one it got then.
+    pub max_timestamp: i64,
     /// First offset in the log.
     pub log_start_offset: i64,
     /// The disk is far behind: [`Partition::catch_up`] before more is appended.
@@ -172,13 +175,13 @@ impl Partition {
     /// append time: all records get it. Costs one more pass over the bytes, for the checksum.
     pub fn append_stamped(&self, batch: &Batch, stamp: Stamp) -> Result<Appended> {
         let inner = &self.0;
-        let ((base_offset, last_offset), policy, waits, due, is_behind) = {
+        let (place, policy, waits, due, is_behind) = {
             let mut log = inner.log.lock();
             inner.shared.check_healthy()?;
             if log.closed {
                 return Err(Error::Closed);
             }
-            let offsets = log.append(inner, batch, stamp).inspect_err(|error| {
+            let place = log.append(inner, batch, stamp).inspect_err(|error| {
                 inner.note_failure(error);
             })?;
             inner.log_end_offset.store(log.end.offset, Ordering::Release);
@@ -186,8 +189,9 @@ impl Partition {
             let waits = policy.waits() || log.is_unwritten();
             let due = waits || policy.is_due(log.unsynced_records) || !log.sealing.is_empty();
             let is_behind = log.sealing.len() >= CLOSED_MAX || inner.shared.buffers.are_full();
-            (offsets, policy, waits, due, is_behind && inner.shared.flush != Flush::Manual)
+            (place, policy, waits, due, is_behind && inner.shared.flush != Flush::Manual)
         };
+        let Place { base_offset, last_offset, max_timestamp } = place;
         match policy.interval {
             _ if due => inner.shared.enqueue(inner),
             Some(interval) => inner.shared.schedule(inner, interval),
@@ -198,7 +202,7 @@ impl Partition {
             inner.advance(last_offset + 1);
         }
         let log_start_offset = self.log_start_offset();
-        Ok(Appended { base_offset, last_offset, log_start_offset, is_behind })
+        Ok(Appended { base_offset, last_offset, max_timestamp, log_start_offset, is_behind })
     }
 
     /// Makes what was appended durable before it returns, which nothing else has an appender wait

@@ -66,11 +66,22 @@ struct State {
     idle_since: Option<Duration>,
 }
 
+/// Where a batch is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub base_offset: i64,
+    pub last_offset: i64,
+    /// As it was stored, in ms since 1970.
+    pub max_timestamp: i64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kept {
     last_sequence: i32,
     last_offset: i64,
     offset_delta: i32,
+    /// Of one read from a snapshot the producer's.
+    max_timestamp: i64,
 }
 
 impl Kept {
@@ -79,8 +90,23 @@ impl Kept {
             last_sequence: add(batch.base_sequence, batch.last_offset_delta),
             last_offset: batch.last_offset(),
             offset_delta: batch.last_offset_delta,
+            max_timestamp: batch.max_timestamp,
         }
     }
+
+    fn place(&self) -> Place {
+        Place {
+            base_offset: self.last_offset - i64::from(self.offset_delta),
+            last_offset: self.last_offset,
+            max_timestamp: self.max_timestamp,
+        }
+    }
+
+    /// What a snapshot tells exactly.
+    fn end(&self) -> (i64, i32, i32) {
+        (self.last_offset, self.offset_delta, self.last_sequence)
+    }
+
     fn has_sequences_of(&self, batch: &Header) -> bool {
         let sent = Self::of(batch);
         (self.last_sequence, self.offset_delta) == (sent.last_sequence, sent.offset_delta)
@@ -88,11 +114,11 @@ impl Kept {
 }
 
 impl Producers {
-    /// Checks a batch before it is appended: `Some((base_offset, last_offset))` when it was.
+    /// Checks a batch before it is appended: where it is when it was.
     ///
     /// # Errors
     /// [`Error::OutOfOrderSequence`], [`Error::InvalidProducerEpoch`].
-    pub(crate) fn check(&self, batch: &Header) -> Result<Option<(i64, i64)>> {
+    pub(crate) fn check(&self, batch: &Header) -> Result<Option<Place>> {
         let Some(state) = self.states.get(&batch.producer_id) else { return Ok(None) };
         let (producer_id, epoch) = (batch.producer_id, batch.producer_epoch);
         if epoch < state.epoch {
@@ -111,7 +137,7 @@ impl Producers {
         if epoch == state.epoch
             && let Some(kept) = duplicate
         {
-            return Ok(Some((kept.last_offset - i64::from(kept.offset_delta), kept.last_offset)));
+            return Ok(Some(kept.place()));
         }
         match batch.base_sequence {
             sequence if sequence == expected => Ok(None),
@@ -192,7 +218,7 @@ impl Producers {
         for (id, recent) in recent.states {
             if let Some(state) = self.states.get_mut(&id)
                 && state.epoch == recent.epoch
-                && state.batches.back() == recent.batches.back()
+                && state.batches.back().map(Kept::end) == recent.batches.back().map(Kept::end)
             {
                 state.batches = recent.batches;
             }
@@ -237,13 +263,13 @@ impl Producers {
         let mut states: Vec<_> = self.states.iter().collect();
         states.sort_unstable_by_key(|(id, _)| **id);
         for (id, state) in states {
-            let none = Kept { last_sequence: -1, last_offset: -1, offset_delta: 0 };
-            let last = state.batches.back().copied().unwrap_or(none);
+            let last = state.batches.back().map_or((-1, 0, -1), Kept::end);
+            let (last_offset, offset_delta, last_sequence) = last;
             body.extend_from_slice(&id.to_be_bytes());
             body.extend_from_slice(&state.epoch.to_be_bytes());
-            body.extend_from_slice(&last.last_sequence.to_be_bytes());
-            body.extend_from_slice(&last.last_offset.to_be_bytes());
-            body.extend_from_slice(&last.offset_delta.to_be_bytes());
+            body.extend_from_slice(&last_sequence.to_be_bytes());
+            body.extend_from_slice(&last_offset.to_be_bytes());
+            body.extend_from_slice(&offset_delta.to_be_bytes());
             body.extend_from_slice(&state.timestamp.to_be_bytes());
             body.extend_from_slice(&state.coordinator_epoch.to_be_bytes());
             let first = state.current_txn_first_offset.unwrap_or(-1);
@@ -297,6 +323,7 @@ fn decode_state(entry: &[u8]) -> Option<(i64, State)> {
         last_sequence: i32::from_be_bytes(*last_sequence),
         last_offset: i64::from_be_bytes(*last_offset),
         offset_delta: i32::from_be_bytes(*offset_delta),
+        max_timestamp: i64::from_be_bytes(*timestamp),
     };
     let state = State {
         epoch: i16::from_be_bytes(*epoch),
@@ -336,6 +363,10 @@ mod tests {
         }
     }
 
+    fn offsets(found: Result<Option<Place>>) -> Option<(i64, i64)> {
+        found.unwrap().map(|it| (it.base_offset, it.last_offset))
+    }
+
     #[test]
     fn the_last_five_batches_are_known_again_and_gaps_are_refused() {
         let mut producers = Producers::default();
@@ -349,7 +380,7 @@ mod tests {
         for n in 2..7 {
             let retry = batch(1, 0, add(start, n * 10), 999);
             let offset = i64::from(n) * 10;
-            assert_eq!(producers.check(&retry).unwrap(), Some((offset, offset + 9)));
+            assert_eq!(offsets(producers.check(&retry)), Some((offset, offset + 9)));
         }
         for n in [0, 1, 8] {
             let wrong = producers.check(&batch(1, 0, add(start, n * 10), 999));
@@ -368,7 +399,7 @@ mod tests {
         producers.note(&batch(1, 4, 0, 10), None);
         let old = producers.check(&batch(1, 3, 10, 20));
         assert!(matches!(old, Err(Error::InvalidProducerEpoch { current: 4, .. })));
-        assert_eq!(producers.check(&batch(1, 4, 0, 20)).unwrap(), Some((10, 19)));
+        assert_eq!(offsets(producers.check(&batch(1, 4, 0, 20))), Some((10, 19)));
     }
 
     #[test]
@@ -381,9 +412,9 @@ mod tests {
         let bytes = producers.encode();
         assert_eq!(bytes.len(), 6 + 4 + 2 * ENTRY_BYTES);
         let read = Producers::decode(&bytes).unwrap();
-        assert_eq!(read.check(&batch(5, 2, 20, 99)).unwrap(), Some((20, 29)));
+        assert_eq!(offsets(read.check(&batch(5, 2, 20, 99))), Some((20, 29)));
         assert_eq!(read.check(&batch(5, 2, 30, 99)).unwrap(), None);
-        assert_eq!(read.check(&batch(6, 0, 0, 99)).unwrap(), Some((30, 39)));
+        assert_eq!(offsets(read.check(&batch(6, 0, 0, 99))), Some((30, 39)));
         for n in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[n] ^= 1;

@@ -7,7 +7,7 @@ use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 use tidelog_storage::{Flush, Partition, Stamp};
 
 use crate::faulty::Faulty;
-use crate::support::{Random, SMALL, iterations, open, open_volume, read_all};
+use crate::support::{Random, SMALL, batch_of, iterations, open, open_volume, read_all};
 
 /// A batch with a record for each timestamp.
 fn batch_at(timestamps: &[i64], compression: Compression) -> Batch {
@@ -92,4 +92,33 @@ fn log_append_time_is_stamped_on_every_record() {
     assert_eq!(batches.len(), 60);
     assert_eq!(partition.offset_for_time(1030).unwrap(), Some((90, 1030)));
     assert_eq!(partition.max_timestamp().unwrap(), Some((177, 1059)));
+}
+
+#[test]
+fn a_batch_that_is_sent_again_has_the_append_time_it_got_at_first() {
+    let fs = Faulty::new(1);
+    let start = |fs: &Faulty| {
+        let volume = open_volume(Arc::new(fs.clone()), Path::new("/data"), Flush::Manual);
+        let (partition, _) = open(&volume, SMALL);
+        (volume, partition)
+    };
+    let append = |partition: &Partition, sequence, now| {
+        let stamp = Stamp { leader_epoch: 0, append_time_ms: Some(now) };
+        let sent = batch_of((5, 0, sequence), 1, 7, b"sent");
+        let appended = partition.append_stamped(&sent, stamp).unwrap();
+        (appended.base_offset, appended.max_timestamp)
+    };
+    let (volume, partition) = start(&fs);
+    for n in 0..4 {
+        assert_eq!(append(&partition, n, 1000 + i64::from(n)), (n.into(), 1000 + i64::from(n)));
+    }
+    let retries = |partition: &Partition| {
+        for n in 0..4 {
+            assert_eq!(append(partition, n, 2000), (n.into(), 1000 + i64::from(n)));
+        }
+    };
+    retries(&partition);
+    volume.close().unwrap();
+    let (_volume, partition) = start(&fs);
+    retries(&partition);
 }
