@@ -91,8 +91,15 @@ impl Inner {
 
     /// Base offset of the first segment with a record at or after `timestamp`.
     fn first_younger_than(&self, timestamp: i64) -> Result<i64> {
+        let files = &self.shared.files;
         let old = |segment: &Segment| -> Result<bool> {
-            let latest = segment.latest(&self.shared.files)?;
+            let latest = match segment.latest(files) {
+                // It would keep all after it, too.
+                Err(error @ Error::Io { .. }) => {
+                    Some(segment.latest_by_index_file(files).ok_or(error)?)
+                }
+                latest => latest?,
+            };
             Ok(latest.is_some_and(|latest| (0..timestamp).contains(&latest.timestamp)))
         };
         for segment in self.segments().iter() {

@@ -252,6 +252,8 @@ fn what_the_disk_does_not_give_of_a_log_is_an_error_to_who_needs_it_and_nothing_
         }
         error => panic!("{error}"),
     };
+    // Without its index nothing says how old it is.
+    fs.remove(&Path::new("/data").join(DIR).join("00000000000000000040.timeindex"));
     unreadable(partition.enforce_retention(1085, retention).unwrap_err());
     assert_eq!(read_all(&partition, 50).len(), 50);
     partition.append(&batch(1, 1100, b"x"), 0).unwrap();
@@ -267,4 +269,19 @@ fn what_the_disk_does_not_give_of_a_log_is_an_error_to_who_needs_it_and_nothing_
     fs.readable();
     assert_eq!(partition.append(&batch(1, 1101, b"x"), 0).unwrap().base_offset, 101);
     assert_eq!(partition.enforce_retention(1085, retention).unwrap().segments, 7);
+}
+
+#[test]
+fn age_goes_past_a_segment_that_cannot_be_read_if_its_index_says_how_old_it_is() {
+    let fs = Faulty::new(1);
+    let (_volume, partition) = hundred(&fs);
+    fs.unreadable(&Path::new("/data").join(DIR).join("00000000000000000040.log"));
+    let enforce = |now| {
+        let retention = Retention { age_ms: Some(10), bytes: None, until: i64::MAX };
+        partition.enforce_retention(now, retention).unwrap().segments
+    };
+    // Not before its own youngest record, of 1049, is old enough.
+    assert_eq!((enforce(1059), partition.log_start_offset()), (4, 40));
+    assert_eq!((enforce(1060), partition.log_start_offset()), (1, 50));
+    assert_eq!((enforce(1085), partition.log_start_offset()), (2, 70));
 }

@@ -26,6 +26,16 @@ impl Segment {
         self.with_index(files, |_, times| index::last_time_entry(times, self.base_offset))
     }
 
+    /// The same as the index files have it, for a segment that cannot be read itself; `None` if
+    /// they cannot be its own.
+    pub(crate) fn latest_by_index_file(&self, files: &Files) -> Option<TimeEntry> {
+        let (offsets, times) = self.index_paths();
+        let offsets = read_all(&*files.fs, &offsets).ok()?;
+        let times = read_all(&*files.fs, &times).ok()?;
+        let its_own = index::plausible(&offsets, &times, self.base_offset, self.published());
+        index::last_time_entry(&times, self.base_offset).filter(|_| its_own)
+    }
+
     /// The last that the index noted of the batches that end before `until`: the largest timestamp
     /// up to there.
     pub(crate) fn noted_before(&self, files: &Files, until: i64) -> Result<Option<TimeEntry>> {
