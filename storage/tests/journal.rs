@@ -9,7 +9,8 @@ use bytes::Bytes;
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
-    Compaction, Error, Flush, Partition, PartitionOptions, Result, Volume, VolumeOptions, repair,
+    Compaction, Error, Flush, Mistake, Partition, PartitionOptions, Result, Volume, VolumeOptions,
+    repair,
 };
 
 use crate::faulty::{Fault, Faulty};
@@ -63,8 +64,17 @@ fn open_log(volume: &Volume, n: usize, topic: u8) -> Result<(Partition, Arc<Atom
 }
 
 /// One life of a process; what its high watermarks were said to be counts as acknowledged.
-fn live(fs: &Faulty, logs: &mut [History], seed: u64, journaled: &AtomicU64) -> Result<()> {
+fn live(
+    mistake: Option<Mistake>,
+    fs: &Faulty,
+    logs: &mut [History],
+    seed: u64,
+    journaled: &AtomicU64,
+) -> Result<()> {
     let volume = open(fs)?;
+    if let Some(mistake) = mistake {
+        volume.seed(mistake);
+    }
     let mut open = Vec::new();
     for (n, log) in logs.iter_mut().enumerate() {
         if log.going {
@@ -142,7 +152,18 @@ fn act(
 }
 
 /// Lives and power cuts, checked after each, with `meddle` before each start.
-fn survive(mut fs: Faulty, seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
+fn survive(fs: Faulty, seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64) {
+    survive_with(None, fs, seed, meddle, journaled);
+}
+
+/// The same of an engine that makes a mistake.
+fn survive_with(
+    mistake: Option<Mistake>,
+    mut fs: Faulty,
+    seed: u64,
+    meddle: fn(&Faulty),
+    journaled: &AtomicU64,
+) {
     let mut random = Random::new(seed);
     // Few logs are synced one by one once the journal has them, many at once.
     let count = if seed.is_multiple_of(5) { MANY } else { LOGS };
@@ -151,7 +172,7 @@ fn survive(mut fs: Faulty, seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64
         if random.below(2) == 0 {
             fs.fault_after(random.below(250), Fault::Dies);
         }
-        let lived = live(&fs, &mut logs, seed * 8 + life, journaled);
+        let lived = live(mistake, &fs, &mut logs, seed * 8 + life, journaled);
         assert!(lived.is_ok() || fs.faulted(), "seed {seed}: {lived:?}");
         match random.below(3) {
             0 => fs.revive(),
@@ -159,7 +180,25 @@ fn survive(mut fs: Faulty, seed: u64, meddle: fn(&Faulty), journaled: &AtomicU64
         }
         meddle(&fs);
     }
-    live(&fs, &mut logs, seed * 8 + 7, journaled).unwrap();
+    live(mistake, &fs, &mut logs, seed * 8 + 7, journaled).unwrap();
+}
+
+#[test]
+fn every_mistake_an_engine_may_make_with_many_logs_is_found() {
+    for mistake in [
+        Mistake::AcknowledgesBeforeSync,
+        Mistake::SkipsDirectorySync,
+        Mistake::DropsTheLastBatch,
+        Mistake::PublishesBeforeSync,
+        Mistake::FollowsAStaleIndex,
+    ] {
+        let is_found = |seed: &u64| {
+            let (fs, journaled) = (Faulty::without_syncfs(*seed), AtomicU64::new(0));
+            let survive = || survive_with(Some(mistake), fs, *seed, |_| {}, &journaled);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(survive)).is_err()
+        };
+        assert!((0..40).any(|seed| is_found(&seed)), "{mistake:?} is not found in 40 histories");
+    }
 }
 
 #[test]
