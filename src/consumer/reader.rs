@@ -5,7 +5,7 @@ use crate::topic::Partition;
 use bytes::Bytes;
 use std::ops::Range;
 use std::time::Duration;
-use tidelog_protocol::records::{Header, Record, batches};
+use tidelog_protocol::records::{Header, Record, RecordError, RecordHeader, Records, batches};
 use tidelog_storage as storage;
 
 /// Records in order, and where to go on.
@@ -16,14 +16,23 @@ pub struct Read {
     /// The next offset to read. Past the last record, and past what is no record (markers, aborted
     /// records, gaps left by compaction, a batch that cannot be decoded).
     pub next: i64,
+    /// About how many bytes the records take in memory: the whole of a batch that was compressed.
+    pub bytes: usize,
+}
+
+/// How much is read: about so many bytes in memory, and records.
+#[derive(Clone, Copy)]
+struct Limit {
+    bytes: usize,
+    records: usize,
 }
 
 /// Bytes a batch may take once it is decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
-/// Reads records that are durable, of aborted transactions too: about `bytes_max` bytes and at most
-/// `records_max` of them, always one if there is one. Decompresses, and may read the disk: not for
-/// an async worker.
+/// Reads records that are durable, of aborted transactions too: about `bytes_max` bytes, compressed
+/// or not, and at most `records_max` of them, always one if the next batch has one. Decompresses,
+/// and may read the disk: not for an async worker.
 ///
 /// # Errors
 /// [`storage::Error::OffsetOutOfRange`] below the log's start or above its end.
@@ -35,10 +44,11 @@ pub fn read(
 ) -> storage::Result<Read> {
     let high_watermark = partition.high_watermark();
     if from == high_watermark {
-        return Ok(Read { records: Vec::new(), next: from });
+        return Ok(Read { next: from, ..Read::default() });
     }
     let bytes = partition.log().read(from, bytes_max, high_watermark)?;
-    Ok(decode(bytes, from..high_watermark, records_max, |_| false))
+    let limit = Limit { bytes: bytes_max, records: records_max };
+    Ok(decode(bytes, from..high_watermark, limit, |_| false))
 }
 
 /// Reads records that count, as consumers with `isolation.level=read_committed` do: only up to the
@@ -52,7 +62,7 @@ pub fn read_committed(
     let log = partition.log();
     let (stable, high_watermark) = (log.last_stable_offset()?, partition.high_watermark());
     if (stable..=high_watermark).contains(&from) {
-        return Ok(Read { records: Vec::new(), next: from });
+        return Ok(Read { next: from, ..Read::default() });
     }
     let bytes = log.read(from, bytes_max, stable)?;
     let mut aborted = log.aborted_in(from, &bytes)?;
@@ -65,47 +75,89 @@ pub fn read_committed(
         batch.attributes.is_transactional()
             && around.is_some_and(|it| it.first_offset <= batch.last_offset())
     };
-    Ok(decode(bytes, from..stable, records_max, is_void))
+    let limit = Limit { bytes: bytes_max, records: records_max };
+    Ok(decode(bytes, from..stable, limit, is_void))
 }
 
 /// The records of a range, but for those of batches that are void; `bytes` is what the log has of
 /// it. Where that is nothing, it is a gap up to the end: damage that was taken out of a log, whose
 /// offsets are not given out again.
+///
+/// A few bytes may decompress to many, so a batch is decompressed only while what was read before
+/// is below the limit.
 fn decode(
     bytes: Bytes,
     range: Range<i64>,
-    records_max: usize,
+    limit: Limit,
     is_void: impl Fn(&Header) -> bool,
 ) -> Read {
     let next = if bytes.is_empty() { range.end } else { range.start };
-    let mut read = Read { records: Vec::new(), next };
+    let mut read = Read { next, ..Read::default() };
     for batch in batches(bytes) {
         // The log's own bytes are sound or it would have said so; a cut batch ends the read.
         let Ok(batch) = batch else { break };
-        let end = batch.header().last_offset() + 1;
-        if batch.header().attributes.is_control() || is_void(batch.header()) {
+        let header = batch.header();
+        let end = header.last_offset() + 1;
+        if header.attributes.is_control() || is_void(header) {
             read.next = end;
             continue;
         }
-        match batch.records(DECOMPRESSED_BYTES_MAX) {
-            Ok(records) => {
-                let wanted = records.map_while(Result::ok).filter(|it| it.offset >= read.next);
-                for record in wanted.collect::<Vec<_>>() {
-                    if read.records.len() == records_max {
-                        return read;
-                    }
-                    read.next = record.offset + 1;
-                    read.records.push(record);
-                }
-            }
+        if read.bytes >= limit.bytes && read.next > range.start {
+            break;
+        }
+        let is_compressed = header.attributes.codec() != 0;
+        let records = batch.records(DECOMPRESSED_BYTES_MAX);
+        match records.and_then(|records| read.take(records, is_compressed, limit)) {
+            Ok(true) => read.next = end,
+            Ok(false) => break,
             Err(error) => {
-                let at = batch.header().base_offset;
-                tracing::warn!("the batch at offset {at} is passed over: {error}");
+                let at = read.next.max(header.base_offset);
+                tracing::warn!("what is at offsets {at} to {end} is passed over: {error}");
+                // To decompress the next is another read's work.
+                read.next = end;
+                break;
             }
         }
-        read.next = end;
     }
     read
+}
+
+impl Read {
+    /// Takes the records of a batch from `next` on, up to the limit; whether that is all of them.
+    fn take(
+        &mut self,
+        records: Records,
+        is_compressed: bool,
+        limit: Limit,
+    ) -> Result<bool, RecordError> {
+        // A record is at least a byte, so there are at most as many as there are bytes.
+        let decompressed = records.size_hint().1.filter(|_| is_compressed).unwrap_or(0);
+        let (before, mut taken) = (self.bytes, 0);
+        self.bytes = before.saturating_add(decompressed);
+        for record in records {
+            let record = record?;
+            if record.offset < self.next {
+                continue;
+            }
+            let is_full = taken > 0 && before.saturating_add(taken) >= limit.bytes;
+            if is_full || self.records.len() >= limit.records {
+                return Ok(false);
+            }
+            taken = taken.saturating_add(size_bytes(&record));
+            self.bytes = self.bytes.max(before.saturating_add(taken));
+            self.next = record.offset + 1;
+            self.records.push(record);
+        }
+        Ok(true)
+    }
+}
+
+/// What a record takes in memory, or a little less.
+fn size_bytes(record: &Record) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    let header = |it: &RecordHeader| size_of::<RecordHeader>() + it.key.len() + length(&it.value);
+    let headers: usize = record.headers.iter().map(header).sum();
+    size_of::<Record>() + length(&record.key) + length(&record.value) + headers
 }
 
 /// The offset of the first durable record with a timestamp at or after `timestamp_ms`. Reads the
@@ -128,4 +180,69 @@ pub async fn read_or_wait(
     let partition = partition.clone();
     let work = move || read_committed(&partition, from, bytes_max, records_max);
     blocking(work).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidelog_protocol::records::{BatchBuilder, Compression};
+
+    /// Batches as a log has them, of records with these values and numbers of empty headers.
+    fn log(compression: Compression, all: &[&[(usize, usize)]]) -> Vec<Vec<u8>> {
+        let mut offset = 0;
+        let batch = |records: &&[(usize, usize)]| {
+            let mut batch = BatchBuilder::new(compression, 1 << 30);
+            for (value, headers) in *records {
+                let headers = vec![RecordHeader::default(); *headers];
+                batch.append(0, None, Some(&vec![0; *value]), &headers).unwrap();
+            }
+            let batch = batch.finish().unwrap();
+            let prefix = batch.assigned_prefix(offset, 0);
+            offset += i64::try_from(records.len()).unwrap();
+            [&prefix, &batch.bytes()[prefix.len()..]].concat()
+        };
+        all.iter().map(batch).collect()
+    }
+
+    /// Offsets read from one on, where the next read goes on, and bytes held.
+    fn read(log: &[Vec<u8>], from: i64) -> (Vec<i64>, i64, usize) {
+        let limit = Limit { bytes: 1 << 20, records: 500 };
+        let read = decode(log.concat().into(), from..1000, limit, |_| false);
+        (read.records.iter().map(|it| it.offset).collect(), read.next, read.bytes)
+    }
+
+    #[test]
+    fn what_is_read_is_bounded_by_what_it_takes_once_it_is_decompressed() {
+        const LARGE: usize = 4 << 20;
+        let large = log(Compression::Zstd, &[&[(LARGE, 0)], &[(LARGE, 0)]]);
+        let (offsets, next, bytes) = read(&large, 0);
+        assert_eq!((offsets, next), (vec![0], 1), "the second batch is for another read");
+        assert!((LARGE..LARGE + 1024).contains(&bytes), "{bytes}");
+
+        let uneven = log(Compression::Zstd, &[&[(1, 0), (LARGE, 0), (1, 0)], &[(1, 0)]]);
+        assert_eq!(read(&uneven, 0).0, [0, 1], "the batch is not read to its end");
+        let (offsets, next, bytes) = read(&uneven, 2);
+        assert_eq!((offsets, next), (vec![2], 3));
+        assert!(bytes > LARGE, "a small record holds on to all of its batch: {bytes}");
+
+        let headers = log(Compression::None, &[&[(1, 30_000), (1, 30_000)], &[(1, 0)]]);
+        assert_eq!(read(&headers, 0).0, [0], "headers count for what they take");
+        assert_eq!(read(&headers, 1).0, [1]);
+
+        let small = log(Compression::Zstd, &[&[(9, 1), (9, 1)], &[(9, 0)]]);
+        assert_eq!(read(&small, 1).0, [1, 2], "what fits is read, over batches");
+    }
+
+    #[test]
+    fn a_batch_whose_rest_is_unreadable_is_read_to_there_and_passed_over() {
+        let mut log = log(Compression::None, &[&[(1, 0), (1, 0)], &[(1, 0)]]);
+        // The second record's length, in the first batch's last eight bytes.
+        let at = log[0].len() - 8;
+        assert_eq!(log[0][at], 14, "7 bytes follow");
+        log[0][at] = 127;
+        assert_eq!(read(&log, 0).0, [0]);
+        assert_eq!(read(&log, 0).1, 2, "past the batch, so that the next read goes on after it");
+        assert_eq!(read(&log, 2).0, [] as [i64; 0], "its first batch is the damaged one");
+        assert_eq!(read(&log[1..], 2).0, [2]);
+    }
 }

@@ -170,11 +170,7 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
             }
         };
         records_left -= read.records.len().min(records_left);
-        let bytes = |record: &tidelog_protocol::records::Record| {
-            let of = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, bytes::Bytes::len);
-            of(&record.key) + of(&record.value)
-        };
-        bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
+        bytes_left -= read.bytes.min(bytes_left);
         reads.push((at, read));
     }
     match refusal {

@@ -82,7 +82,7 @@ async fn read(
         {
             let (from, to) = (fetch.from, log_start_offset);
             tracing::warn!("retention removed offsets {from} to {to} before a webhook read them");
-            Ok(consumer::Read { records: Vec::new(), next: log_start_offset })
+            Ok(consumer::Read { next: log_start_offset, ..consumer::Read::default() })
         }
         read => read,
     }

@@ -101,12 +101,8 @@ fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> Result<Vec<Part>, Err
         let bytes_max = limits.partition_bytes_max.min(bytes_left);
         match read_committed(partition, from, bytes_max, records_left) {
             Ok(read) => {
-                let bytes = |it: &tidelog_protocol::records::Record| {
-                    it.key.as_ref().map_or(0, bytes::Bytes::len)
-                        + it.value.as_ref().map_or(0, bytes::Bytes::len)
-                };
                 records_left -= read.records.len().min(records_left);
-                bytes_left -= read.records.iter().map(bytes).sum::<usize>().min(bytes_left);
+                bytes_left -= read.bytes.min(bytes_left);
                 parts.push(Part { claim, read });
             }
             // Retention was faster; the next pass goes on where the policy says.
