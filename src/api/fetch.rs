@@ -242,7 +242,10 @@ impl Reading {
             return Ok(());
         }
         let max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(self.bytes_left);
-        let records = log.read(offset, max, until)?;
+        let records = match self.may_wait {
+            true => log.read(offset, max, until)?,
+            false => log.read_resident(offset, max, until)?,
+        };
         if records.len() > max && self.bytes > 0 {
             return Ok(());
         }
@@ -255,9 +258,6 @@ impl Reading {
         }
         self.bytes += records.len();
         self.bytes_left = self.bytes_left.saturating_sub(records.len());
-        if self.may_wait {
-            tidelog_storage::load(&records);
-        }
         response.records = Some(records);
         Ok(())
     }

@@ -87,7 +87,9 @@ impl Files {
     pub(crate) fn map_index(&self, key: Key, kind: Kind, path: &Path) -> io::Result<Map> {
         let open = || {
             let file = self.fs.open(path)?;
-            file.map(file.size()?)
+            let map = file.map(file.size()?)?;
+            map.bring(0..map.len())?;
+            Ok(map)
         };
         self.maps.get(key.of(kind), |_| true, open)
     }

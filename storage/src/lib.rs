@@ -78,7 +78,7 @@ pub use flush::Flush;
 pub use inspect::{Found, inspect, segment_bytes};
 #[cfg(feature = "mistakes")]
 pub use mistake::Mistake;
-pub use mmap::{Map, UNREADABLE_PAGE_EXIT, exit_on_unreadable_page, load};
+pub use mmap::{Map, UNREADABLE_PAGE_EXIT, exit_on_unreadable_page};
 pub use pace::Pace;
 pub use partition::{Appended, OnAdvance, Partition, PartitionOptions, Stamp};
 pub use producers::ActiveProducer;

@@ -10,9 +10,10 @@
 //!   change or that a cut may take away (which would be a SIGBUS).
 //! - Other processes are kept out by the lock on the data directory.
 //!
-//! **A page that the disk cannot give is a SIGBUS**, the one error of a disk that is not an error
-//! of one partition. All that happens by itself reads logs with `pread`, where it is, and so do
-//! appends: recovery, repair, the scrubber, retention, compaction. Consumers read through maps.
+//! **A page that the disk cannot give is a SIGBUS**, which would not be an error of one partition.
+//! So what may not be in memory is brought there first, by [`Map::bring`], where it is an error;
+//! recovery, repair, the scrubber, retention and compaction use `pread`. Where the system cannot
+//! bring pages (Linux before 5.14), and for a page that is lost between the two,
 //! [`exit_on_unreadable_page`] makes it an end with a reason instead of a riddle: what is
 //! acknowledged is durable, so nothing is lost by it.
 
@@ -66,6 +67,17 @@ impl Map {
         }
     }
 
+    /// Brings `range`, of what is mapped, into memory: it may take as long as the disk does.
+    ///
+    /// # Errors
+    /// When the disk cannot give it.
+    pub(crate) fn bring(&self, range: Range<usize>) -> io::Result<()> {
+        match &*self.0 {
+            Region::Heap(_) => Ok(()),
+            Region::Mapped(map) => bring(map, range.start..range.end.min(map.len())),
+        }
+    }
+
     /// All bytes, of a file that is complete.
     pub(crate) fn all(&self) -> Bytes {
         self.bytes(0..self.len())
@@ -113,15 +125,32 @@ pub fn exit_on_unreadable_page() -> io::Result<()> {
     if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Brings `bytes`, a slice of a map, into memory: it may take as long as the disk does.
-pub fn load(bytes: &[u8]) {
-    for byte in bytes.iter().step_by(PAGE_BYTES_MIN).chain(bytes.last()) {
-        std::hint::black_box(*byte);
+#[allow(unsafe_code)]
+fn bring(map: &MmapRaw, range: Range<usize>) -> io::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let start = range.start - range.start % rustix::param::page_size();
+    // SAFETY: `start` is the start of a page and the range ends at most at the end of the map,
+    // which is borrowed. Pages are read, not changed.
+    let brought = unsafe {
+        let first = map.as_mut_ptr().add(start).cast();
+        libc::madvise(first, range.end - start, libc::MADV_POPULATE_READ)
+    };
+    match brought {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // Where reading the page would be a SIGBUS.
+            error if error.raw_os_error() == Some(libc::EFAULT) => {
+                Err(io::Error::other("the disk cannot give it"))
+            }
+            error if error.raw_os_error() == Some(libc::EHWPOISON) => Err(error),
+            // Unknown to this system, or interrupted: reading it will tell.
+            _ => Ok(()),
+        },
     }
 }
 
-/// The smallest page there is.
-const PAGE_BYTES_MIN: usize = 4 << 10;
 /// Pages asked about at once: 4 MiB of them, if small.
 const PAGES_PROBED: usize = 1 << 10;
 
@@ -194,7 +223,19 @@ mod tests {
         let map = Map::of_file(&file).unwrap();
         // Past the end of its file a map has no page to give, as where a sector is bad.
         file.set_len(0).unwrap();
-        load(&map.all());
+        std::hint::black_box(map.all()[0]);
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_an_error_where_it_is_brought_first() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let map = Map::of_file(&file).unwrap();
+        map.bring(5000..1 << 20).unwrap();
+        file.set_len(1 << 19).unwrap();
+        map.bring(5000..1 << 19).unwrap();
+        map.bring(5000..(1 << 19) + 1).unwrap_err();
+        map.bring((1 << 20) - 1..1 << 20).unwrap_err();
     }
 
     #[test]
@@ -222,7 +263,7 @@ mod tests {
         for part in parts.clone() {
             assert!(!map.is_resident(part.clone()), "{part:?}");
         }
-        load(&map.bytes(0..bytes.len()));
+        map.bring(0..bytes.len()).unwrap();
         assert!(parts.into_iter().all(|part| map.is_resident(part)));
         assert!(map.is_resident(100..bytes.len() - 100));
         file.drop_cache(0, bytes.len() as u64).unwrap();

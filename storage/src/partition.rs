@@ -92,6 +92,15 @@ pub struct Appended {
     pub is_behind: bool,
 }
 
+/// What is known of the pages that a read looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// They are in memory.
+    Resident,
+    /// They are brought there first, where it is an error if the disk cannot give them.
+    Brought,
+}
+
 /// A handle on a log.
 #[derive(Clone)]
 pub struct Partition(pub(crate) Arc<Inner>);
@@ -263,9 +272,24 @@ impl Partition {
     /// The bytes are a slice of the file's map: not copied, and valid after a deletion too. The
     /// first batch may start before `from`.
     ///
+    /// They are in memory when this returns, for which it may wait for the disk.
+    ///
     /// # Errors
-    /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] when `from` lies in damaged bytes.
+    /// [`Error::OffsetOutOfRange`]; [`Error::Corrupt`] when `from` lies in damaged bytes;
+    /// [`Error::Io`] when the disk cannot give them.
     pub fn read(&self, from: i64, max_bytes: usize, until: i64) -> Result<Bytes> {
+        self.read_where(from, max_bytes, until, Pages::Brought)
+    }
+
+    /// The same for who has just been told by [`Partition::is_resident`] that all is in memory.
+    ///
+    /// # Errors
+    /// As of [`Partition::read`].
+    pub fn read_resident(&self, from: i64, max_bytes: usize, until: i64) -> Result<Bytes> {
+        self.read_where(from, max_bytes, until, Pages::Resident)
+    }
+
+    fn read_where(&self, from: i64, max_bytes: usize, until: i64, pages: Pages) -> Result<Bytes> {
         self.check_offset(from)?;
         let until = until.min(self.high_watermark());
         if from >= until {
@@ -276,7 +300,7 @@ impl Partition {
             let segments = self.0.segments();
             // Asked again, since the start moves before segments go.
             self.check_offset(from)?;
-            if let Some(read) = self.read_in(&segments, from, max_bytes, until)? {
+            if let Some(read) = self.read_in(&segments, from, (max_bytes, pages), until)? {
                 return Ok(read);
             }
         }
@@ -287,12 +311,12 @@ impl Partition {
         &self,
         segments: &[Arc<Segment>],
         from: i64,
-        max_bytes: usize,
+        (max_bytes, pages): (usize, Pages),
         until: i64,
     ) -> Result<Option<Bytes>> {
         let first = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
         for segment in &segments[first..] {
-            let read = segment.read(&self.0.shared.files, from, max_bytes, until);
+            let read = segment.read(&self.0.shared.files, from, (max_bytes, pages), until);
             if segment.is_gone() {
                 return Ok(None);
             }

@@ -29,6 +29,7 @@ use crate::fs::File;
 use crate::index::{self, Index};
 use crate::mistake::Mistake;
 use crate::mmap::Map;
+use crate::partition::Pages;
 use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
 
@@ -141,14 +142,20 @@ impl Segment {
         &self,
         files: &Files,
         from: i64,
-        max_bytes: usize,
+        (max_bytes, pages): (usize, Pages),
         until: i64,
     ) -> Result<Option<Bytes>> {
-        let bytes = self.bytes(files)?;
-        let start = self.floor(files, from)?;
-        let Some((position, first)) = self.find(files, &bytes, start, (from, |_, _| true))? else {
+        let (map, bytes) = self.map(files)?;
+        let floor = self.floor(files, from)?;
+        if pages == Pages::Brought {
+            self.bring(&map, floor, self.reach(max_bytes))?;
+        }
+        let Some((position, first)) = self.find(files, &bytes, floor, (from, |_, _| true))? else {
             return Ok(None);
         };
+        if pages == Pages::Brought && first.total_bytes() > max_bytes {
+            self.bring(&map, position, first.total_bytes() as u64)?;
+        }
         let start = usize_of(position);
         let mut next_offset = first.base_offset;
         let mut end = start;
@@ -208,10 +215,21 @@ impl Segment {
         let published = self.published();
         let Some(map) = files.mapped(self.key, Kind::Log) else { return false };
         let Some(start) = self.resident_floor(files, from) else { return false };
-        // What is between an entry and the batch it leads to comes on top.
-        let most = (max_bytes as u64).saturating_add(2 * u64::from(self.interval));
-        let end = start.saturating_add(most).min(published);
+        let end = start.saturating_add(self.reach(max_bytes)).min(published);
         map.len() as u64 >= published && map.is_resident(usize_of(start)..usize_of(end))
+    }
+
+    /// How far beyond an entry of the index so many bytes may end: what is between the entry and
+    /// the batch it leads to comes on top.
+    fn reach(&self, max_bytes: usize) -> u64 {
+        (max_bytes as u64).saturating_add(2 * u64::from(self.interval))
+    }
+
+    /// Brings published bytes from `position` on into memory.
+    fn bring(&self, map: &Map, position: u64, bytes: u64) -> Result<()> {
+        let end = position.saturating_add(bytes).min(self.published());
+        let brought = map.bring(usize_of(position.min(end))..usize_of(end));
+        brought.context("read", &self.path())
     }
 
     /// Where to look for `from`, if that takes no file.
@@ -255,7 +273,9 @@ impl Segment {
         let start = start.map_or(0, |entry| entry.position);
         let wanted =
             |header: &Header, _| header.max_timestamp >= timestamp && header.last_offset() >= from;
-        let found = self.find(files, &self.bytes(files)?, start, (i64::MIN, wanted))?;
+        let (map, bytes) = self.map(files)?;
+        self.bring(&map, start, self.reach(0))?;
+        let found = self.find(files, &bytes, start, (i64::MIN, wanted))?;
         Ok(found.map(|(_, header)| header))
     }
 
@@ -305,14 +325,16 @@ impl Segment {
         Ok(None)
     }
 
-    fn bytes(&self, files: &Files) -> Result<Bytes> {
+    /// The map, and what is published in it now.
+    fn map(&self, files: &Files) -> Result<(Map, Bytes)> {
         let published = self.published();
         let map = self.name.open(|| files.map(self.key, || self.path(), published));
         let map = self.not_kept_if_gone(files, map)?;
         if (map.len() as u64) < published {
             return Err(self.corrupt(map.len() as u64, "the file was cut".into()));
         }
-        Ok(map.bytes(0..usize_of(published)))
+        let bytes = map.bytes(0..usize_of(published));
+        Ok((map, bytes))
     }
 
     fn map_index(&self, files: &Files, kind: Kind, path: &Path) -> io::Result<Map> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use tidelog_storage::fs::Disk;
-use tidelog_storage::{Error, Flush, Volume, VolumeOptions};
+use tidelog_storage::{Error, Flush, PartitionOptions, Volume, VolumeOptions};
 
 use crate::support::{
     DIR, SMALL, TOPIC, batch, batches, on_disk, open, open_volume, payloads, read_all,
@@ -192,4 +192,31 @@ fn only_what_was_read_or_appended_since_opening_may_be_read_without_waiting() {
     read_all(&partition, 20);
     let known = known(&partition);
     assert!(!known[0] && known[20..].iter().all(|known| *known), "{known:?}");
+}
+
+/// A map gives no page past the end of its file, as it gives none of a bad sector.
+#[test]
+fn bytes_that_the_disk_cannot_give_are_an_error_of_their_reader_only() {
+    let root = tempfile::tempdir().unwrap();
+    let options = PartitionOptions { segment_bytes: 64 << 10, ..PartitionOptions::DEFAULT };
+    let (volume, partition, _) = on_disk(root.path(), options);
+    for n in 0..20 {
+        partition.append(&batch(1, n, &[n as u8; 9000]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    assert_eq!(read_all(&partition, 0).len(), 20);
+    let first = root.path().join(DIR).join("00000000000000000000.log");
+    let file = std::fs::File::options().write(true).open(first).unwrap();
+    file.set_len(20_000).unwrap();
+
+    assert_eq!(partition.read(0, 1, 20).unwrap().len(), 9000 + 61);
+    for offset in [3, 5] {
+        assert!(!partition.is_resident(offset, 1));
+        let error = partition.read(offset, 1, 20).unwrap_err();
+        assert!(error.to_string().contains("the disk cannot give it"), "{error}");
+    }
+    partition.offset_for_time(4).unwrap_err();
+    assert_eq!(payloads(&read_all(&partition, 10))[0], vec![10; 9000]);
+    partition.append(&batch(1, 20, b"goes on"), 0).unwrap();
+    volume.sync().unwrap();
 }
