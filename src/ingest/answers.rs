@@ -36,6 +36,7 @@ use axum::http::StatusCode;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
@@ -188,24 +189,44 @@ impl Answers {
             }
         };
         let mut excess = size.saturating_sub(ACCOUNT_BYTES_MAX);
-        let mut removed = 0;
-        let mut changes = Changes::new();
-        for row in records.prefix(&prefix).take(FORGET_ROWS_MAX) {
+        let mut last = prefix;
+        while let Some(next) = self.forget_after(account, last, before_ms, &mut excess)? {
+            last = next;
+        }
+        Ok(())
+    }
+
+    /// Removes a share of what was answered before a time, and of the rest the oldest `excess`
+    /// bytes: what follows `last` in order of time. Gives the last it removed, if there may be
+    /// more.
+    fn forget_after(
+        &self,
+        account: &str,
+        last: Vec<u8>,
+        before_ms: i64,
+        excess: &mut u64,
+    ) -> fjall::Result<Option<Vec<u8>>> {
+        let records = &self.state.records;
+        let (first, end) = (row_key(account, b"t"), row_key(account, &[b't' + 1]));
+        let rows = records.range((Bound::Excluded(last), Bound::Excluded(end)));
+        let (mut removed, mut changes) = (0, Changes::new());
+        for row in rows.take(FORGET_ROWS_MAX) {
             let (key, value) = row.into_inner()?;
-            let Some((at_ms, rest)) = key[prefix.len()..].split_first_chunk() else { continue };
-            if i64::from_be_bytes(*at_ms) >= before_ms && excess == 0 {
+            let Some((at_ms, rest)) = key[first.len()..].split_first_chunk() else { continue };
+            if i64::from_be_bytes(*at_ms) >= before_ms && *excess == 0 {
                 break;
             }
             let bytes = bytes_of(&value);
-            (excess, removed) = (excess.saturating_sub(bytes), removed + bytes);
+            (*excess, removed) = (excess.saturating_sub(bytes), removed + bytes);
             changes.push((row_key(account, rest), None));
             changes.push((key.to_vec(), None));
         }
+        let last = changes.last().map(|(key, _)| key.clone());
         self.state.apply(records, changes)?;
         if let Some(size) = self.sizes.lock().get_mut(account) {
             *size = size.saturating_sub(removed);
         }
-        Ok(())
+        Ok(last)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Writes under an `Idempotency-Key`.
 
 use super::*;
-use crate::ingest::answers::ACCOUNT_BYTES_MAX;
-use crate::ingest::mutation::Hold;
+use crate::ingest::answers::{ACCOUNT_BYTES_MAX, Answers, Note, RETENTION};
+use crate::ingest::event::Kind;
+use crate::ingest::mutation::{Hold, Published};
 
 const RECORD: &str = "PUT /v1/syncs/sync_a/collections/deal/records/1";
 const BATCH: &str = "POST /v1/syncs/sync_a/collections/deal/records";
@@ -113,6 +114,26 @@ async fn answers_are_forgotten_when_they_are_old() {
     answers.forget(std::slice::from_ref(&account), i64::MAX).unwrap();
     assert_eq!(answers.size(&account), 0);
     assert_eq!(sandbox.http(RECORD, &key("k"), "{}").await.json["event"], serde_json::Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_answers_that_are_old_are_forgotten_at_once() {
+    let sandbox = Sandbox::new().await;
+    let (account, state) = (sandbox.cluster().account.id.clone(), &sandbox.broker.shared.state);
+    let rows = || state.records.prefix([&[0; 16], account.as_bytes()].concat()).count();
+    let mut changes = crate::state::Changes::new();
+    for at_ms in 0..25_000 {
+        let published = Published { kind: Kind::Inserted, offset: at_ms };
+        let (topic, partition, version, id) = ([1; 16], 0, None, "1");
+        let note = Note { at_ms, topic, partition, published, version, id };
+        Answers::note(&account, &format!("k{at_ms}"), &note, &mut changes);
+    }
+    state.apply(&state.records, changes).unwrap();
+    let retention_ms = i64::try_from(RETENTION.as_millis()).unwrap();
+    let account_of = std::slice::from_ref(&account);
+    sandbox.ingest.answers.forget(account_of, retention_ms + 24_999).unwrap();
+    // Each has its row and its place in time.
+    assert_eq!(rows(), 2);
 }
 
 /// Items of one record in a batch, each a record or a deletion; how many of them were carried out
