@@ -11,6 +11,7 @@ mod fresh;
 use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
 use parking_lot::Mutex;
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -158,17 +159,22 @@ impl State {
         prefix: &[u8],
         wanted: impl Fn(&[u8]) -> bool,
     ) -> fjall::Result<()> {
+        let is_mine =
+            |key: &fjall::Result<UserKey>| key.as_ref().map_or(true, |key| key.starts_with(prefix));
         let is_wanted = |key: &fjall::Result<UserKey>| {
             key.as_ref().map_or(true, |key| wanted(&key[prefix.len()..]))
         };
+        let mut first = Bound::Included(prefix.to_vec());
         loop {
-            let keys = keyspace.prefix(prefix).map(|row| row.key()).filter(&is_wanted);
+            let keys = keyspace.range((first, Bound::Unbounded)).map(|row| row.key());
+            let keys = keys.take_while(is_mine).filter(is_wanted);
             let removal = |key: fjall::Result<UserKey>| Ok((key?.to_vec(), None));
             let changes: fjall::Result<Changes> = keys.map(removal).take(REMOVE_ROWS_MAX).collect();
-            match changes? {
-                none if none.is_empty() => return Ok(()),
-                changes => self.apply(keyspace, changes)?,
-            }
+            let changes = changes?;
+            let Some((last, _)) = changes.last() else { return Ok(()) };
+            // What was removed stays in the store's files for a while, and is read over each time.
+            first = Bound::Excluded(last.clone());
+            self.apply(keyspace, changes)?;
         }
     }
 
@@ -255,6 +261,22 @@ mod tests {
         drop(state);
         let state = State::open_again(&path);
         assert_eq!(state.records.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn all_rows_of_a_prefix_are_removed_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open_again(dir.path());
+        let rows = (0..25_000_u32).map(|it| ([b"b", &it.to_be_bytes()[..]].concat(), Some(vec![])));
+        let others = [&b"a"[..], b"c"].map(|key| (key.to_vec(), Some(vec![])));
+        state.apply(&state.records, rows.chain(others).collect()).unwrap();
+        let left = || -> Vec<Vec<u8>> {
+            state.records.iter().map(|row| row.key().unwrap().to_vec()).collect()
+        };
+        state.remove_where(&state.records, b"b", |rest| rest[3] != 7).unwrap();
+        assert_eq!(left().len(), 25_000_usize.div_ceil(256) + 2);
+        state.remove_prefix(&state.records, b"b").unwrap();
+        assert_eq!(left(), [b"a", b"c"]);
     }
 
     #[test]
