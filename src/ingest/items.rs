@@ -16,7 +16,7 @@ pub(super) const ITEM_BYTES_MAX: usize = 16 << 20;
 pub(super) struct Full {
     /// It has this many items.
     pub items: usize,
-    /// Its items have this many bytes.
+    /// Its items have this many bytes, or there is as much beside them.
     pub bytes: usize,
 }
 
@@ -116,7 +116,10 @@ impl Splitter {
                 State::Array { .. } => self.array(),
                 State::End => self.end()?,
             }
-            if self.items.len() >= self.full.items || self.items_bytes >= self.full.bytes {
+            // White space between items is no reason to keep more of a body than a part's bytes.
+            let space = self.item - self.items_bytes;
+            let Full { items, bytes } = self.full;
+            if self.items.len() >= items || self.items_bytes >= bytes || space >= bytes {
                 return Ok(Some(self.take()));
             }
         }
@@ -340,6 +343,24 @@ mod tests {
             for piece in 1..=body.len() {
                 assert_eq!(split(body, piece), *want, "{body} by {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn white_space_around_items_is_not_kept() {
+        let space = " \n".repeat(1000);
+        let bodies = [format!("{space}[1]"), format!("{{1}}\n{space}"), format!("[1]{space}")];
+        for body in bodies {
+            let mut splitter = Splitter::new(Full { items: 3, bytes: 40 });
+            let mut items = 0;
+            for piece in body.as_bytes().chunks(7) {
+                splitter.feed(piece);
+                while let Some(part) = splitter.next().unwrap() {
+                    items += part.items().len();
+                }
+                assert!(splitter.kept() < 100, "{} bytes are kept", splitter.kept());
+            }
+            assert_eq!(items + splitter.finish().unwrap().items().len(), 1);
         }
     }
 

@@ -9,7 +9,11 @@ use crate::http::ApiError;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::borrow::Cow;
 use tidelog_protocol::Uuid;
+
+/// Bytes of what is said of one item; an answer has one for each.
+const ERROR_BYTES_MAX: usize = 400;
 
 /// What became of a part's items.
 pub(super) struct Outcomes {
@@ -23,7 +27,7 @@ pub(super) struct Outcomes {
 #[serde(untagged)]
 enum ItemAnswer<'a> {
     Done(RecordAnswer),
-    Failed { error: &'a str, code: &'static str, index: usize },
+    Failed { error: Cow<'a, str>, code: &'static str, index: usize },
 }
 
 impl Outcomes {
@@ -131,7 +135,15 @@ impl Results {
 }
 
 fn failed(error: &ApiError, index: usize) -> ItemAnswer<'_> {
-    ItemAnswer::Failed { error: &error.message, code: error.code, index }
+    ItemAnswer::Failed { error: cut(&error.message), code: error.code, index }
+}
+
+/// Some errors say what the item has, which may be any size.
+fn cut(error: &str) -> Cow<'_, str> {
+    match error.len() > ERROR_BYTES_MAX {
+        true => format!("{}...", &error[..error.floor_char_boundary(ERROR_BYTES_MAX)]).into(),
+        false => error.into(),
+    }
 }
 
 fn push(json: &mut Vec<u8>, answer: &ItemAnswer<'_>) {
