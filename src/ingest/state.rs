@@ -34,6 +34,8 @@ pub(super) const TOMBSTONE_RETENTION: Duration = Duration::from_secs(7 * 24 * 60
 /// Versions of deleted records that are held of one collection, the newest. They are rows on the
 /// disk, two of some 150 bytes together with an id of 20, and nothing in memory.
 pub(super) const TOMBSTONES_MAX: u64 = 1_000_000;
+/// Bytes of records that are read at a time; one may be more.
+const AFTER_BYTES_MAX: usize = 8 << 20;
 /// Tombstones looked at in one go.
 const FORGET_ROWS_MAX: usize = 10_000;
 /// How many there are before they were counted: more than may be.
@@ -121,17 +123,27 @@ impl Rows {
         }
     }
 
-    /// What is known of the records after an id, deleted ones too, by id.
-    pub(super) fn after(&self, id: &str, limit: usize) -> Result<Vec<(String, Row)>, Error> {
+    /// What is known of the records after an id, deleted ones too, by id: `limit` of them, or fewer
+    /// if those have [`AFTER_BYTES_MAX`]. Whether that is all there is.
+    pub(super) fn after(
+        &self,
+        id: &str,
+        limit: usize,
+    ) -> Result<(Vec<(String, Row)>, bool), Error> {
         let (first, end) = (self.key(b'r', id.as_bytes()), self.key(b'r' + 1, &[]));
         let id_at = self.key(b'r', &[]).len();
         let range = (Bound::Excluded(first), Bound::Excluded(end));
-        let rows = self.state.records.range(range).take(limit).map(|row| {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for row in self.state.records.range(range) {
             let (key, value) = row.into_inner()?;
             let id = String::from_utf8(key[id_at..].to_vec()).map_err(|_| Error::Cut)?;
-            Ok((id, decode(&value)?))
-        });
-        rows.collect()
+            bytes += id.len() + value.len();
+            rows.push((id, decode(&value)?));
+            if rows.len() >= limit || bytes >= AFTER_BYTES_MAX {
+                return Ok((rows, false));
+            }
+        }
+        Ok((rows, true))
     }
 
     /// The next offset of a partition to apply, if any was.

@@ -141,8 +141,9 @@ impl Stream {
         self.rows.frozen()
     }
 
-    /// What is known of the records after an id, deleted ones too, by id: `limit` of those in the
-    /// store, and all that is not there yet up to the last of them. Whether that is all there is.
+    /// What is known of the records after an id, deleted ones too, by id: up to `limit` of those in
+    /// the store, and all that is not there yet up to the last of them. Whether that is all there
+    /// is.
     pub(super) fn known_after(
         &self,
         after: &str,
@@ -158,8 +159,8 @@ impl Stream {
             unsettled.extend(rest.map(|(id, known)| (id.to_owned(), (index, known.clone()))));
         }
         // What moves to the store meanwhile is in both, and newer there or the same.
-        let stored = self.rows.after(after, limit)?;
-        let last = stored.last().map(|(id, _)| id.clone()).filter(|_| stored.len() == limit);
+        let (stored, is_all) = self.rows.after(after, limit)?;
+        let last = stored.last().map(|(id, _)| id.clone()).filter(|_| !is_all);
         let mut known: BTreeMap<_, _> =
             stored.into_iter().map(|(id, row)| (id, (0, Known { row, rests_on: None }))).collect();
         if let Some(last) = &last {

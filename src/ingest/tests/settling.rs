@@ -5,6 +5,29 @@ use crate::ingest::state::{Row, Rows};
 
 const MIB: usize = 1 << 20;
 
+#[tokio::test(flavor = "multi_thread")]
+async fn large_records_are_read_a_few_at_a_time() {
+    let sandbox = Sandbox::new().await;
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(900_000));
+    for id in 10..22 {
+        sandbox.mutate("contact", upsert(&id.to_string(), &text)).await.unwrap();
+    }
+    let stream = sandbox.target("contact").await.stream;
+    stream.settle().unwrap();
+    let (known, is_all) = stream.known_after("", 1000).unwrap();
+    assert_eq!((known.len(), is_all), (10, false), "8 MiB, and the record that goes beyond");
+
+    let mut next = Some("/v1/syncs/sync_a/collections/contact/records?limit=1000".to_owned());
+    let mut listed = Vec::new();
+    while let Some(page) = next {
+        let answer = sandbox.http(&format!("GET {page}"), &[], "").await.json;
+        let records = answer["records"].as_array().unwrap();
+        listed.extend(records.iter().map(|it| it["id"].as_str().unwrap().to_owned()));
+        next = answer["next"].as_str().map(str::to_owned);
+    }
+    assert_eq!(listed, (10..22).map(|id| id.to_string()).collect::<Vec<_>>());
+}
+
 /// Nobody settles here but what mutations do themselves, so what they leave to others is seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_waits_for_the_store_until_too_much_waits_for_it() {
