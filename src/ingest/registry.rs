@@ -259,15 +259,26 @@ impl Ingest {
     ) -> Result<(), Error> {
         let feeds = |topic: &Arc<Topic>| topic.sync.as_deref() == Some(id.as_str());
         for topic in cluster.topics.all().into_iter().filter(feeds) {
-            let stream = self.streams.lock().remove(&topic.id);
+            let stream = self.streams.lock().get(&topic.id).cloned();
+            if let Some(stream) = stream.clone() {
+                blocking(move || stream.take_mutations(false)).await;
+            }
+            let done = match topics {
+                Topics::Delete => cluster.delete_topic(&topic.name).await.map_err(Error::from),
+                Topics::Keep => cluster.topics.release(&topic.name).await.map_err(Error::from),
+            };
             if let Some(stream) = stream {
-                blocking(move || stream.retire()).await;
+                let is_done = done.is_ok();
+                // What is not in the store yet is forgotten once nobody can need it any more.
+                let end = move || match is_done {
+                    true => stream.retire(),
+                    false => stream.take_mutations(true),
+                };
+                blocking(end).await;
             }
+            done?;
+            self.streams.lock().remove(&topic.id);
             names.push(topic.name.clone());
-            match topics {
-                Topics::Delete => cluster.delete_topic(&topic.name).await?,
-                Topics::Keep => cluster.topics.release(&topic.name).await?,
-            }
             let (state, id) = (self.broker.shared.state.clone(), topic.id);
             blocking(move || state.remove_prefix(&state.records, &id)).await?;
         }

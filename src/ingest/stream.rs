@@ -323,6 +323,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Takes mutations or refuses them, as if the sync was deleted. None is under way afterwards
+    /// that came before.
+    pub(super) fn take_mutations(&self, takes: bool) {
+        self.tails.iter().for_each(|tail| tail.lock().retired = !takes);
+    }
+
     /// Takes no more mutations, and forgets what is not in the store: the sync was deleted.
     pub(super) fn retire(&self) {
         for (index, tail) in (0..).zip(&self.tails) {

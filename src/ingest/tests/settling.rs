@@ -1,9 +1,25 @@
 //! Records move to the state store behind the answers, and memory is bounded all the same.
 
 use super::*;
+use crate::ingest::registry::Topics;
 use crate::ingest::state::{Row, Rows};
 
 const MIB: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_cannot_be_deleted_knows_what_its_records_are() {
+    let sandbox = Sandbox::new().await;
+    let (cluster, id) = (sandbox.cluster(), SyncId::parse("sync_a").unwrap());
+    sandbox.put("contact", r#"{"a":1}"#).await.unwrap();
+    let target = sandbox.target("contact").await;
+    sandbox.broker.shared.control.close().await;
+    for topics in [Topics::Keep, Topics::Delete] {
+        sandbox.ingest.delete_sync(&cluster, &id, topics).await.unwrap_err();
+        assert_eq!(sandbox.put("contact", r#"{"a":1}"#).await.unwrap().published, None);
+    }
+    let done = target.mutate(vec![upsert("003", r#"{"a":1}"#)]).pop().unwrap();
+    assert_eq!(done.unwrap().published, None, "also whoever found it before");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_records_are_read_a_few_at_a_time() {
