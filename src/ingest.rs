@@ -65,6 +65,7 @@ use crate::broker::Broker;
 use crate::task::blocking;
 use crate::topic::Topic;
 use answers::Answers;
+use backfill::Backfill;
 use parking_lot::{Mutex, RwLock};
 use snapshot::Snapshots;
 use std::collections::{BTreeMap, HashMap};
@@ -92,6 +93,8 @@ pub struct Ingest {
     damaged: replay::Partitions,
     /// The snapshots that were found at the start, by topic id.
     snapshots: HashMap<Uuid, Arc<Snapshots>>,
+    /// The last backfill each collection had at the start, likewise.
+    backfills: HashMap<Uuid, Backfill>,
 }
 
 impl Ingest {
@@ -128,6 +131,7 @@ impl Ingest {
             answers: Answers::new(broker.shared.state.clone()),
             damaged: replayed.damaged,
             snapshots: replayed.snapshots,
+            backfills: replayed.backfills,
         });
         snapshot::resume(&ingest).await;
         backfill::resume(&ingest)?;
@@ -147,7 +151,8 @@ impl Ingest {
         let none = || Arc::new(Snapshots::none(state.clone(), id));
         let snapshots = self.snapshots.get(&id).cloned().unwrap_or_else(none);
         let unsettled = self.unsettled.clone();
-        let stream = Stream::new(topic, state, &damaged.collect(), snapshots, unsettled);
+        let kept = (snapshots, self.backfills.get(&id).cloned());
+        let stream = Stream::new(topic, state, &damaged.collect(), kept, unsettled);
         let stream = Arc::new(stream);
         streams.insert(id, stream.clone());
         stream

@@ -1,6 +1,7 @@
 //! At start: brings the state of records up to the log, which is its write-ahead log.
 
 use super::answers::{Answers, Note};
+use super::backfill::{self, Backfill};
 use super::event::{self, Event, Kind};
 use super::mutation::Published;
 use super::run::own_key;
@@ -32,6 +33,8 @@ pub(super) struct Replayed {
     pub damaged: Partitions,
     /// The collections' snapshots, by topic id.
     pub snapshots: HashMap<Uuid, Arc<Snapshots>>,
+    /// The last backfill each had, likewise.
+    pub backfills: HashMap<Uuid, Backfill>,
 }
 
 /// Applies every event that is in the log and not in the store yet.
@@ -49,6 +52,12 @@ pub(super) fn replay(broker: &Broker) -> anyhow::Result<Replayed> {
             let (damaged, snapshots) = replay_topic(&cluster.account.id, &topic, state)?;
             replayed.damaged.extend(damaged.into_iter().map(|index| (topic.id, index)));
             replayed.snapshots.insert(topic.id, Arc::new(snapshots));
+            match backfill::stored(&Rows::new(state.clone(), topic.id)) {
+                Ok(stored) => replayed.backfills.extend(stored.map(|it| (topic.id, it))),
+                Err(error) => {
+                    tracing::error!("a backfill of {} is not readable: {error}", topic.name);
+                }
+            }
         }
     }
     Ok(replayed)

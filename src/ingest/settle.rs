@@ -7,6 +7,7 @@ use super::state::TOMBSTONES_MAX;
 use super::stream::Stream;
 use crate::clock;
 use crate::task::blocking;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
@@ -56,9 +57,19 @@ impl Ingest {
 
     /// Drops the streams of topics that are there no more.
     fn drop_deleted(&self) {
-        let clusters = self.broker.clusters();
-        let lives = |id: &Uuid| clusters.iter().any(|cluster| cluster.topics.by_id(id).is_some());
-        self.streams.lock().retain(|id, _| lives(id));
+        // First, so that a topic that is made meanwhile keeps its stream.
+        let ids: Vec<Uuid> = self.streams.lock().keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        // Without the lock, which each mutation takes.
+        let mut live = HashSet::new();
+        for cluster in self.broker.clusters() {
+            live.extend(cluster.topics.all().iter().map(|topic| topic.id));
+        }
+        for gone in ids.iter().filter(|id| !live.contains(*id)) {
+            self.streams.lock().remove(gone);
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! moves, mutations go on; no answer waits for that, unless so much is to move that memory must be
 //! bounded: the store has moments, when it begins another journal, in which nobody can write to it.
 
-use super::backfill::{self, Backfill};
+use super::backfill::Backfill;
 use super::mutation::{Done, Error, Mutation, Raised};
 use super::name::RecordId;
 use super::run::{Destination, Run};
@@ -54,12 +54,13 @@ const SETTLE_BYTES: usize = 256 << 10;
 const UNSETTLED_BYTES_MAX: usize = 4 << 20;
 
 impl Stream {
-    /// A stream of a topic, of which some partitions' state is not known.
+    /// A stream of a topic, of which some partitions' state is not known, with the snapshot and
+    /// backfill it had.
     pub(super) fn new(
         topic: Arc<Topic>,
         state: State,
         damaged: &BTreeSet<i32>,
-        snapshots: Arc<Snapshots>,
+        (snapshots, backfill): (Arc<Snapshots>, Option<Backfill>),
         unsettled: Arc<Notify>,
     ) -> Self {
         let rows = Rows::new(state, topic.id);
@@ -74,10 +75,6 @@ impl Stream {
         let tails = (0..topic.count()).map(tail).collect();
         let rows_of = (0..topic.count()).map(|_| Mutex::default()).collect();
         let partitions = topic.clone();
-        let backfill = backfill::stored(&rows).unwrap_or_else(|error| {
-            tracing::error!("a backfill of {} is not readable: {error}", topic.name);
-            None
-        });
         let backfill = Mutex::new(backfill);
         Self {
             topic: RwLock::new(topic),

@@ -63,7 +63,8 @@ pub(in crate::ingest) async fn get(
     Segments((sync, collection)): CollectionPath,
 ) -> Result<Json<BackfillAnswer>, ApiError> {
     let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
-    let current = target.stream.backfill.lock().clone();
+    // Held while the store is written.
+    let current = blocking(move || target.stream.backfill.lock().clone()).await;
     Ok(Json(current.ok_or(Refused::None)?.into()))
 }
 

@@ -84,7 +84,7 @@ impl Opened {
         let (damaged, snapshots) = replay_topic("a", &topic, &store).unwrap();
         assert_eq!(damaged, [].into());
         let (topic, snapshots) = (Arc::new(topic), Arc::new(snapshots));
-        let stream = Stream::new(topic, store.clone(), &damaged, snapshots, Arc::default());
+        let stream = Stream::new(topic, store.clone(), &damaged, (snapshots, None), Arc::default());
         let collections = [("deal".to_owned(), CollectionDefinition::default())].into();
         let definition = Definition { collections, ..Definition::default() };
         let sync = Sync::new(SyncId::parse("sync_a").unwrap(), definition, None).unwrap();
