@@ -16,6 +16,10 @@ use crate::http::ApiError;
 use std::collections::{BTreeMap, HashSet};
 use tokio::runtime::Handle;
 
+/// Bytes of a batch's events, all of which are in memory before the first is appended. A patch of a
+/// few bytes publishes its whole record.
+const BYTES_MAX: usize = 128 << 20;
+
 /// Carries out all mutations or none. The intent, if there is one, is to be forgotten once the
 /// outcomes are durable. Reads the store and writes the logs: not for an async worker.
 ///
@@ -72,7 +76,7 @@ fn carry_out(
             its.2.push((at, mutation));
         }
     }
-    let (mut runs, mut done, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut runs, mut done, mut refused, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for ((_, index), (share, target, mutations)) in by_partition {
         let mut run = match target.stream.run(target.destination(), index) {
             Ok(run) => run,
@@ -87,7 +91,11 @@ fn carry_out(
                 Ok(it) => done.push((at, (share, it))),
                 Err(error) => refused.push((at, error.into())),
             }
+            if bytes + run.bytes() > BYTES_MAX {
+                return Err(vec![(at, Error::TooMuch(BYTES_MAX).into())]);
+            }
         }
+        bytes += run.bytes();
         runs.push(run);
     }
     if !refused.is_empty() {

@@ -26,9 +26,12 @@ use crate::task::blocking;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// Records of one step.
+/// Records of one step; fewer, if they are large.
 const STEP_RECORDS: usize = 500;
+/// Room for steps under way, of all backfills; each holds its records and their events.
+static STEPS: Semaphore = Semaphore::const_new(4);
 
 /// A backfill, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +149,7 @@ pub(super) async fn run(ingest: Arc<Ingest>, cluster: Arc<Cluster>, of: Of) {
         // Anew for each step, for the mapping that is in force then.
         let Ok(target) = Target::known(&ingest, &cluster, &of.sync, &of.collection) else { return };
         let (work, id) = (target.clone(), of.id.clone());
+        let room = STEPS.acquire().await.expect("the semaphore is never closed");
         let (step, next) = match blocking(move || step(&work, &id, STEP_RECORDS)).await {
             Ok(Some(step)) => step,
             Ok(None) => return,
@@ -162,6 +166,7 @@ pub(super) async fn run(ingest: Arc<Ingest>, cluster: Arc<Cluster>, of: Of) {
         for (partition, offset) in step.rest_on {
             target.stream.durable(partition, Some(offset)).await;
         }
+        drop(room);
         let is_done = next.is_none();
         let noted = move |it: &mut Backfill| {
             it.records += step.records;

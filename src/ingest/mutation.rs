@@ -221,6 +221,9 @@ pub enum Error {
         /// Bytes there may be.
         max: usize,
     },
+    /// An atomic batch publishes more than is held of one.
+    #[error("the events of an atomic batch are over the limit of {0} bytes; send several")]
+    TooMuch(usize),
     /// The log refused.
     #[error(transparent)]
     Log(Arc<storage::Error>),

@@ -55,6 +55,8 @@ pub(super) struct Run<'a> {
     batch: BatchBuilder,
     /// An event's value while it is put into the batch: one buffer for all of them.
     value: String,
+    /// Bytes of the values so far.
+    bytes: usize,
     /// Full batches, each with the offset it will have.
     batches: Vec<(i64, Batch)>,
     /// What becomes of records.
@@ -91,6 +93,7 @@ impl<'a> Run<'a> {
             batch: builder(&topic),
             topic,
             value: String::new(),
+            bytes: 0,
             batches: Vec::new(),
             planned: HashMap::new(),
             entries: Vec::new(),
@@ -270,6 +273,11 @@ impl<'a> Run<'a> {
         Ok(Some(offset))
     }
 
+    /// Bytes of the events that are planned, without what their batches save by compression.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Where the partition is, and what is to be appended to it, each batch with its offset.
     pub(super) fn batches(&mut self) -> (Uuid, i32, &[(i64, Batch)]) {
         self.close_batch();
@@ -419,6 +427,7 @@ impl<'a> Run<'a> {
             .collect();
         let (at, id) = (event.created_at.as_millisecond(), event.id.as_str().as_bytes());
         event.write(&mut self.value);
+        self.bytes += self.value.len();
         if self.batch.append(at, Some(id), Some(self.value.as_bytes()), &headers).is_err() {
             self.close_batch();
             let value = self.value.as_bytes();

@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// A collection's topic, and what of it is not in the store yet.
@@ -50,6 +51,9 @@ pub(super) type KnownById = BTreeMap<String, (i32, Known)>;
 
 /// From how many bytes of a partition on they move to the store before the second is over.
 const SETTLE_BYTES: usize = 256 << 10;
+/// Bytes of events from which on what is planned is appended, before more is: a patch of a few
+/// bytes publishes its whole record.
+const RUN_BYTES_MAX: usize = 8 << 20;
 /// How many may wait for the store; a mutation beyond it waits for those before it to move.
 const UNSETTLED_BYTES_MAX: usize = 4 << 20;
 
@@ -183,29 +187,57 @@ impl Stream {
             by_partition.entry(partition).or_default().push((at, mutation));
         }
         for (index, mutations) in by_partition {
-            let mut run = match self.run(destination, index) {
-                Ok(run) => run,
-                Err(error) => {
-                    mutations.iter().for_each(|(at, _)| outcomes[*at] = Some(Err(error.clone())));
-                    continue;
-                }
-            };
-            let mut places = Vec::with_capacity(mutations.len());
-            for (at, mutation) in mutations {
-                places.push(at);
-                outcomes[at] = Some(run.plan(mutation));
-            }
-            if let Err((end, error)) = run.append() {
-                for at in places {
-                    let rests = |done: &Done| done.rests_on.is_some_and(|offset| offset >= end);
-                    if matches!(&outcomes[at], Some(Ok(done)) if rests(done)) {
-                        outcomes[at] = Some(Err(error.clone()));
-                    }
+            let mut mutations = mutations.into_iter();
+            while mutations.len() > 0 {
+                self.mutate_some((destination, index), &mut mutations, &mut outcomes);
+                if mutations.len() > 0 {
+                    self.make_room(index);
                 }
             }
         }
         // Every mutation was in one partition's run, which gave it an outcome.
         outcomes.into_iter().flatten().collect()
+    }
+
+    /// Carries out the first mutations of a partition's share: one at least, and no more than
+    /// [`RUN_BYTES_MAX`] lets.
+    fn mutate_some<'m>(
+        &self,
+        (destination, index): (Destination<'_>, i32),
+        mutations: &mut impl ExactSizeIterator<Item = (usize, Mutation<'m>)>,
+        outcomes: &mut [Option<Result<Done, Error>>],
+    ) {
+        let mut run = match self.run(destination, index) {
+            Ok(run) => run,
+            Err(error) => {
+                return mutations.for_each(|(at, _)| outcomes[at] = Some(Err(error.clone())));
+            }
+        };
+        let mut places = Vec::with_capacity(mutations.len());
+        while run.bytes() < RUN_BYTES_MAX
+            && let Some((at, mutation)) = mutations.next()
+        {
+            places.push(at);
+            outcomes[at] = Some(run.plan(mutation));
+        }
+        if let Err((end, error)) = run.append() {
+            for at in places {
+                let rests = |done: &Done| done.rests_on.is_some_and(|offset| offset >= end);
+                if matches!(&outcomes[at], Some(Ok(done)) if rests(done)) {
+                    outcomes[at] = Some(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Waits until what was appended is durable, and moves it to the store, but for what keyed
+    /// writes hold: there is much of it, and more is to come.
+    fn make_room(&self, index: i32) {
+        let Ok(partition) = self.partition(index) else { return };
+        Handle::current().block_on(partition.past(partition.log().log_end_offset()));
+        if let Err(error) = self.settle_partition(index) {
+            tracing::error!("record state stays in memory: {error}");
+        }
     }
 
     /// A partition's share of a request.

@@ -166,7 +166,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::TooLarge { .. } => Self::too_large(text),
+            Error::TooLarge { .. } | Error::TooMuch(_) => Self::too_large(text),
             Error::Log(error) if error.is_disk_full() => {
                 tracing::debug!("{error}");
                 Self::disk_full()

@@ -44,6 +44,31 @@ async fn large_records_are_read_a_few_at_a_time() {
     assert_eq!(listed, (10..22).map(|id| id.to_string()).collect::<Vec<_>>());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn small_patches_of_a_large_record_do_not_fill_the_memory() {
+    let sandbox = Sandbox::new().await;
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(900_000));
+    sandbox.mutate("contact", upsert("1", &text)).await.unwrap();
+    let stream = sandbox.target("contact").await.stream;
+    let rows = Rows::new(sandbox.broker.shared.state.clone(), stream.topic().id);
+    let patch = |value| format!(r#"{{"op":"patch","id":"1","data":{{"b":{value}}}}}"#);
+    let patches = |count| (0..count).map(patch).collect::<Vec<_>>().join("\n");
+
+    let records = "POST /v1/syncs/sync_a/collections/contact/records";
+    let answer = sandbox.http(records, &[], &patches(25)).await.json;
+    let results = answer["results"].as_array().unwrap();
+    let events: Vec<_> = results.iter().map(|it| it["event"].as_str()).collect();
+    assert_eq!(events, [Some("updated"); 25]);
+    let offsets: Vec<_> = results.iter().map(|it| it["offset"].as_i64().unwrap()).collect();
+    assert_eq!(offsets, (1..26).collect::<Vec<_>>());
+    let row = rows.get("1").unwrap();
+    assert!(row.offset >= 18, "what came before the last 8 MiB is not in memory any more");
+
+    let refused = sandbox.http(&format!("{records}?atomic=true"), &[], &patches(160)).await;
+    assert_eq!(refused.status, 413, "{}", refused.json);
+    assert_eq!(sandbox.events("contact").await, 26);
+}
+
 /// Nobody settles here but what mutations do themselves, so what they leave to others is seen.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_waits_for_the_store_until_too_much_waits_for_it() {
