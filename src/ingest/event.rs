@@ -155,6 +155,11 @@ pub fn format_timestamp(timestamp: Timestamp) -> String {
     DateTimePrinter::new().precision(Some(6)).timestamp_to_string(&timestamp)
 }
 
+/// What an event's `idempotency_key` is when its mutation had none.
+pub(super) fn own_key(topic: &str, partition: i32, offset: i64) -> String {
+    format!("{topic}-{partition}-{offset}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::diff::diff;

@@ -1,12 +1,16 @@
 //! A mutation of one record, and what became of it.
 
+use super::etag;
 use super::event::Kind;
 use super::json::{self, Object};
 use super::mapping;
 use super::name::RecordId;
 use super::state::{self, Row};
+use super::tail::Known;
 use super::version::Version;
+use std::cmp::Ordering;
 use std::sync::{Arc, Weak};
+use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 
 /// What a mutation does to its record.
@@ -69,6 +73,25 @@ impl<'a> Mutation<'a> {
             key,
             is_over,
         }
+    }
+
+    /// The version its record has after it; nothing if it is too old.
+    ///
+    /// # Errors
+    /// When the record's is of another kind.
+    pub(super) fn newest(&self, known: &Known) -> Result<Option<Option<Version>>, Error> {
+        let Known { row, rests_on, .. } = known;
+        let raised = self.version.filter(|_| !self.is_reading).or(row.version);
+        let (Some(given), Some(held)) = (self.version, row.version) else {
+            return Ok(Some(raised));
+        };
+        let order = given.compare(&held).ok_or_else(|| {
+            let (given, held) = (given.to_string(), held.to_string());
+            Error::Version { given, held, rests_on: *rests_on }
+        })?;
+        let is_gone = row.data.is_none() && !self.revives;
+        let stale = order == Ordering::Less || order == Ordering::Equal && is_gone;
+        Ok((!stale).then_some(raised))
     }
 }
 
@@ -188,9 +211,10 @@ pub enum Error {
     /// An upsert or patch without a record.
     #[error("'data' is missing: an upsert or patch needs a JSON object")]
     NoData,
-    /// The record is not what `If-Match` or `If-None-Match` asks for.
+    /// The record is not what `If-Match` or `If-None-Match` asks for, with the offset that rests
+    /// on.
     #[error("{0}")]
-    Condition(String),
+    Condition(String, Option<i64>),
     /// Versions of two kinds do not compare.
     #[error(
         "version {given} does not compare with {held}, which the record has: versions of a record are all numbers or all times"
@@ -200,6 +224,8 @@ pub enum Error {
         given: String,
         /// What the record has.
         held: String,
+        /// The offset that rests on.
+        rests_on: Option<i64>,
     },
     /// The log is damaged where the record's events are, so there is nothing to compare with.
     #[error("the log of the record's partition {0} is damaged, and its last state not known")]
@@ -233,6 +259,28 @@ pub enum Error {
     /// The state store refused.
     #[error(transparent)]
     State(Arc<state::Error>),
+}
+
+impl Error {
+    /// Says what a record is, when a condition wants it otherwise.
+    pub(super) fn unmet(topic: &Uuid, id: &RecordId, known: &Known) -> Self {
+        let Known { row, rests_on, .. } = known;
+        let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
+        let (id, tag) = (id.as_str(), etag::write(topic, row.offset));
+        let text = match row.data {
+            Some(_) => format!("record '{id}' has ETag {tag}{version}"),
+            None => format!("record '{id}' does not exist{version}"),
+        };
+        Self::Condition(text, *rests_on)
+    }
+
+    /// The offset in the record's partition that must be durable before this is told.
+    pub(super) fn rests_on(&self) -> Option<i64> {
+        match self {
+            Self::Condition(_, rests_on) | Self::Version { rests_on, .. } => *rests_on,
+            _ => None,
+        }
+    }
 }
 
 impl From<state::Error> for Error {

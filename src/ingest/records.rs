@@ -9,7 +9,7 @@ use super::Ingest;
 use super::answers::{Answer, Fingerprint, Under, fingerprint};
 use super::etag;
 use super::json::Object;
-use super::mutation::{Condition, Done, Mutation, Operation};
+use super::mutation::{Condition, Done, Error, Mutation, Operation};
 use super::name::RecordId;
 use super::target::Target;
 use super::travel;
@@ -153,7 +153,15 @@ impl Write {
     /// Carries it out, under its key if it has one, and waits until it may be answered.
     async fn carry_out(self, under: Option<Under>) -> Result<Answer, ApiError> {
         let stream = self.target.stream.clone();
-        let done = blocking(move || self.mutate(under.as_ref())).await?;
+        let partition = stream.partition_of(&self.id);
+        let done = match blocking(move || self.mutate(under.as_ref())).await? {
+            Ok(done) => done,
+            Err(error) => {
+                // It says what the record is, which a power cut must not take back either.
+                stream.durable(partition, error.rests_on()).await;
+                return Err(error.into());
+            }
+        };
         stream.confirm(std::iter::once(&done)).await;
         let topic = stream.topic();
         let body = serde_json::to_vec(&RecordAnswer::new(&topic.name, &done));
@@ -161,7 +169,7 @@ impl Write {
         Ok(Answer { etag: done.etag, body, topics: vec![topic.id] })
     }
 
-    fn mutate(self, under: Option<&Under>) -> Result<Done, ApiError> {
+    fn mutate(self, under: Option<&Under>) -> Result<Result<Done, Error>, ApiError> {
         let data =
             match self.operation {
                 Operation::Delete => None,
@@ -176,7 +184,7 @@ impl Write {
         let ticket = under.map(|(ticket, _)| &**ticket);
         let mut outcomes = self.target.mutate_once(vec![mutation], ticket)?;
         self.target.stream.settle_after(outcomes.iter().flatten());
-        outcomes.pop().unwrap_or_else(|| Err(ApiError::internal("a mutation had no outcome")))
+        outcomes.pop().ok_or_else(|| ApiError::internal("a mutation had no outcome"))
     }
 }
 

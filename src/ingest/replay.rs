@@ -4,7 +4,6 @@ use super::answers::{Answers, Note};
 use super::backfill::{self, Backfill};
 use super::event::{self, Event, Kind};
 use super::mutation::Published;
-use super::run::own_key;
 use super::snapshot::Snapshots;
 use super::state::{Row, Rows};
 use super::version::Version;
@@ -104,7 +103,7 @@ impl Log<'_> {
         let (Some(key), Some(kind)) = (header(record, event::IDEMPOTENCY_KEY), kind(record)) else {
             return;
         };
-        if key == own_key(&self.topic.name, self.index, record.offset) {
+        if key == event::own_key(&self.topic.name, self.index, record.offset) {
             return;
         }
         let note = Note {

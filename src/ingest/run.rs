@@ -6,7 +6,6 @@
 //! with what the first mutation makes of it.
 
 use super::diff::{Change, changes, changes_since, diff};
-use super::etag;
 use super::event::{self, Kind, NewEvent};
 use super::json::Object;
 use super::mapping::{self, COLUMNS_MAX};
@@ -106,8 +105,8 @@ impl<'a> Run<'a> {
         self.touched.iter_mut().for_each(|touched| touched.add(&mutation));
         let defined = self.destination.defined;
         let known = self.admit(&mutation)?;
-        let Some(version) = newest(&known.row, &mutation)? else {
-            return Ok(Done { stale: true, ..self.unchanged(&known) });
+        let Some(version) = mutation.newest(&known)? else {
+            return Ok(Done { stale: true, ..self.unchanged(&mutation.id, &known) });
         };
         let incoming = match mutation.operation {
             Operation::Delete => None,
@@ -151,7 +150,7 @@ impl<'a> Run<'a> {
             let name = mutation.key.as_ref().map(|key| (&mutation.id, &*key.text));
             let states = prior.as_ref().zip(incoming.as_ref()).filter(|_| named.is_none());
             if self.is_past(&known.row, name, states, follows) {
-                return Ok(Done { stale: true, ..self.unchanged(&known) });
+                return Ok(Done { stale: true, ..self.unchanged(&mutation.id, &known) });
             }
         }
         let merged;
@@ -234,7 +233,7 @@ impl<'a> Run<'a> {
         };
         let known = self.published(id, row, key.map(|key| key.hold.watch()));
         let published = Some(Published { kind: change.kind(), offset });
-        Ok(Done { published, ..self.unchanged(&known) })
+        Ok(Done { published, ..self.unchanged(id, &known) })
     }
 
     /// Plans an event that says again what a record is, unless it has had one from `end` on, and
@@ -327,7 +326,7 @@ impl<'a> Run<'a> {
     fn known(&self, id: &RecordId) -> Result<Known, Error> {
         match self.planned.get(id.as_str()).or_else(|| self.tail.known(id.as_str())) {
             Some(known) => Ok(known.clone()),
-            None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
+            None => Ok(Known::stored(self.rows.get(id.as_str())?)),
         }
     }
 
@@ -339,7 +338,7 @@ impl<'a> Run<'a> {
         let is_touched = is_sweep && self.snapshots.is_touched(mutation.id.as_str())?;
         match !is_touched && mutation.condition.holds(&known.row) {
             true => Ok(known),
-            false => Err(Error::Condition(unmet(&self.topic.id, &mutation.id, &known.row))),
+            false => Err(Error::unmet(&self.topic.id, &mutation.id, &known)),
         }
     }
 
@@ -373,9 +372,9 @@ impl<'a> Run<'a> {
     /// Takes in what a record is after its event.
     fn published(&mut self, id: &RecordId, row: Row, hold: Option<Weak<()>>) -> Known {
         let offset = row.offset;
-        let entry = Entry { offset, id: id.as_str().into(), row: row.clone(), hold };
-        self.entries.push(entry);
-        self.remember(id.as_str().into(), Known { row, rests_on: Some(offset) })
+        let (id, raised) = (Box::<str>::from(id.as_str()), false);
+        self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), raised, hold });
+        self.remember(id, Known { row, rests_on: Some(offset), raised })
     }
 
     fn remember(&mut self, id: Box<str>, known: Known) -> Known {
@@ -383,23 +382,27 @@ impl<'a> Run<'a> {
         known
     }
 
-    fn unchanged(&self, known: &Known) -> Done {
-        Done::unchanged(self.index, &known.row, known.rests_on)
+    /// Of a mutation that leaves a record as it is; it waits for what others made of that.
+    fn unchanged(&self, id: &RecordId, known: &Known) -> Done {
+        let row = || Raised { id: id.as_str().into(), row: known.row.clone() };
+        let raised = known.raised.then(row);
+        Done { raised, ..Done::unchanged(self.index, &known.row, known.rests_on) }
     }
 
     /// Holds a version of a mutation that changed nothing.
     fn raise(&mut self, id: RecordId, known: Known, version: Option<Version>) -> Done {
         if version == known.row.version {
-            return self.unchanged(&known);
+            return self.unchanged(&id, &known);
         }
         let row = Row { version, deleted_ms: clock::unix_ms(), ..known.row };
-        let id: Box<str> = id.as_str().into();
         // In the tail it stands behind the partition's last event, so that is what it rests on.
         let offset = self.next - 1;
         let rests_on = (offset >= 0).then_some(offset);
-        let known = self.remember(id.clone(), Known { row: row.clone(), rests_on });
-        self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), hold: None });
-        Done { raised: Some(Raised { id, row }), ..self.unchanged(&known) }
+        let raised = true;
+        let entry = Entry { offset, id: id.as_str().into(), row: row.clone(), raised, hold: None };
+        self.entries.push(entry);
+        let known = self.remember(id.as_str().into(), Known { row, rests_on, raised });
+        self.unchanged(&id, &known)
     }
 
     /// Puts an event into the batch, or a new one where it does not fit, and gives its offset.
@@ -411,7 +414,7 @@ impl<'a> Run<'a> {
         let offset = self.next;
         // A mutation that its sender did not name publishes nothing when it is sent again, so the
         // event's place in the log is name enough.
-        let own = || own_key(&self.topic.name, self.index, offset);
+        let own = || event::own_key(&self.topic.name, self.index, offset);
         let key = key.map_or_else(own, str::to_owned);
         let version = version.map(|it| it.to_string());
         let headers = event.headers(&self.destination.sync.id, &key, version.as_deref());
@@ -461,39 +464,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What an event's `idempotency_key` is when its mutation had none.
-pub(super) fn own_key(topic: &str, partition: i32, offset: i64) -> String {
-    format!("{topic}-{partition}-{offset}")
-}
-
 fn builder(topic: &Topic) -> BatchBuilder {
     let compression = topic.config.compression().unwrap_or_default();
     let level = topic.config.compression_level();
     BatchBuilder::new(compression, topic.config.max_message_bytes()).level(level)
-}
-
-/// The version a record has after a mutation; nothing if the mutation is too old.
-fn newest(row: &Row, mutation: &Mutation<'_>) -> Result<Option<Option<Version>>, Error> {
-    let raised = mutation.version.filter(|_| !mutation.is_reading).or(row.version);
-    let (Some(given), Some(held)) = (mutation.version, row.version) else {
-        return Ok(Some(raised));
-    };
-    let order = given
-        .compare(&held)
-        .ok_or_else(|| Error::Version { given: given.to_string(), held: held.to_string() })?;
-    let is_gone = row.data.is_none() && !mutation.revives;
-    let stale = order == Ordering::Less || order == Ordering::Equal && is_gone;
-    Ok((!stale).then_some(raised))
-}
-
-/// Says what a record is, when a condition wants it otherwise.
-fn unmet(topic: &Uuid, id: &RecordId, row: &Row) -> String {
-    let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
-    match row.data {
-        Some(_) => {
-            let tag = etag::write(topic, row.offset);
-            format!("record '{}' has ETag {tag}{version}", id.as_str())
-        }
-        None => format!("record '{}' does not exist{version}", id.as_str()),
-    }
 }

@@ -67,7 +67,7 @@ impl<'a> Shares<'a> {
         for (share, (target, mutations)) in self.shares.into_iter().enumerate() {
             let (places, mutations): (Vec<_>, Vec<_>) = mutations.into_iter().unzip();
             for (at, outcome) in places.into_iter().zip(target.mutate_once(mutations, ticket)?) {
-                self.outcomes[at] = Some(outcome.map(|done| (share, done)));
+                self.outcomes[at] = Some(outcome.map(|done| (share, done)).map_err(ApiError::from));
             }
             targets.push(target);
         }

@@ -118,7 +118,7 @@ impl Stream {
         }
         match tail.known(id.as_str()) {
             Some(known) => Ok(known.clone()),
-            None => Ok(Known { row: self.rows.get(id.as_str())?, rests_on: None }),
+            None => Ok(Known::stored(self.rows.get(id.as_str())?)),
         }
     }
 
@@ -163,7 +163,7 @@ impl Stream {
         let (stored, is_all) = self.rows.after(after, limit)?;
         let last = stored.last().map(|(id, _)| id.clone()).filter(|_| !is_all);
         let mut known: BTreeMap<_, _> =
-            stored.into_iter().map(|(id, row)| (id, (0, Known { row, rests_on: None }))).collect();
+            stored.into_iter().map(|(id, row)| (id, (0, Known::stored(row)))).collect();
         if let Some(last) = &last {
             unsettled.retain(|id, _| id <= last);
         }

@@ -30,6 +30,8 @@ pub(super) struct Known {
     pub row: Row,
     /// Nothing, if it is in the store.
     pub rests_on: Option<i64>,
+    /// Its version came without an event, so that only the store can keep it.
+    pub raised: bool,
 }
 
 /// What became of a record.
@@ -40,8 +42,17 @@ pub(super) struct Entry {
     pub id: Box<str>,
     /// What is known of it now.
     pub row: Row,
+    /// Its version came without an event.
+    pub raised: bool,
     /// It stays here while somebody holds this.
     pub hold: Option<Weak<()>>,
+}
+
+impl Known {
+    /// Of a row of the store.
+    pub(super) fn stored(row: Row) -> Self {
+        Self { row, rests_on: None, raised: false }
+    }
 }
 
 impl Entry {
@@ -71,7 +82,7 @@ impl Tail {
         let number = self.gone + self.entries.len() as u64;
         // Before the first event of a partition there is nothing to wait for.
         let rests_on = (entry.offset >= 0).then_some(entry.offset);
-        let known = Known { row: entry.row.clone(), rests_on };
+        let known = Known { row: entry.row.clone(), rests_on, raised: entry.raised };
         self.records.insert(entry.id.clone(), (known, number));
         self.bytes += entry.bytes();
         self.entries.push_back(entry);

@@ -86,7 +86,7 @@ impl Target {
         &self,
         mutations: Vec<Mutation<'_>>,
         ticket: Option<&Ticket>,
-    ) -> Result<Vec<Result<Done, ApiError>>, ApiError> {
+    ) -> Result<Vec<Result<Done, Error>>, ApiError> {
         let noted = mutations.iter().map(|it| self.noted(it, ticket));
         let noted = noted.collect::<Result<Vec<_>, _>>()?;
         let mut has_event = HashSet::new();
@@ -101,7 +101,7 @@ impl Target {
         }
         left.reverse();
         let mut carried_out = self.stream.mutate(self.destination(), left).into_iter();
-        let mut next = || carried_out.next().map(|it| it.map_err(ApiError::from));
+        let mut next = || carried_out.next();
         // Every mutation is noted or was carried out.
         Ok(noted.into_iter().map_while(|noted| noted.map(Ok).or_else(&mut next)).collect())
     }
@@ -174,7 +174,7 @@ impl From<Error> for ApiError {
             Error::Damaged(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", text),
             Error::Retired => Self::not_found(text),
             Error::Remapped => Self::conflict(text),
-            Error::Condition(_) => {
+            Error::Condition(..) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)
             }
             Error::HalfWritten(_) => {

@@ -23,6 +23,37 @@ fn at<'a>(version: &str, mutation: Mutation<'a>) -> Mutation<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_waits_for_a_version_that_came_with_another_request() {
+    let sandbox = Sandbox::new().await;
+    let target = sandbox.target("contact").await;
+    let mutate = |mutation| target.mutate(vec![mutation]).pop().unwrap();
+    mutate(at("5", upsert("1", "{}"))).unwrap();
+    let raise = || mutate(at("7", upsert("1", "{}"))).unwrap();
+    let first = raise();
+    let others = [raise(), mutate(at("6", upsert("1", "{}"))).unwrap()];
+    for done in std::iter::once(&first).chain(&others) {
+        let held = done.raised.as_ref().and_then(|it| it.row.version);
+        assert_eq!(held, Version::parse("7").ok());
+        target.stream.confirm([done].into_iter()).await;
+    }
+    target.stream.settle().unwrap();
+    assert!(raise().raised.is_none(), "the store has it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_waits_for_what_it_says_of_the_record() {
+    let sandbox = Sandbox::new().await;
+    let target = sandbox.target("contact").await;
+    let mutate = |mutation| target.mutate(vec![mutation]).pop().unwrap();
+    let done = mutate(at("5", upsert("1", "{}"))).unwrap();
+    let absent = Mutation { condition: Condition::Absent, ..upsert("1", "{}") };
+    for refused in [absent, at("2024-11-10T18:39:00Z", upsert("1", "{}"))] {
+        assert_eq!(mutate(refused).unwrap_err().rests_on(), done.rests_on);
+    }
+    assert_eq!(done.rests_on, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_older_version_is_dropped_and_survives_restarts_as_far_as_promised() {
     let mut sandbox = Sandbox::new().await;
     let table = [
