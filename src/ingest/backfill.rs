@@ -239,7 +239,9 @@ pub(super) fn step(
         let end = end.copied().unwrap_or(i64::MAX);
         let mut run = stream.run(target.destination(), index)?;
         for id in ids {
-            if let Some(offset) = run.republish(&id, end, &backfill.id)? {
+            let published = run.republish(&id, end, &backfill.id);
+            let named = |error| Error::Record(id.as_str().to_owned(), Box::new(error));
+            if let Some(offset) = published.map_err(named)? {
                 step.published += 1;
                 step.rest_on.insert(index, offset);
             }

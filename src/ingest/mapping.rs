@@ -141,14 +141,17 @@ impl Mapping {
     /// a rule gave to one column (renamed, locked) is that column's. Of others the names of
     /// `incoming`, the record as it comes from the API, say what they are called there; without it
     /// a name that a naming rule made stays as it is.
+    ///
+    /// # Errors
+    /// When two columns get one name.
     pub fn carry_over<'a>(
         &self,
         state: Object<'a>,
         from: &Mapping,
         incoming: Option<&Object<'_>>,
-    ) -> Object<'a> {
+    ) -> Result<Object<'a>, Error> {
         if self == from {
-            return state;
+            return Ok(state);
         }
         let mut sources: HashMap<Cow<'_, str>, &str> = HashMap::new();
         let said = from.said().chain(self.said());
@@ -161,12 +164,17 @@ impl Mapping {
                 sources.insert(name, source);
             }
         }
-        let carried = state.into_columns().into_iter().filter_map(|(name, value)| {
-            let source = sources.get(&name).copied().unwrap_or(&name);
-            let name = self.name(Cow::Borrowed(source))?.into_owned();
-            Some((Cow::Owned(name), value))
-        });
-        Object::from_columns(carried.collect())
+        let mut carried = Vec::with_capacity(state.columns().len());
+        let mut befores = HashMap::with_capacity(state.columns().len());
+        for (before, value) in state.columns() {
+            let source = sources.get(before).copied().unwrap_or(before);
+            let Some(name) = self.name(Cow::Borrowed(source)) else { continue };
+            if let Some(first) = befores.insert(name.clone().into_owned(), before) {
+                return Err(Error::collision(first, before, &name));
+            }
+            carried.push((Cow::Owned(name.into_owned()), *value));
+        }
+        Ok(Object::from_columns(carried))
     }
 
     /// The columns that the rules name.
@@ -304,7 +312,12 @@ mod tests {
             let (from, to) = (mapping(from).unwrap(), mapping(to).unwrap());
             let incoming = Object::parse(incoming.as_bytes()).unwrap();
             let state = Object::parse(state.as_bytes()).unwrap();
-            assert_eq!(to.carry_over(state, &from, Some(&incoming)).to_string(), want);
+            assert_eq!(to.carry_over(state, &from, Some(&incoming)).unwrap().to_string(), want);
         }
+        let snake = mapping(snake).unwrap();
+        let state = Object::parse(br#"{"Name":1,"name":2}"#).unwrap();
+        let error = snake.carry_over(state, &Mapping::default(), None).unwrap_err();
+        let meets = r#"columns "Name" and "name" both map to "name": give each its own name"#;
+        assert_eq!(error.to_string(), meets);
     }
 }

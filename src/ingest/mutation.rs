@@ -250,6 +250,9 @@ pub enum Error {
     /// An atomic batch publishes more than is held of one.
     #[error("the events of an atomic batch are over the limit of {0} bytes; send several")]
     TooMuch(usize),
+    /// What a backfill cannot publish.
+    #[error("record '{0}': {1}")]
+    Record(String, Box<Error>),
     /// The log refused.
     #[error(transparent)]
     Log(Arc<storage::Error>),

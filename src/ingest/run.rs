@@ -138,11 +138,8 @@ impl<'a> Run<'a> {
             let change = Change::Updated { changes };
             return self.change(&mutation.id, &change, text, (version, mutation.key));
         }
-        let prior = data.as_deref().map(Object::parse).transpose().map_err(Error::Unreadable)?;
-        let prior = match prior {
-            Some(prior) => Some(self.carry_over(prior, &known.row, named.as_ref())?),
-            None => None,
-        };
+        let is_patch = mutation.operation == Operation::Patch;
+        let prior = self.prior((&known.row, data.as_deref()), named.as_ref(), is_patch)?;
         if version.is_some()
             && version == known.row.version
             && let Some(follows) = mutation.follows
@@ -155,7 +152,7 @@ impl<'a> Run<'a> {
         }
         let merged;
         let next = match incoming {
-            Some(patch) if mutation.operation == Operation::Patch => {
+            Some(patch) if is_patch => {
                 let onto = prior.clone().unwrap_or_default();
                 merged = patch::merge(&onto, &patch).map_err(Error::Patch)?;
                 Some(Object::parse(merged.as_bytes()).map_err(Error::Patch)?)
@@ -351,6 +348,25 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What a record was, under the names of the present mapping if those fit; a patch needs them.
+    fn prior<'d>(
+        &self,
+        (row, data): (&Row, Option<&'d [u8]>),
+        incoming: Option<&Object<'_>>,
+        is_patch: bool,
+    ) -> Result<Option<Object<'d>>, Error> {
+        let Some(data) = data else { return Ok(None) };
+        let state = Object::parse(data).map_err(Error::Unreadable)?;
+        if row.mapping == self.destination.defined.version() {
+            return Ok(Some(state));
+        }
+        match self.carry_over(state.clone(), row, incoming) {
+            // Nothing of it stays: its columns have the names they had.
+            Err(Error::Mapping(_)) if !is_patch => Ok(Some(state)),
+            carried => carried.map(Some),
+        }
+    }
+
     /// A record's last state under the names of the present mapping.
     fn carry_over<'d>(
         &self,
@@ -363,7 +379,7 @@ impl<'a> Run<'a> {
             Ordering::Equal => Ok(state),
             Ordering::Less => {
                 let from = defined.mapping_of(row.mapping);
-                Ok(defined.mapping.carry_over(state, from, incoming))
+                Ok(defined.mapping.carry_over(state, from, incoming)?)
             }
             Ordering::Greater => Err(Error::Remapped),
         }

@@ -41,6 +41,34 @@ async fn to_its_end(sandbox: &Sandbox) -> backfill::Backfill {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_that_meet_under_the_mapping_of_now_are_not_merged() {
+    let sandbox = Sandbox::new().await;
+    for id in ["1", "2", "3"] {
+        sandbox.mutate("deal", upsert(id, r#"{"a":1,"b":2}"#)).await.unwrap();
+    }
+    let mapped = r#"{"collections":{"deal":{"columns":{"a":"b"}}}}"#;
+    assert_eq!(sandbox.http("PATCH /v1/syncs/sync_a", &[], mapped).await.status, 200);
+    let meets = r#"columns "a" and "b" both map to "b": give each its own name"#;
+    let write = async |method: &str, id: &str, body: &str| {
+        let line = format!("{method} /v1/syncs/sync_a/collections/deal/records/{id}");
+        sandbox.http(&line, &[], body).await
+    };
+    let refused = write("PATCH", "1", r#"{"c":1}"#).await;
+    assert_eq!((refused.status, &refused.json["error"]), (400, &meets.into()));
+    backfill::begin(&sandbox.target("deal").await.stream, 1).unwrap();
+    let failed = to_its_end(&sandbox).await;
+    assert_eq!((failed.phase, failed.published), (Phase::Failed, 0));
+    let problem = failed.problem.unwrap();
+    assert!(problem.starts_with("record '") && problem.ends_with(meets), "{problem}");
+
+    // Where nothing of it stays, it is in nobody's way.
+    assert_eq!(write("PUT", "1", r#"{"a":3}"#).await.json["event"], "updated");
+    assert_eq!(write("DELETE", "2", "").await.json["event"], "deleted");
+    let events = events(&sandbox, "deal").await;
+    assert_eq!(events["1"][1].1, serde_json::json!({"a":1,"b":2}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_says_once_what_each_record_is_under_the_mapping_of_now() {
     let sandbox = Sandbox::new().await;
     for id in 0..10 {
