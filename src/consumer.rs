@@ -15,5 +15,7 @@ mod subscription;
 
 pub use cursors::Reset;
 pub use member::{Assignment, Claim, Error, Limits, Member, Options, Part, Polled};
-pub use reader::{Read, offset_for_time, read, read_committed, read_or_wait};
+pub use reader::{
+    DECOMPRESSED_BYTES_MAX, Read, offset_for_time, read, read_committed, read_or_wait,
+};
 pub use receipt::Receipt;

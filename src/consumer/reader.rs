@@ -18,6 +18,8 @@ pub struct Read {
     pub next: i64,
     /// About how many bytes the records take in memory: the whole of a batch that was compressed.
     pub bytes: usize,
+    /// Where the first batch is that cannot be decoded, if one was passed over.
+    pub undecoded: Option<i64>,
 }
 
 /// How much is read: about so many bytes in memory, and records.
@@ -28,7 +30,7 @@ struct Limit {
 }
 
 /// Bytes a batch may take once it is decompressed.
-const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 /// Reads records that are durable, of aborted transactions too: about `bytes_max` bytes, compressed
 /// or not, and at most `records_max` of them, always one if the next batch has one. Decompresses,
@@ -113,6 +115,7 @@ fn decode(
             Err(error) => {
                 let at = read.next.max(header.base_offset);
                 tracing::warn!("what is at offsets {at} to {end} is passed over: {error}");
+                read.undecoded.get_or_insert(at);
                 // To decompress the next is another read's work.
                 read.next = end;
                 break;

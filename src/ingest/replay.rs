@@ -132,6 +132,9 @@ fn replay_partition(
             Ok(read) => read,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        if let Some(offset) = read.undecoded {
+            return Ok(Err(format!("the batch at offset {offset} cannot be decoded")));
+        }
         let mut changes = Vec::with_capacity(read.records.len());
         let mut notes = Changes::new();
         // A null value is for compaction; it follows a deleted event.

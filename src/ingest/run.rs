@@ -19,6 +19,7 @@ use super::sync::{Defined, Sync};
 use super::tail::{Entry, Known, Tail};
 use super::version::Version;
 use crate::clock;
+use crate::consumer::DECOMPRESSED_BYTES_MAX;
 use crate::topic::{Partition, Topic};
 use bytes::Bytes;
 use parking_lot::MutexGuard;
@@ -125,6 +126,11 @@ impl<'a> Run<'a> {
         let is_same = whole.is_some() && whole.as_deref().map(str::as_bytes) == data.as_deref();
         if named.is_none() && is_same {
             return Ok(self.raise(mutation.id, known, version));
+        }
+        // Comparing takes many times the memory of the text.
+        let (needed, max) = (whole.as_ref().map_or(0, |it| it.len()), bytes_max(&self.topic));
+        if needed > max {
+            return Err(Error::TooLarge { needed, max });
         }
         if named.is_none()
             && mutation.follows.is_none()
@@ -483,5 +489,10 @@ impl<'a> Run<'a> {
 fn builder(topic: &Topic) -> BatchBuilder {
     let compression = topic.config.compression().unwrap_or_default();
     let level = topic.config.compression_level();
-    BatchBuilder::new(compression, topic.config.max_message_bytes()).level(level)
+    BatchBuilder::new(compression, bytes_max(topic)).level(level)
+}
+
+/// Bytes of a batch, before it is compressed: no more than the next start reads.
+fn bytes_max(topic: &Topic) -> usize {
+    topic.config.max_message_bytes().min(DECOMPRESSED_BYTES_MAX)
 }

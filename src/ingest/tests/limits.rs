@@ -52,6 +52,19 @@ async fn an_item_over_a_limit_is_refused_by_its_index_and_the_others_are_carried
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_larger_than_a_start_reads_is_refused() {
+    let sandbox = Sandbox::new().await;
+    let configs = [("max.message.bytes", "200000000"), ("compression.type", "zstd")];
+    let configs = configs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let config = crate::topic::Config::new(configs).unwrap();
+    let change = move |_: &crate::topic::Config| Ok(config.clone());
+    sandbox.cluster().topics.configure("sequin.sync_a.contact", change, false).await.unwrap();
+    let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 20));
+    let refused = sandbox.put("contact", &text).await.unwrap_err();
+    assert!(matches!(refused, Error::TooLarge { max: 67_108_864, .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_collection_or_sync_too_many_is_refused_with_how_many_there_may_be() {
     let sandbox = Sandbox::new().await;
     let collections = |count: usize| {
