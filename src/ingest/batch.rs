@@ -29,7 +29,8 @@ use crate::cluster::Cluster;
 use crate::http::{Account, ApiError, Arriving, Query, Segments};
 use crate::task::{blocking, to_the_end};
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
+use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -172,7 +173,8 @@ pub(super) async fn stream(
     options: Options,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let uri = request.uri().clone();
+    // Over HTTP/2 a URI also says where it was sent.
+    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let batch = Arc::new(batch);
     let ticket = batch.ticket(request.headers())?;
     let full = match (options.atomic, &ticket) {
@@ -183,8 +185,8 @@ pub(super) async fn stream(
     let (splitter, body) = (Splitter::new(full), Arriving::streamed(request));
     let source = Source { splitter, body, bytes: 0, items: 0 };
     match options.atomic {
-        true => all_or_nothing(batch, source, uri, ticket).await,
-        false => each_part(batch, source, uri, ticket).await,
+        true => all_or_nothing(batch, source, path, ticket).await,
+        false => each_part(batch, source, path, ticket).await,
     }
 }
 
@@ -192,7 +194,7 @@ pub(super) async fn stream(
 async fn each_part(
     batch: Arc<Batch>,
     mut source: Source,
-    uri: Uri,
+    path: String,
     ticket: Option<Arc<Ticket>>,
 ) -> Result<Response, ApiError> {
     let mut results = Results::default();
@@ -205,7 +207,7 @@ async fn each_part(
             return Err(error.clone());
         }
         if let Some(ticket) = ticket.clone() {
-            let named = format!("{uri} {number}");
+            let named = format!("{path} {number}");
             let batch = batch.clone();
             // Once begun it ends with a stored answer, also when the client hangs up.
             let share = to_the_end(async move {
@@ -235,7 +237,7 @@ async fn each_part(
 async fn all_or_nothing(
     batch: Arc<Batch>,
     mut source: Source,
-    uri: Uri,
+    path: String,
     ticket: Option<Arc<Ticket>>,
 ) -> Result<Response, ApiError> {
     let part = match source.part().await? {
@@ -251,7 +253,7 @@ async fn all_or_nothing(
         let Some(ticket) = ticket else {
             return Ok((batch.carry_out_atomic(part, None).await?, false));
         };
-        let fingerprint = fingerprint(&[&uri.to_string()], part.bytes());
+        let fingerprint = fingerprint(&[&path], part.bytes());
         let carry_out = |under| batch.clone().carry_out_atomic(part, Some(under));
         ticket.once((0, true), &fingerprint, &batch.cluster, carry_out).await
     });
