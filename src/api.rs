@@ -174,6 +174,9 @@ fn refusal(error: &topic::Error) -> (ErrorCode, String) {
             "The disk is full; nothing was stored.".to_owned()
         }
         topic::Error::Exists(name) => format!("Topic '{name}' already exists."),
+        topic::Error::Collides { name, other } => {
+            format!("Topic '{name}' collides with existing topic: {other}")
+        }
         topic::Error::Unknown(_) => NOT_HOSTED.to_owned(),
         error => error.to_string(),
     };
@@ -204,7 +207,9 @@ fn invalid_name(name: &str) -> String {
 
 fn topic_error(error: &topic::Error) -> ErrorCode {
     match error {
-        topic::Error::InvalidName(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+        topic::Error::InvalidName(_) | topic::Error::Collides { .. } => {
+            ErrorCode::INVALID_TOPIC_EXCEPTION
+        }
         topic::Error::InvalidPartitions(_) | topic::Error::NotAnIncrease { .. } => {
             ErrorCode::INVALID_PARTITIONS
         }

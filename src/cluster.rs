@@ -9,8 +9,8 @@ use crate::producer_ids::ProducerIds;
 use crate::room::Room;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::task::to_the_end;
-use crate::topic::{Catalog, Config, Error, NewTopic, Topic, is_valid_name};
+use crate::task::{blocking, to_the_end};
+use crate::topic::{Catalog, Config, Error, NewTopic, OfEach, Topic, is_valid_name};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tidelog_storage::Volume;
@@ -99,7 +99,15 @@ impl Cluster {
         let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
         let request_room = shared.request_room.of_another();
         let configuring = tokio::sync::Mutex::default();
-        Self { account, topics, groups, configuring, fetch_session_room, request_room, shared }
+        Self {
+            account,
+            topics,
+            groups,
+            configuring,
+            fetch_session_room,
+            request_room,
+            shared,
+        }
     }
 
     /// The topic, created with defaults if it does not exist and the operator allows that.
@@ -157,21 +165,32 @@ impl Cluster {
 
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
-        let (cluster, name) = (self.clone(), name.to_owned());
-        to_the_end(async move { cluster.do_delete_topic(&name).await }).await
+        self.delete_topics(vec![name.to_owned()]).await?.pop().expect("one for each")
     }
 
-    async fn do_delete_topic(&self, name: &str) -> Result<(), Error> {
-        let forget = async |id: tidelog_protocol::Uuid| {
-            self.groups.forget_topic(name).await;
+    /// The same of many.
+    pub async fn delete_topics(self: &Arc<Self>, names: Vec<String>) -> OfEach<()> {
+        let cluster = self.clone();
+        to_the_end(async move { cluster.do_delete_topics(&names).await }).await
+    }
+
+    async fn do_delete_topics(&self, names: &[String]) -> OfEach<()> {
+        let forget = async |topics: Vec<Arc<Topic>>| {
+            for topic in &topics {
+                self.groups.forget_topic(&topic.name).await;
+            }
             // The rows of records begin with their topic's id. If they stay, for whatever reason,
             // nobody reads them: a new topic has a new id.
             let state = self.shared.state.clone();
-            let work = move || state.remove_prefix(&state.records, &id);
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(work).await {
-                tracing::warn!("the record state of '{name}' stays: {error}");
-            }
+            let work = move || {
+                for topic in topics {
+                    if let Err(error) = state.remove_prefix(&state.records, &topic.id) {
+                        tracing::warn!("the record state of '{}' stays: {error}", topic.name);
+                    }
+                }
+            };
+            blocking(work).await;
         };
-        self.topics.delete(name, forget).await
+        self.topics.delete_all(names, forget).await
     }
 }

@@ -3,12 +3,15 @@
 mod admission;
 mod catalog;
 mod config;
+mod index;
 mod partition;
 mod partitioner;
 mod partitions;
 
 pub use admission::{Refused, look_inside, timed};
-pub use catalog::{Catalog, Error, NAME_BYTES_MAX, NewTopic, PARTITIONS_MAX, is_valid_name};
+pub use catalog::{
+    Catalog, Error, NAME_BYTES_MAX, NewTopic, OfEach, PARTITIONS_MAX, is_valid_name,
+};
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{Absent, LEADER_EPOCH, Partition};
 pub use partitioner::partition_for;

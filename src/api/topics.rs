@@ -4,7 +4,7 @@ use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
 use super::placement::{NOT_CONSECUTIVE, check_replicas};
 use super::{once, refusal, repeated};
 use crate::cluster::Cluster;
-use crate::topic::{Config, ConfigDefinition, Error, NewTopic, Topic};
+use crate::topic::{Config, ConfigDefinition, NewTopic, OfEach};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,19 +25,26 @@ pub(super) async fn create(
     let twice = repeated(request.topics.iter().map(|topic| &topic.name));
     let asked = once(request.topics, |topic| topic.name.clone());
     let excessive = asked.iter().map(partitions_at_least).sum::<i64>() > PARTITIONS_OF_REQUEST_MAX;
-    let mut topics: Vec<CreatableTopicResult> = Vec::with_capacity(asked.len());
-    for asked in &asked {
-        let created = if excessive {
+    let plan = |asked: &CreatableTopic| {
+        if excessive {
             let text = "Excessively large number of partitions per request.";
-            Err((ErrorCode::POLICY_VIOLATION, text.to_owned()))
-        } else if twice.contains(&asked.name) {
-            Err((ErrorCode::INVALID_REQUEST, DUPLICATE_NAME.to_owned()))
-        } else {
-            create_one(&cluster, asked, request.validate_only).await
-        };
-        topics.push(created.unwrap_or_else(|refusal| refused(asked, refusal)));
-    }
-    CreateTopicsResponse { topics, ..Default::default() }
+            return Err((ErrorCode::POLICY_VIOLATION, text.to_owned()));
+        }
+        match twice.contains(&asked.name) {
+            true => Err((ErrorCode::INVALID_REQUEST, DUPLICATE_NAME.to_owned())),
+            false => new_topic(&cluster, asked),
+        }
+    };
+    let planned = asked.iter().map(plan).collect();
+    let made = match request.validate_only {
+        true => validate(&cluster, planned),
+        false => create_all(&cluster, planned).await,
+    };
+    let topics = asked.iter().zip(made).map(|(asked, made)| match made {
+        Ok(made) => made,
+        Err(refusal) => refused(asked, refusal),
+    });
+    CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
 }
 
 pub(super) const DUPLICATE_NAME: &str = "Duplicate topic name.";
@@ -60,34 +67,38 @@ fn refused(asked: &CreatableTopic, (error_code, message): Refusal) -> CreatableT
     }
 }
 
-async fn create_one(
-    cluster: &Cluster,
-    asked: &CreatableTopic,
-    validate_only: bool,
-) -> Result<CreatableTopicResult, Refusal> {
-    let refuse = |error: Error| refusal(&error);
-    let new = new_topic(cluster, asked)?;
+type Made = Result<CreatableTopicResult, Refusal>;
+
+fn validate(cluster: &Cluster, planned: Vec<Result<NewTopic, Refusal>>) -> Vec<Made> {
     let flush = cluster.shared.settings.flush;
-    if let Some(other) = colliding(cluster, &new.name) {
-        let text = format!("Topic '{}' collides with existing topic: {other}", new.name);
-        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, text));
-    }
-    if validate_only {
-        cluster.topics.check(&new).map_err(refuse)?;
-        return Ok(result(&asked.name, [0; 16], new.partitions, new.config.all(flush)));
-    }
-    let topic: Arc<Topic> = cluster.topics.create(new).await.map_err(refuse)?;
-    let partitions = topic.count();
-    Ok(result(&asked.name, topic.id, partitions, topic.config.all(flush)))
+    let validate = |planned: Result<NewTopic, Refusal>| {
+        let new = planned?;
+        cluster.topics.check(&new).map_err(|error| refusal(&error))?;
+        Ok(result(&new.name, [0; 16], new.partitions, new.config.all(flush)))
+    };
+    planned.into_iter().map(validate).collect()
 }
 
-/// A topic whose name differs only in dots and underscores: Kafka's metrics do not tell them apart.
-fn colliding(cluster: &Cluster, name: &str) -> Option<String> {
-    let plain = |name: &str| name.replace('.', "_");
-    let wanted = plain(name);
-    let topics = cluster.topics.all();
-    let mut others = topics.iter().filter(|topic| topic.name != name);
-    others.find(|topic| plain(&topic.name) == wanted).map(|topic| topic.name.clone())
+async fn create_all(cluster: &Cluster, planned: Vec<Result<NewTopic, Refusal>>) -> Vec<Made> {
+    let flush = cluster.shared.settings.flush;
+    let new = planned.iter().flatten().cloned().collect();
+    let created = cluster.topics.create_all(new).await;
+    let mut of_each = of_each(created);
+    let answer = |planned: Result<NewTopic, Refusal>| {
+        planned?;
+        let topic = of_each()?;
+        Ok(result(&topic.name, topic.id, topic.count(), topic.config.all(flush)))
+    };
+    planned.into_iter().map(answer).collect()
+}
+
+/// Gives what happened to one topic after the other.
+fn of_each<T>(all: OfEach<T>) -> impl FnMut() -> Result<T, Refusal> {
+    let mut all = all.map(Vec::into_iter).map_err(|error| refusal(&error));
+    move || match &mut all {
+        Ok(each) => each.next().expect("one for each").map_err(|error| refusal(&error)),
+        Err(refusal) => Err(refusal.clone()),
+    }
 }
 
 fn new_topic(cluster: &Cluster, asked: &CreatableTopic) -> Result<NewTopic, Refusal> {
@@ -148,7 +159,7 @@ fn assigned(asked: &CreatableTopic) -> Result<i32, Refusal> {
 }
 
 fn result<'a>(
-    name: &Str,
+    name: &str,
     topic_id: [u8; 16],
     partitions: i32,
     configs: impl Iterator<Item = (&'static ConfigDefinition, Cow<'a, str>, bool)>,
@@ -161,7 +172,7 @@ fn result<'a>(
         ..Default::default()
     });
     CreatableTopicResult {
-        name: name.clone(),
+        name: name.into(),
         topic_id,
         num_partitions: partitions,
         replication_factor: 1,
@@ -182,21 +193,26 @@ pub(super) async fn delete(
         _ => request.topic_names.into_iter().map(by_name).collect(),
     };
     let twice = Twice::of(&cluster, &asked);
-    let mut responses = Vec::with_capacity(asked.len());
-    for topic in once(twice.without_ids(asked), |it| (it.name.clone(), it.topic_id)) {
-        let (name, topic_id, deleted) = match twice.refuse(&topic) {
-            Some(text) => {
-                let refused = Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
-                (topic.name, topic.topic_id, refused)
-            }
-            None => delete_one(&cluster, topic).await,
-        };
-        let (error_code, error_message) = match deleted {
+    let plan = |topic: DeleteTopicState| match twice.refuse(&topic) {
+        Some(text) => {
+            let refused = Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
+            (topic.name, topic.topic_id, refused)
+        }
+        None => to_delete(&cluster, topic),
+    };
+    let asked = once(twice.without_ids(asked), |it| (it.name.clone(), it.topic_id));
+    let planned: Vec<_> = asked.into_iter().map(plan).collect();
+    let names = planned.iter().filter(|(_, _, fits)| fits.is_ok());
+    let names = names.filter_map(|(name, _, _)| name.as_ref().map(Str::to_string)).collect();
+    let mut of_each = of_each(cluster.delete_topics(names).await);
+    let answer = |(name, topic_id, fits): (Option<Str>, Uuid, Result<(), Refusal>)| {
+        let (error_code, error_message) = match fits.and_then(|()| of_each()) {
             Ok(()) => (ErrorCode::NONE, None),
             Err((code, message)) => (code, Some(message.into())),
         };
-        responses.push(DeletableTopicResult { name, topic_id, error_code, error_message });
-    }
+        DeletableTopicResult { name, topic_id, error_code, error_message }
+    };
+    let responses = planned.into_iter().map(answer).collect();
     DeleteTopicsResponse { responses, ..Default::default() }
 }
 
@@ -245,8 +261,9 @@ impl Twice {
     }
 }
 
-async fn delete_one(
-    cluster: &Arc<Cluster>,
+/// The name and the id of what is to be deleted; without a name there is nothing.
+fn to_delete(
+    cluster: &Cluster,
     asked: DeleteTopicState,
 ) -> (Option<Str>, Uuid, Result<(), Refusal>) {
     let found = match &asked.name {
@@ -254,12 +271,12 @@ async fn delete_one(
         None => cluster.topics.by_id(&asked.topic_id),
     };
     let name = asked.name.or_else(|| found.as_ref().map(|topic| topic.name.as_str().into()));
-    let deleted = match &name {
-        Some(name) => cluster.delete_topic(name).await.map_err(|error| refusal(&error)),
+    let fits = match &name {
+        Some(_) => Ok(()),
         None => {
             let text = "This server does not host this topic ID.";
             Err((ErrorCode::UNKNOWN_TOPIC_ID, text.to_owned()))
         }
     };
-    (name, found.map_or(asked.topic_id, |topic| topic.id), deleted)
+    (name, found.map_or(asked.topic_id, |topic| topic.id), fits)
 }

@@ -27,42 +27,57 @@ impl Control {
             .await
     }
 
-    /// Adds a topic.
-    pub async fn add_topic(&self, row: &TopicRow) -> Result<()> {
-        sqlx::query("INSERT INTO topic (account, name, id, partitions, configs, sync) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(&row.account)
-            .bind(&row.name)
-            .bind(&row.id)
-            .bind(row.partitions)
-            .bind(&row.configs)
-            .bind(&row.sync)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    /// Adds topics, all or none.
+    pub async fn add_topics(&self, rows: &[TopicRow]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        for row in rows {
+            sqlx::query("INSERT INTO topic (account, name, id, partitions, configs, sync) VALUES (?, ?, ?, ?, ?, ?)")
+                .bind(&row.account)
+                .bind(&row.name)
+                .bind(&row.id)
+                .bind(row.partitions)
+                .bind(&row.configs)
+                .bind(&row.sync)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
     }
 
     /// Stores a topic's partitions, configs and sync.
     pub async fn update_topic(&self, row: &TopicRow) -> Result<()> {
-        sqlx::query(
-            "UPDATE topic SET partitions = ?, configs = ?, sync = ? WHERE account = ? AND name = ?",
-        )
-        .bind(row.partitions)
-        .bind(&row.configs)
-        .bind(&row.sync)
-        .bind(&row.account)
-        .bind(&row.name)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        self.update_topics(std::slice::from_ref(row)).await
     }
 
-    /// Removes a topic.
-    pub async fn remove_topic(&self, account: &str, name: &str) -> Result<()> {
-        sqlx::query("DELETE FROM topic WHERE account = ? AND name = ?")
-            .bind(account)
-            .bind(name)
-            .execute(&self.pool)
+    /// The same of many, all or none.
+    pub async fn update_topics(&self, rows: &[TopicRow]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        for row in rows {
+            sqlx::query(
+                "UPDATE topic SET partitions = ?, configs = ?, sync = ? \
+                 WHERE account = ? AND name = ?",
+            )
+            .bind(row.partitions)
+            .bind(&row.configs)
+            .bind(&row.sync)
+            .bind(&row.account)
+            .bind(&row.name)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        }
+        transaction.commit().await
+    }
+
+    /// Removes topics of an account, all or none.
+    pub async fn remove_topics(&self, account: &str, names: &[String]) -> Result<()> {
+        let mut transaction = self.pool.begin().await?;
+        for name in names {
+            sqlx::query("DELETE FROM topic WHERE account = ? AND name = ?")
+                .bind(account)
+                .bind(name)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
     }
 }

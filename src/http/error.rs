@@ -100,9 +100,10 @@ impl From<crate::topic::Error> for ApiError {
             | Error::InvalidPartitions(_)
             | Error::NotAnIncrease { .. }
             | Error::InvalidConfig(_) => Self::bad_request(error.to_string()),
-            Error::Exists(_) | Error::Synced(_) | Error::AccountFull { .. } => {
-                Self::conflict(error.to_string())
-            }
+            Error::Exists(_)
+            | Error::Collides { .. }
+            | Error::Synced(_)
+            | Error::AccountFull { .. } => Self::conflict(error.to_string()),
             Error::Unknown(_) => Self::not_found(error.to_string()),
             Error::Unreadable(_) => {
                 let text = error.to_string();

@@ -5,13 +5,17 @@
 //! **A change that has begun goes on to its end**, whoever asked for it and left meanwhile: half of
 //! one would be a topic that is stored and cannot be found, or the other way round.
 
+mod making;
+
+pub use making::OfEach;
+
+use super::index::Index;
 use super::partitions::{Home, discard, open_all};
 use super::{Config, ConfigError, Topic};
 use crate::control::{self, Control, TopicRow};
-use crate::id;
 use crate::task::{blocking, to_the_end};
-use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
@@ -73,6 +77,14 @@ pub enum Error {
     /// What partitions it would get is not known.
     #[error("topic '{0}' is offline, since its configs cannot be read: set them anew, and restart")]
     Unreadable(String),
+    /// Kafka's metrics would not tell the two apart.
+    #[error("topic '{name}' collides with existing topic: {other}")]
+    Collides {
+        /// What was to be created.
+        name: String,
+        /// What differs from it only in dots and underscores.
+        other: String,
+    },
     /// There is one already.
     #[error("topic '{0}' already exists")]
     Exists(String),
@@ -103,17 +115,14 @@ pub fn is_valid_name(name: &str) -> bool {
         && name != ".."
 }
 
-#[derive(Default)]
-struct Index {
-    by_name: BTreeMap<String, Arc<Topic>>,
-    by_id: HashMap<Uuid, Arc<Topic>>,
-}
-
 /// The topics of one account.
 pub struct Catalog {
     control: Control,
     home: Home,
     index: RwLock<Index>,
+    /// Topics that nobody can find any more, or yet, and of which something is still stored, by
+    /// name: an attempt at removing it failed. Who next wants the name has it removed first.
+    leftovers: Mutex<HashMap<String, Arc<Topic>>>,
     /// Counts changes, so that pattern subscriptions know when to look again.
     changes: watch::Sender<u64>,
     /// Held while topics are made or removed, so that two requests do not make the same one.
@@ -127,6 +136,7 @@ impl Catalog {
             control,
             home: Home { volume, account: account.to_owned() },
             index: RwLock::default(),
+            leftovers: Mutex::default(),
             changes: watch::Sender::new(0),
             editing: tokio::sync::Mutex::default(),
         }
@@ -187,48 +197,22 @@ impl Catalog {
         if !(1..=PARTITIONS_MAX).contains(&new.partitions) {
             return Err(Error::InvalidPartitions(new.partitions));
         }
-        match self.get(&new.name) {
-            Some(_) => Err(Error::Exists(new.name.clone())),
-            None => check_room(self.partitions(), new.partitions),
+        let index = self.index.read();
+        if index.by_name.contains_key(&new.name) {
+            return Err(Error::Exists(new.name.clone()));
         }
+        // Unlike Kafka: a sync's topics are called what its collections are, which nobody can call
+        // something else.
+        let other = index.colliding(&new.name).filter(|_| new.sync.is_none());
+        if let Some(other) = other {
+            return Err(Error::Collides { name: new.name.clone(), other: other.to_owned() });
+        }
+        check_room(index.partitions, new.partitions)
     }
 
     /// How many partitions the account's topics have.
     fn partitions(&self) -> usize {
-        self.index.read().by_name.values().map(|topic| topic.partitions.len()).sum()
-    }
-
-    /// Creates a topic: stored, on disk and ready for records when this returns.
-    pub async fn create(self: &Arc<Self>, new: NewTopic) -> Result<Arc<Topic>, Error> {
-        let catalog = self.clone();
-        to_the_end(async move { catalog.do_create(new).await }).await
-    }
-
-    async fn do_create(&self, new: NewTopic) -> Result<Arc<Topic>, Error> {
-        let _editing = self.editing.lock().await;
-        self.check(&new)?;
-        self.home.volume.check_spare()?;
-        let id = id::random_uuid();
-        let row = TopicRow {
-            account: self.home.account.clone(),
-            name: new.name.clone(),
-            id: id.to_vec(),
-            partitions: i64::from(new.partitions),
-            configs: new.config.stored(),
-            sync: new.sync.clone(),
-        };
-        self.control.add_topic(&row).await?;
-        let (home, count) = (self.home.clone(), new.partitions);
-        let mut topic = without_partitions(new, id);
-        let added = blocking(move || home.add(&mut topic, 0..count).map(|()| topic));
-        match added.await {
-            Ok(topic) => Ok(self.publish(topic)),
-            Err(error) => {
-                // Not acknowledged; without the row, a retry may make it again.
-                self.control.remove_topic(&row.account, &row.name).await?;
-                Err(error.into())
-            }
-        }
+        self.index.read().partitions
     }
 
     /// The topic of this name, created with these partitions if there is none.
@@ -323,9 +307,9 @@ impl Catalog {
             return Ok(());
         }
         self.home.volume.check_spare()?;
-        let (home, mut topic) = (self.home.clone(), Topic::clone(&topic));
-        let added = blocking(move || home.add(&mut topic, have..count).map(|()| topic));
-        let topic = added.await?;
+        let (home, topic) = (self.home.clone(), Topic::clone(&topic));
+        let added = blocking(move || home.add(vec![(topic, have..count)]).pop()).await;
+        let topic = added.expect("one for each")?;
         if let Err(error) = self.control.update_topic(&self.row(&topic)).await {
             let added = topic.partitions[partitions..].to_vec();
             blocking(move || added.into_iter().flatten().for_each(discard)).await;
@@ -346,38 +330,17 @@ impl Catalog {
         }
     }
 
-    /// Deletes a topic and its records. Readers that hold some of them may finish.
-    /// `forget` is run with its id once nobody can find it, and before another topic can have its
-    /// name.
-    ///
-    /// **The row says that the topic is being deleted before anything of it goes, and goes last**:
-    /// what a crash leaves is deleted at the next start, and no topic comes back without records.
-    pub async fn delete(&self, name: &str, forget: impl AsyncFnOnce(Uuid)) -> Result<(), Error> {
-        let _editing = self.editing.lock().await;
-        let Some(topic) = self.get(name) else { return Err(Error::Unknown(name.to_owned())) };
-        let row = self.row(&topic);
-        self.control.update_topic(&TopicRow { partitions: -row.partitions, ..row }).await?;
-        {
-            let mut index = self.index.write();
-            index.by_name.remove(name);
-            index.by_id.remove(&topic.id);
-        }
-        self.changes.send_modify(|count| *count += 1);
-        let (home, id) = (self.home.clone(), topic.id);
-        blocking(move || home.delete(&topic)).await?;
-        forget(id).await;
-        self.control.remove_topic(&self.home.account, name).await?;
-        Ok(())
-    }
-
     fn publish(&self, topic: Topic) -> Arc<Topic> {
         let topic = Arc::new(topic);
+        self.publish_all([topic.clone()].into_iter());
+        topic
+    }
+
+    fn publish_all(&self, topics: impl Iterator<Item = Arc<Topic>>) {
         let mut index = self.index.write();
-        index.by_name.insert(topic.name.clone(), topic.clone());
-        index.by_id.insert(topic.id, topic.clone());
+        topics.for_each(|topic| index.insert(topic));
         drop(index);
         self.changes.send_modify(|count| *count += 1);
-        topic
     }
 }
 

@@ -6,6 +6,7 @@
 use super::{Absent, Config, Partition};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use tidelog_protocol::Uuid;
@@ -78,36 +79,62 @@ impl Home {
         Partition::open(&self.volume, &self.dir(topic, index), topic.id, options)
     }
 
-    /// Creates these partitions of a topic, which come next, or none of them.
-    pub(super) fn add(&self, topic: &mut Topic, indexes: Range<i32>) -> storage::Result<()> {
-        let indexes: Vec<_> = indexes.collect();
-        let mut opened = Vec::new();
-        let mut failed = Ok(());
-        for partition in side_by_side(&indexes, |index| self.open(topic, *index)) {
-            match partition {
-                Ok(partition) => opened.push(partition),
-                Err(error) => failed = failed.and(Err(error)),
+    /// Creates a partition that no topic has. A directory there that holds no records is of one
+    /// that did not come about, and makes room.
+    fn create(&self, topic: &Topic, index: i32) -> storage::Result<Partition> {
+        match self.open(topic, index) {
+            Err(storage::Error::WrongTopic { .. })
+                if self.volume.delete_empty(&self.dir(topic, index))? =>
+            {
+                self.open(topic, index)
             }
+            opened => opened,
         }
-        match failed {
-            Ok(()) => topic.partitions.extend(opened.into_iter().map(Some)),
-            Err(_) => opened.into_iter().for_each(discard),
-        }
-        failed
     }
 
-    /// Removes a topic's partitions and their files.
-    pub(super) fn delete(&self, topic: &Topic) -> storage::Result<()> {
-        (0..).zip(&topic.partitions).try_for_each(|(index, partition)| match partition {
-            Some(partition) => partition.log().clone().delete(),
-            None => self.volume.delete_unopened(&self.dir(topic, index), topic.id),
+    /// Creates these partitions, which come next in their topics: of each topic all, or none.
+    pub(super) fn add(&self, topics: Vec<(Topic, Range<i32>)>) -> Vec<storage::Result<Topic>> {
+        let places = topics.iter();
+        let places = places.flat_map(|(topic, it)| it.clone().map(move |index| (topic, index)));
+        let places: Vec<_> = places.collect();
+        let created = side_by_side(&places, |(topic, index)| self.create(topic, *index));
+        let mut created = created.into_iter();
+        let add = |(mut topic, indexes): (Topic, Range<i32>)| {
+            let (mut opened, mut failed) = (Vec::new(), Ok(()));
+            for (index, partition) in indexes.zip(created.by_ref()) {
+                match partition {
+                    Ok(partition) => opened.push(partition),
+                    Err(error) => {
+                        // What cannot be removed now makes room for the next attempt.
+                        let _ = self.volume.delete_empty(&self.dir(&topic, index));
+                        failed = failed.and(Err(error));
+                    }
+                }
+            }
+            match failed {
+                Ok(()) => topic.partitions.extend(opened.into_iter().map(Some)),
+                Err(_) => opened.into_iter().for_each(discard),
+            }
+            failed.map(|()| topic)
+        };
+        topics.into_iter().map(add).collect()
+    }
+
+    /// Removes the partitions of topics and their files; of each, goes on where an attempt that
+    /// failed ended.
+    pub(super) fn delete(&self, topics: &[Arc<Topic>]) -> Vec<storage::Result<()>> {
+        side_by_side(topics, |topic| {
+            (0..).zip(&topic.partitions).try_for_each(|(index, partition)| match partition {
+                Some(partition) => partition.log().clone().delete(),
+                None => self.volume.delete_unopened(&self.dir(topic, index), topic.id),
+            })
         })
     }
 }
 
 /// Closes and removes a new partition whose topic did not come about.
 pub(super) fn discard(partition: Partition) {
-    // It is empty: what cannot be removed now is taken over by the next attempt.
+    // It is empty: what cannot be removed now makes room for the next attempt.
     let _ = partition.log().clone().delete();
 }
 

@@ -234,6 +234,11 @@ impl LeaderEpochs {
 
 const METADATA_FILE: &str = "partition.metadata";
 
+/// Whether a file of this name is beside every log, with records or without.
+pub(crate) fn is_beside_log(name: &str) -> bool {
+    matches!(name, METADATA_FILE | EPOCH_FILE)
+}
+
 /// The id of the topic that the partition in `dir` belongs to, as text; `None` if no file says so.
 pub(crate) fn read_topic_id(fs: &dyn Fs, dir: &Path) -> Result<Option<String>> {
     let path = dir.join(METADATA_FILE);

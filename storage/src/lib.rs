@@ -68,6 +68,7 @@ mod times;
 mod transactions;
 mod txn_index;
 mod txn_recovery;
+mod unopened;
 mod unwritten;
 mod volume;
 

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::checkpoint::{Checkpoint, format_topic_id, read_topic_id};
+use crate::checkpoint::Checkpoint;
 use crate::checkpointer::{self, Checkpointer};
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::counters::{Counters, Statistics};
@@ -90,14 +90,14 @@ pub(crate) struct Shared {
     pub counters: Counters,
     pub syncers: Syncers,
     pub buffers: Arc<Buffers>,
-    partitions: Mutex<Partitions>,
+    pub partitions: Mutex<Partitions>,
     deletions: AtomicU64,
 }
 
-struct Partitions {
-    open: HashMap<PathBuf, Arc<Inner>>,
+pub(crate) struct Partitions {
+    pub open: HashMap<PathBuf, Arc<Inner>>,
     /// What the checkpoint said at start, of partitions not opened since.
-    found: Checkpoint,
+    pub found: Checkpoint,
 }
 
 impl Volume {
@@ -209,33 +209,6 @@ impl Volume {
     /// The data directory.
     pub fn root(&self) -> &Path {
         &self.0.shared.root
-    }
-
-    /// Removes the files of a partition that is not open, durably; those of another topic, which
-    /// took its place, stay. Nothing happens where there are none.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyOpen`]: [`Partition::delete`] removes it. [`Error::Io`].
-    pub fn delete_unopened(&self, dir: &Path, topic_id: [u8; 16]) -> Result<()> {
-        let shared = &self.0.shared;
-        let (fs, path) = (&*shared.files.fs, shared.root.join(dir));
-        let removed = {
-            let _alone = shared.creating.lock();
-            if shared.partitions.lock().open.contains_key(dir) {
-                return Err(Error::AlreadyOpen { path });
-            }
-            let found = read_topic_id(fs, &path)?;
-            if found.is_some_and(|found| found != format_topic_id(&topic_id)) {
-                return Ok(());
-            }
-            match shared.bury(&path) {
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
-                buried => Some(buried?),
-            }
-        };
-        shared.partitions.lock().found.points.remove(dir);
-        shared.checkpointer.note_change();
-        removed.map_or(Ok(()), |removed| remove_tree(fs, &removed).context("delete", &removed))
     }
 
     /// Sees that what is stored beside the logs may grow, such as the stores of offsets and of
@@ -370,7 +343,7 @@ impl Shared {
     }
 
     /// Moves a directory out of the way, durably, to be removed from where it is now.
-    fn bury(&self, dir: &Path) -> Result<PathBuf> {
+    pub(crate) fn bury(&self, dir: &Path) -> Result<PathBuf> {
         let fs = &*self.files.fs;
         let deleted = self.root.join(DELETED_DIR);
         create_dirs(fs, &deleted).context("create", &deleted)?;
@@ -385,10 +358,14 @@ impl Shared {
 
     pub(crate) fn delete(&self, inner: &Inner) -> Result<()> {
         let fs = &*self.files.fs;
-        let to = self.bury(&inner.dir)?;
+        let to = match self.bury(&inner.dir) {
+            // An attempt before this one came as far.
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => None,
+            buried => Some(buried?),
+        };
         self.partitions.lock().open.remove(&inner.name);
         self.checkpointer.note_change();
-        let removed = remove_tree(fs, &to).context("delete", &to);
+        let removed = to.map_or(Ok(()), |to| remove_tree(fs, &to).context("delete", &to));
         // Afterwards: what a reader opens meanwhile is closed too.
         for segment in inner.segments().iter() {
             segment.forget(&self.files);
@@ -479,7 +456,7 @@ fn remove_deleted(fs: &dyn Fs, root: &Path) -> u64 {
     next
 }
 
-fn remove_tree(fs: &dyn Fs, dir: &Path) -> std::io::Result<()> {
+pub(crate) fn remove_tree(fs: &dyn Fs, dir: &Path) -> std::io::Result<()> {
     for entry in fs.list(dir)? {
         let path = dir.join(&entry.name);
         if entry.is_dir { remove_tree(fs, &path) } else { fs.remove_file(&path) }?;

@@ -6,7 +6,8 @@ use crate::settings::Layer;
 use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
 use tidelog_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResource, MetadataRequest, MetadataRequestTopic,
+    AlterConfigsRequest, AlterConfigsResource, CreatableTopic, CreateTopicsRequest,
+    DeleteTopicState, DeleteTopicsRequest, MetadataRequest, MetadataRequestTopic,
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use tidelog_protocol::{ErrorCode, Str};
@@ -142,4 +143,105 @@ async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_th
     client = client.restart().await;
     let red = client.cluster.topics.get("red").unwrap();
     assert_eq!(red.partition(0).unwrap().log().log_end_offset(), 3);
+}
+
+fn creatable(name: &str) -> CreatableTopic {
+    CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: -1,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn many_topics_come_and_go_in_one_transaction_and_a_bad_one_sinks_no_other() {
+    const MANY: usize = 200;
+    let client = Client::new().await;
+    client.topic("re_d", 1).await;
+    let names: Vec<String> = (0..MANY).map(|n| format!("topic{n}")).collect();
+    let bad = ["re.d", "re_d", "no such name"];
+    let all = || bad.iter().copied().chain(names.iter().map(|name| &**name));
+    // SQLite writes whole pages of 4 KiB, and no less than one for a transaction.
+    let wal = client.dir.path().join("control.db-wal");
+    let written = || std::fs::metadata(&wal).unwrap().len();
+    let before = written();
+
+    let topics = all().map(creatable).collect();
+    let request = CreateTopicsRequest { topics, timeout_ms: 1000, ..Default::default() };
+    let answer = ask!(client, 7, CreateTopics, request);
+    let codes: Vec<_> = answer.topics.iter().map(|it| it.error_code).collect();
+    let invalid = ErrorCode::INVALID_TOPIC_EXCEPTION;
+    assert_eq!(codes[..3], [invalid, ErrorCode::TOPIC_ALREADY_EXISTS, invalid]);
+    assert_eq!(codes[3..], [ErrorCode::NONE; MANY]);
+    for (name, answer) in names.iter().zip(&answer.topics[3..]) {
+        let topic = client.cluster.topics.get(name).unwrap();
+        assert_eq!((&*answer.name, answer.topic_id), (&**name, topic.id));
+        assert_eq!(topic.online().count(), 1);
+    }
+
+    let topics = ["nobody"].into_iter().chain(names.iter().map(|name| &**name));
+    let topics =
+        topics.map(|name| DeleteTopicState { name: Some(name.into()), ..Default::default() });
+    let request = DeleteTopicsRequest { topics: topics.collect(), ..Default::default() };
+    let answer = ask!(client, 6, DeleteTopics, request);
+    let codes: Vec<_> = answer.responses.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes[0], ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(codes[1..], [ErrorCode::NONE; MANY]);
+    let per_topic = (written() - before) / MANY as u64;
+    assert!(per_topic < 4096, "{per_topic} bytes of a topic");
+    assert_eq!(client.cluster.topics.all().len(), 1);
+    assert_eq!(client.cluster.shared.control.topics().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_collides_is_refused_also_where_topics_are_created_by_use() {
+    let client = Client::new().await;
+    client.topic("re.d", 1).await;
+    let refused = client.cluster.topic_or_auto_create("re_d").await.err().unwrap();
+    assert_eq!(refused.to_string(), "topic 're_d' collides with existing topic: re.d");
+    client.cluster.delete_topic("re.d").await.unwrap();
+    client.cluster.topic_or_auto_create("re_d").await.unwrap();
+}
+
+#[tokio::test]
+async fn empty_partitions_of_no_topic_make_room_and_those_with_records_stay() {
+    let client = Client::new().await;
+    client.topic("red", 2).await;
+    client.topic("blue", 1).await;
+    client.produce("blue", batch(3)).await;
+    let control = client.cluster.shared.control.clone();
+    let rows = control.topics().await.unwrap();
+    let mut red = rows.into_iter().find(|it| it.name == "red").unwrap();
+    // As a crash leaves it that comes between the files of a new partition and its being stored.
+    red.partitions = 1;
+    control.update_topic(&red).await.unwrap();
+    control.remove_topics(&red.account, &["blue".to_owned()]).await.unwrap();
+
+    let client = client.restart().await;
+    client.cluster.delete_topic("red").await.unwrap();
+    assert_eq!(client.topic("red", 2).await.online().count(), 2);
+    let config = Config::default();
+    let blue = NewTopic { name: "blue".to_owned(), partitions: 1, config, sync: None };
+    client.cluster.topics.create(blue).await.err().unwrap();
+    assert_eq!(client.cluster.shared.control.topics().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_deletion_that_failed_is_finished_by_who_next_wants_the_name() {
+    let client = Client::new().await;
+    client.topic("red", 2).await;
+    client.topic("blue", 1).await;
+    // Where files go to be removed.
+    let bin = client.dir.path().join("deleted");
+    let _none_yet = std::fs::remove_dir(&bin);
+    std::fs::write(&bin, "in the way").unwrap();
+    for name in ["red", "blue"] {
+        client.cluster.delete_topic(name).await.unwrap_err();
+        assert!(client.cluster.topics.get(name).is_none());
+    }
+    std::fs::remove_file(&bin).unwrap();
+    client.cluster.delete_topic("blue").await.unwrap();
+    assert_eq!(client.topic("red", 3).await.online().count(), 3);
+    assert_eq!(client.cluster.shared.control.topics().await.unwrap().len(), 1);
 }
