@@ -51,6 +51,8 @@ pub struct Cluster {
     pub fetch_session_room: Arc<Semaphore>,
     /// Memory for its requests.
     pub request_room: Room,
+    /// Turns at looking through logs for a time.
+    pub time_lookups: Arc<Semaphore>,
     /// What all clusters share.
     pub shared: Shared,
 }
@@ -58,6 +60,10 @@ pub struct Cluster {
 /// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
 const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
+
+/// Logs that one account has looked through for a time at once: each may take a thread for long,
+/// and the memory of a batch decompressed.
+const TIME_LOOKUPS_MAX: usize = 4;
 
 /// Gives the topics as groups see them, taken anew when the catalog has changed.
 fn shapes(catalog: Arc<Catalog>) -> group::TopicsNow {
@@ -106,6 +112,7 @@ impl Cluster {
             configuring,
             fetch_session_room,
             request_room,
+            time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
             shared,
         }
     }

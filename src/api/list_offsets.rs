@@ -1,15 +1,16 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::{READ_COMMITTED, log_error, once, repeated};
+use super::{READ_COMMITTED, log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
-use crate::topic::{Absent, LEADER_EPOCH, Topic};
+use crate::topic::{Absent, LEADER_EPOCH, Partition, Topic};
+use std::collections::HashSet;
 use std::sync::Arc;
-use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,
 };
+use tidelog_protocol::{ErrorCode, Str};
 
 /// The end of the log.
 const LATEST: i64 = -1;
@@ -36,31 +37,73 @@ const fn since(timestamp: i64) -> i16 {
     }
 }
 
-/// Answers ListOffsets; lookups by time read the log, so they run off the async workers.
+/// Answers ListOffsets, one partition after the other, so that a client that leaves is done with at
+/// the next.
 pub(super) async fn list_offsets(
     cluster: Arc<Cluster>,
     request: ListOffsetsRequest,
     version: i16,
 ) -> ListOffsetsResponse {
-    let work = move || {
-        let is_committed = request.isolation_level == READ_COMMITTED;
-        let topics = request.topics.into_iter().map(|asked: ListOffsetsTopic| {
-            let topic = cluster.topics.get(&asked.name);
-            let twice = repeated(asked.partitions.iter().map(|it| &it.partition_index));
-            let answer = |it: &ListOffsetsPartition| match twice.contains(&it.partition_index) {
-                true => refused(it.partition_index, ErrorCode::INVALID_REQUEST),
-                false => answer(topic.as_deref(), it, (version, is_committed)),
-            };
-            let partitions = once(asked.partitions, |it| it.partition_index);
-            let partitions = partitions.iter().map(answer);
-            ListOffsetsTopicResponse { partitions: partitions.collect(), name: asked.name }
-        });
-        ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
-    };
-    blocking(work).await
+    let is_committed = request.isolation_level == READ_COMMITTED;
+    let twice = twice(&request.topics);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for asked in request.topics {
+        let topic = cluster.topics.get(&asked.name);
+        let mut partitions = Vec::with_capacity(asked.partitions.len());
+        for it in once(asked.partitions, |it| it.partition_index) {
+            let index = it.partition_index;
+            partitions.push(match twice.contains(&(asked.name.clone(), index)) {
+                true => refused(index, ErrorCode::INVALID_REQUEST),
+                false => answer(&cluster, topic.as_ref(), it, (version, is_committed)).await,
+            });
+        }
+        topics.push(ListOffsetsTopicResponse { partitions, name: asked.name });
+    }
+    ListOffsetsResponse { topics, ..Default::default() }
 }
 
-fn answer(
+/// The partitions asked for more than once, be it in entries of their own.
+fn twice(topics: &[ListOffsetsTopic]) -> HashSet<(Str, i32)> {
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for topic in topics {
+        for asked in &topic.partitions {
+            if !seen.insert((&topic.name, asked.partition_index)) {
+                twice.insert((topic.name.clone(), asked.partition_index));
+            }
+        }
+    }
+    twice
+}
+
+/// What reads the log is off the async workers; what looks for a time waits for its turn.
+async fn answer(
+    cluster: &Cluster,
+    topic: Option<&Arc<Topic>>,
+    asked: ListOffsetsPartition,
+    context: (i16, bool),
+) -> ListOffsetsPartitionResponse {
+    let index = asked.partition_index;
+    let partition = topic.and_then(|topic| topic.partition(index).ok());
+    let is_known = |it: &Partition| !context.1 || it.log().known_last_stable_offset().is_some();
+    let turn = match asked.timestamp {
+        MAX_TIMESTAMP | 0.. if partition.is_some() => {
+            cluster.time_lookups.clone().acquire_owned().await.ok()
+        }
+        _ if partition.is_none_or(is_known) => {
+            return describe(topic.map(|it| &**it), &asked, context);
+        }
+        _ => None,
+    };
+    let topic = topic.cloned();
+    blocking(move || {
+        // Until it is done, also if the client left meanwhile.
+        let _turn = turn;
+        describe(topic.as_deref(), &asked, context)
+    })
+    .await
+}
+
+fn describe(
     topic: Option<&Topic>,
     asked: &ListOffsetsPartition,
     (version, is_committed): (i16, bool),

@@ -11,10 +11,11 @@ use std::time::Duration;
 use tidelog_protocol::messages::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse, DeleteRecordsPartition, DeleteRecordsPartitionResult,
-    DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopicResult, DescribableLogDirTopic,
-    DescribeLogDirsPartition, DescribeLogDirsRequest, DescribeLogDirsResponse,
-    DescribeLogDirsResult, DescribeLogDirsTopic, EpochEndOffset, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse, OffsetForLeaderPartition, OffsetForLeaderTopicResult,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic, DeleteRecordsTopicResult,
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsRequest,
+    DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic, EpochEndOffset,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopicResult,
 };
 use tidelog_protocol::{ErrorCode, Str};
 
@@ -27,8 +28,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// record state is not in the state store yet are waited for.
 pub(super) async fn delete_records(
     cluster: Arc<Cluster>,
-    request: DeleteRecordsRequest,
+    mut request: DeleteRecordsRequest,
 ) -> DeleteRecordsResponse {
+    keep_last(&mut request.topics);
     let unreleased = unreleased(&cluster, &request);
     let all = futures_util::future::join_all(unreleased);
     let timeout = Duration::from_millis(request.timeout_ms.try_into().unwrap_or_default());
@@ -50,6 +52,17 @@ pub(super) async fn delete_records(
         DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
     };
     blocking(work).await
+}
+
+/// Of a partition that is named more than once, what is said last counts.
+fn keep_last(topics: &mut Vec<DeleteRecordsTopic>) {
+    let mut seen = HashSet::new();
+    for topic in topics.iter_mut().rev() {
+        topic.partitions.reverse();
+        topic.partitions.retain(|it| seen.insert((topic.name.clone(), it.partition_index)));
+        topic.partitions.reverse();
+    }
+    topics.retain(|topic| !topic.partitions.is_empty());
 }
 
 /// Waits for the partitions whose records that are to go are still needed.

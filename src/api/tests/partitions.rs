@@ -152,13 +152,15 @@ async fn special_timestamps_mean_something_since_the_version_that_has_them() {
     client.topic("red", 1).await;
     client.produce("red", batch(5)).await;
     for version in 1..=11 {
-        let asked = |timestamp| ListOffsetsPartition { timestamp, ..Default::default() };
-        let topic =
-            |timestamp| ListOffsetsTopic { name: "red".into(), partitions: vec![asked(timestamp)] };
-        let topics = [-1, -2, -3, -4, -5, -6, -7, 2, 9].map(topic).to_vec();
-        let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
-        let found = ask!(client, version, ListOffsets, request).topics;
-        let found = found.into_iter().flat_map(|topic| topic.partitions).collect::<Vec<_>>();
+        // One each: a partition that is asked for twice in a request is refused.
+        let mut found = Vec::new();
+        for timestamp in [-1, -2, -3, -4, -5, -6, -7, 2, 9] {
+            let asked = ListOffsetsPartition { timestamp, ..Default::default() };
+            let topics = vec![ListOffsetsTopic { name: "red".into(), partitions: vec![asked] }];
+            let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+            let mut topics = ask!(client, version, ListOffsets, request).topics;
+            found.append(&mut topics[0].partitions);
+        }
         let since = |first, offset| match version >= first {
             true => (ErrorCode::NONE, offset),
             false => (ErrorCode::UNSUPPORTED_VERSION, -1),

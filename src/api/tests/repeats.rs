@@ -1,6 +1,7 @@
 //! What is named twice in a request: answered once or refused, and never multiplied.
 
-use super::{Client, ask};
+use super::{Client, ask, batch};
+use futures_util::FutureExt;
 use tidelog_protocol::messages::*;
 use tidelog_protocol::{ErrorCode, Str};
 
@@ -68,4 +69,46 @@ async fn what_is_changed_twice_is_refused_and_not_changed() {
     let results = ask!(client, 3, CreatePartitions, request).results;
     assert!(results.iter().all(|it| it.error_code == ErrorCode::INVALID_REQUEST));
     assert_eq!(client.cluster.topics.get("blue").unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_named_in_two_entries_is_looked_at_once() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    client.produce("red", batch(3)).await;
+    let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: RED, partitions: vec![partition] };
+    let request = ListOffsetsRequest { topics: vec![topic; 2], ..Default::default() };
+    let topics = ask!(client, 7, ListOffsets, request).topics;
+    let codes = topics.iter().map(|it| it.partitions[0].error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [ErrorCode::INVALID_REQUEST; 2]);
+
+    let to = |offset| {
+        let partition = DeleteRecordsPartition { offset, ..Default::default() };
+        DeleteRecordsTopic { name: RED, partitions: vec![partition] }
+    };
+    let request = DeleteRecordsRequest { topics: vec![to(3), to(2)], timeout_ms: 1000 };
+    let topics = ask!(client, 2, DeleteRecords, request).topics;
+    assert_eq!((topics.len(), topics[0].partitions[0].low_watermark), (1, 2));
+}
+
+#[tokio::test]
+async fn lookups_by_time_take_turns_and_hold_up_none_of_the_ends() {
+    let client = Client::new().await;
+    client.topic("red", 1).await;
+    client.produce("red", batch(3)).await;
+    let ask = async |timestamp| {
+        let partition = ListOffsetsPartition { timestamp, ..Default::default() };
+        let topic = ListOffsetsTopic { name: RED, partitions: vec![partition] };
+        let request = ListOffsetsRequest { topics: vec![topic], ..Default::default() };
+        ask!(client, 7, ListOffsets, request).topics.remove(0).partitions.remove(0).offset
+    };
+    let turns = &client.cluster.time_lookups;
+    let all = u32::try_from(turns.available_permits()).unwrap();
+    let taken = turns.acquire_many(all).await.unwrap();
+    assert_eq!(ask(1).now_or_never(), None);
+    assert_eq!(ask(-3).now_or_never(), None);
+    assert_eq!(ask(-1).await, 3);
+    drop(taken);
+    assert_eq!(ask(1).await, 1);
 }
