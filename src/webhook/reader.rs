@@ -37,21 +37,29 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// Waits for records and reads them. Damage does not end it: an operator may repair the partition,
 /// and nothing may be left out before that.
 pub(super) async fn fetch(from: TopicPartition, fetch: Fetch, window: Arc<Window>) -> Fetched {
+    let mut told = false;
     loop {
         let Some(partition) = from.partition() else { std::future::pending().await };
         partition.stable_past(fetch.from.saturating_add(1)).await;
-        let (_permit, records) = room(&fetch, &window).await;
+        let (permit, records) = room(&fetch, &window).await;
         match read(partition, &fetch, records).await {
-            Ok(read) if read.records.is_empty() && read.next == fetch.from => {
+            Ok(read) if !read.records.is_empty() || read.next > fetch.from => {
+                return fetched(&from, &fetch, read, &window);
+            }
+            // Told once, and not each time as long as the damage is there.
+            _ if told => {}
+            Ok(_) => {
                 let (topic, at) = (&from.topic.name, fetch.from);
                 tracing::warn!("{topic}-{}: nothing can be read at offset {at}", from.index);
             }
-            Ok(read) => return fetched(&from, &fetch, read, &window),
             Err(error) => {
                 let topic = &from.topic.name;
                 tracing::warn!("{topic}-{}: a webhook cannot read it: {error}", from.index);
             }
         }
+        told = true;
+        // Others read meanwhile.
+        drop(permit);
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -3,6 +3,9 @@
 use super::endpoint::{Endpoint, Reply};
 use super::{Rig, numbered};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
 
 /// Fails every record of some keys a few times, each time in another way.
 fn flaky(headers: &hyper::HeaderMap) -> Reply {
@@ -145,4 +148,38 @@ async fn an_empty_value_is_a_body_of_no_bytes_and_says_so() {
     assert_eq!([of(0), of(1)], [("", "1"), ("1", "1")]);
     assert_eq!([0, 1].map(|at| delivered[at].number("content-length")), [0, 1]);
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_cannot_be_read_hold_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("damaged", 8).await;
+    rig.topic("sound", 1).await;
+    for index in 0..8 {
+        rig.produce("damaged", index, &numbered("a", 0..1)).await;
+    }
+    let account = dir.path().join("accounts").join(&rig.cluster.account.id);
+    for index in 0..8 {
+        damage(&account.join(format!("damaged-{index}")));
+    }
+    let mut endpoint = Endpoint::answering(200).await;
+    rig.webhook(&endpoint.url, "damaged", "beginning").await;
+    // Waits for its turn after the others.
+    rig.webhook(&endpoint.url, "*", "beginning").await;
+    rig.produce("sound", 0, &numbered("b", 0..1)).await;
+    let received = tokio::time::timeout(Duration::from_secs(20), endpoint.next()).await.unwrap();
+    assert_eq!(received.header("tidelog-topic"), "sound");
+    rig.close().await;
+}
+
+/// Writes over a partition's records while it is open.
+fn damage(partition: &Path) {
+    for entry in std::fs::read_dir(partition).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|it| it == "log") {
+            let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.write_all(&[0xff; 61]).unwrap();
+        }
+    }
 }
