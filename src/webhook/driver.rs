@@ -38,6 +38,9 @@ pub(super) struct Driver {
     window: Arc<Window>,
     /// Taken by attempts that go one at a time.
     turn: Arc<Semaphore>,
+    /// Partitions whose cursors are not known yet, and when to ask again for them.
+    unassigned: Vec<Source>,
+    ask_again: Option<Duration>,
     /// Why the webhook ends, if it does.
     gone: Option<String>,
 }
@@ -60,6 +63,8 @@ enum Event {
     Other,
 }
 
+/// How long a group that cannot be read is left alone.
+const PAUSE: Duration = Duration::from_secs(30);
 /// How long a webhook that is stopped waits for its attempts.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -78,6 +83,8 @@ impl Driver {
             fetching: HashMap::new(),
             window: Window::new(),
             turn: Arc::new(Semaphore::new(1)),
+            unassigned: Vec::new(),
+            ask_again: None,
             gone: None,
         }
     }
@@ -93,6 +100,7 @@ impl Driver {
                 biased;
                 _ = &mut *stop => Event::Stop,
                 _ = topics.changed() => Event::Topics,
+                () = until(self.ask_again) => Event::Topics,
                 Some(attempt) = self.attempts.next() => Event::Attempt(attempt),
                 Some(fetched) = self.fetches.next() => fetched.map_or(Event::Other, Event::Fetched),
                 () = self.cursor.ended() => Event::Other,
@@ -145,17 +153,29 @@ impl Driver {
                 fetch.abort();
             }
         }
-        if change.came.is_empty() {
-            return;
+        self.unassigned.extend(change.came);
+        self.unassigned.retain(|source| self.subscription.get(*source).is_some());
+        match self.unassigned.is_empty() {
+            true => self.ask_again = None,
+            false => self.assign().await,
         }
+    }
+
+    /// Starts to read the partitions that came, unless the group cannot be read: it may be deleted,
+    /// and the webhook begins anew then.
+    async fn assign(&mut self) {
         let committed = match committed(&self.webhook.cluster, &self.webhook.group()).await {
             Ok(committed) => committed,
             Err(error) => {
-                let (id, group) = (&self.webhook.id, self.webhook.group());
-                return tracing::error!("webhook {id}: nothing is sent: group {group}: {error}");
+                if self.ask_again.replace(clock::now() + PAUSE).is_none() {
+                    let (id, group) = (&self.webhook.id, self.webhook.group());
+                    tracing::error!("webhook {id}: nothing is sent: group {group}: {error}");
+                }
+                return;
             }
         };
-        for source in change.came {
+        self.ask_again = None;
+        for source in std::mem::take(&mut self.unassigned) {
             let Some(at) = self.subscription.get(source) else { continue };
             let stored = committed.get(&(at.topic.name.clone(), at.index)).copied();
             let Some(from) = self.first_offset(at, stored) else { continue };

@@ -101,6 +101,34 @@ async fn a_webhook_whose_group_cannot_be_read_waits_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_begins_anew_when_its_group_that_could_not_be_read_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 1).await;
+    let mut endpoint = Endpoint::answering(200).await;
+    let webhook = rig.webhook(&endpoint.url, "*", "beginning").await;
+    rig.produce("events", 0, &numbered("a", 0..1)).await;
+    endpoint.delivered(1).await;
+    rig.webhooks.close().await;
+    damage_or_mend(&rig.cluster.shared.state, &webhook.group());
+    rig.broker.close().await.unwrap();
+    drop((rig, webhook));
+
+    let rig = Rig::open(dir.path()).await;
+    let webhook = rig.webhooks.list(&rig.cluster).remove(0);
+    rig.topic("meanwhile", 1).await;
+    rig.produce("meanwhile", 0, &numbered("b", 1..2)).await;
+    rig.cluster.groups.delete(&webhook.group()).await;
+    // It asks again after a while, and when topics change.
+    rig.topic("later", 1).await;
+    let again = endpoint.delivered(2).await;
+    let bodies: std::collections::BTreeSet<_> = again.iter().map(|it| it.body.as_str()).collect();
+    assert!(bodies.into_iter().eq(["0", "1"]));
+    drop(webhook);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_acknowledged_comes_again_after_a_crash_under_the_same_id() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::open(dir.path()).await;
