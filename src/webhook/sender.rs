@@ -54,6 +54,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What is read of an answer, so that its connection can be used again.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long that may take: the next record of the key waits for it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Sender {
     /// A sender to what `policy` allows.
@@ -107,7 +109,7 @@ impl Sender {
         match request.send().await {
             Ok(response) => {
                 let answer = judge(response.status(), response.headers(), timestamp);
-                drain(response).await;
+                drain(response, ANSWER_PATIENCE).await;
                 answer
             }
             Err(error) => Answer::failed(describe(&error), None),
@@ -148,15 +150,18 @@ fn retry_after(value: &str, now: i64) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// Reads the rest of an answer, up to a bound. What it says does not matter any more.
-async fn drain(mut response: Response) {
-    let mut left = ANSWER_BYTES_MAX;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        left = left.saturating_sub(chunk.len());
-        if left == 0 {
-            return;
+/// Reads the rest of an answer, up to bounds. What it says does not matter any more.
+async fn drain(mut response: Response, patience: Duration) {
+    let reading = async {
+        let mut left = ANSWER_BYTES_MAX;
+        while left > 0
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            left = left.saturating_sub(chunk.len());
         }
-    }
+    };
+    // Time being up is no error: the connection is closed.
+    let _ = tokio::time::timeout(patience, reading).await;
 }
 
 /// What went wrong, without the URL, which may hold a secret.
@@ -246,6 +251,25 @@ mod tests {
         assert_eq!(retry_after(503, "soon"), None);
         assert_eq!(retry_after(503, "-1"), None);
         assert_eq!(retry_after(500, "120"), None);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_ends_is_not_waited_for() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbegun";
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1 << 10];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+            stream
+        };
+        let client = http_client::builder().timeout(TIMEOUT).build().unwrap();
+        let (response, _stream) = tokio::join!(client.get(url).send(), answering);
+        let begin = clock::now();
+        drain(response.unwrap(), Duration::from_millis(10)).await;
+        assert!(clock::now() - begin < TIMEOUT / 2);
     }
 
     #[tokio::test]
