@@ -15,6 +15,7 @@ pub mod delivery;
 mod driver;
 mod instance;
 mod message;
+mod quota;
 mod reader;
 mod registry;
 pub mod retry;

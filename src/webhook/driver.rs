@@ -2,13 +2,13 @@
 //!
 //! A webhook is one task. Its attempts and reads are futures in it, as many as [`Delivery`] lets
 //! run: nothing is queued beside them. Until an endpoint has accepted a record, and again when it
-//! seems to be down, its attempts go one at a time. What is up, new or down waits only for its
-//! like.
+//! seems to be down, its attempts go one at a time.
 
 use super::cursor::{Cursor, committed};
 use super::delivery::{AttemptId, Delivery, Effect, Outcome, Source};
 use super::instance::Webhook;
 use super::message::Message;
+use super::quota::Quota;
 use super::reader::{self, Fetch, Fetched};
 use super::sender::{Answer, Endpoint, Sender};
 use super::status::Standing;
@@ -27,6 +27,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub(super) struct Driver {
     webhook: Arc<Webhook>,
     sender: Arc<Sender>,
+    quota: Arc<Quota>,
     subscription: Subscription,
     delivery: Delivery<Arc<Message>>,
     effects: Vec<Effect<Arc<Message>>>,
@@ -51,6 +52,7 @@ struct Attempt {
     message: Arc<Message>,
     attempt: u32,
     answer: Answer,
+    took: Duration,
 }
 
 /// What the task waits for.
@@ -71,6 +73,7 @@ const STOP_GRACE: Duration = Duration::from_secs(1);
 impl Driver {
     /// A driver that has read nothing yet.
     pub(super) fn new(webhook: Arc<Webhook>, sender: Arc<Sender>) -> Self {
+        let quota = sender.quota(&webhook.cluster.account.id);
         Self {
             cursor: Cursor::new(webhook.cluster.clone(), &webhook.id),
             delivery: Delivery::new(webhook.definition.retry.schedule.clone()),
@@ -82,6 +85,7 @@ impl Driver {
             fetches: FuturesUnordered::new(),
             fetching: HashMap::new(),
             window: Window::new(),
+            quota,
             turn: Arc::new(Semaphore::new(1)),
             unassigned: Vec::new(),
             ask_again: None,
@@ -229,21 +233,22 @@ impl Driver {
 
     fn send(&mut self, id: AttemptId, attempt: u32, message: Arc<Message>) {
         let (webhook, sender) = (self.webhook.clone(), self.sender.clone());
-        let turn = self.turn.clone();
+        let (turn, quota) = (self.turn.clone(), self.quota.clone());
         self.attempts.push(Box::pin(async move {
             let standing = || webhook.status.lock().standing();
             let _turn = match standing() {
-                Standing::Up => None,
+                Standing::Up | Standing::Slow => None,
                 Standing::New | Standing::Down => Some(turn.acquire().await),
             };
-            let _permit = sender.permit(standing()).await;
+            let _permits = quota.permit(standing()).await;
             let endpoint = Endpoint {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,
                 secret: &webhook.secret,
             };
+            let begin = clock::now();
             let answer = sender.send(&endpoint, &message, attempt).await;
-            Attempt { id, message, attempt, answer }
+            Attempt { id, message, attempt, answer, took: clock::now() - begin }
         }));
     }
 
@@ -257,8 +262,9 @@ impl Driver {
         self.fetching.insert(source, handle);
     }
 
-    fn attempted(&mut self, Attempt { id, message, attempt, answer }: Attempt) {
+    fn attempted(&mut self, Attempt { id, message, attempt, answer, took }: Attempt) {
         let mut status = self.webhook.status.lock();
+        status.took(took);
         match answer.error {
             None => status.succeeded(&self.webhook.id),
             Some(error) => {

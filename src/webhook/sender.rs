@@ -7,8 +7,8 @@
 
 use super::delivery::Outcome;
 use super::message::Message;
+use super::quota::{Quota, Quotas};
 use super::signature::Secret;
-use super::status::Standing;
 use super::target::Policy;
 use crate::{clock, http_client};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -18,15 +18,12 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Sends the requests of all webhooks.
 pub(super) struct Sender {
     client: reqwest::Client,
     policy: Policy,
-    up: Semaphore,
-    new: Semaphore,
-    down: Semaphore,
+    quotas: Quotas,
 }
 
 /// How an attempt ended, and what to tell the webhook's owner if it failed.
@@ -43,12 +40,6 @@ pub(super) struct Endpoint<'a> {
     pub(super) secret: &'a Secret,
 }
 
-/// Attempts that run at once, by the endpoint's standing: one that is down takes long to say so,
-/// one that is new may be. Each attempt is a connection, so their sum has to stay well below the
-/// usual limit of 1024 open files.
-const UP_MAX: usize = 256;
-const NEW_MAX: usize = 256;
-const DOWN_MAX: usize = 128;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte of the connection to the last of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,18 +59,12 @@ impl Sender {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()?;
-        let [up, new, down] = [UP_MAX, NEW_MAX, DOWN_MAX].map(Semaphore::new);
-        Ok(Self { client, policy, up, new, down })
+        Ok(Self { client, policy, quotas: Quotas::new() })
     }
 
-    /// Room for an attempt, among those of all webhooks whose endpoints are known alike.
-    pub(super) async fn permit(&self, standing: Standing) -> SemaphorePermit<'_> {
-        let permits = match standing {
-            Standing::Up => &self.up,
-            Standing::New => &self.new,
-            Standing::Down => &self.down,
-        };
-        permits.acquire().await.expect("the semaphore is never closed")
+    /// What the webhooks of an account may use.
+    pub(super) fn quota(&self, account: &str) -> Arc<Quota> {
+        self.quotas.of(account)
     }
 
     /// What may be called.
@@ -87,7 +72,7 @@ impl Sender {
         self.policy
     }
 
-    /// Sends a message once. The caller holds a permit.
+    /// Sends a message once. The caller holds a permit of the quota.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint<'_>,

@@ -27,6 +27,9 @@ pub(super) struct Status {
     /// When the next record that failed is tried again, in time since the process started.
     #[serde(rename = "next_attempt_at", serialize_with = "deadline")]
     pub(super) next_attempt: Option<Duration>,
+    /// The last attempt took long, however it ended.
+    #[serde(skip)]
+    slow: bool,
     /// When the log was last told of a failure, in time since the process started.
     #[serde(skip)]
     logged: Option<Duration>,
@@ -54,10 +57,14 @@ pub(super) enum Standing {
     New,
     /// It accepts what it is sent, or most of it.
     Up,
+    /// The same, and it takes its time.
+    Slow,
     /// It seems to be down as a whole.
     Down,
 }
 
+/// An attempt that takes so long is slow: a sixth of what it may take at all.
+const SLOW: Duration = Duration::from_secs(5);
 /// Between two lines of the log about failures of one endpoint.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -70,6 +77,11 @@ impl Status {
         if std::mem::take(&mut self.open) {
             tracing::info!("webhook {webhook}: delivers again after {failures} failed attempts");
         }
+    }
+
+    /// An attempt ended.
+    pub(super) fn took(&mut self, time: Duration) {
+        self.slow = time >= SLOW;
     }
 
     /// An attempt failed.
@@ -99,7 +111,10 @@ impl Status {
     pub(super) fn standing(&self) -> Standing {
         match (self.delivered, self.consecutive_failures) {
             (0, 0) => Standing::New,
-            (1.., failures) if failures < IN_FLIGHT_MAX as u64 => Standing::Up,
+            (1.., failures) if failures < IN_FLIGHT_MAX as u64 => match self.slow {
+                false => Standing::Up,
+                true => Standing::Slow,
+            },
             _ => Standing::Down,
         }
     }
@@ -112,4 +127,21 @@ fn timestamp<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::
 fn deadline<S: Serializer>(at: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     let wait = at.map(|at| at.saturating_sub(clock::now()));
     timestamp(&wait.and_then(|wait| clock::timestamp().checked_add(wait).ok()), serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_accepts_what_it_is_sent_is_slow_while_it_takes_long() {
+        let mut status = Status::default();
+        status.succeeded("wh_1");
+        let mut standing = |took| {
+            status.took(took);
+            status.standing()
+        };
+        let took = [SLOW / 2, SLOW, Duration::ZERO];
+        assert_eq!(took.map(&mut standing), [Standing::Up, Standing::Slow, Standing::Up]);
+    }
 }
