@@ -18,6 +18,7 @@ mod message;
 mod quota;
 mod reader;
 mod registry;
+mod resolver;
 pub mod retry;
 mod routes;
 mod sender;

@@ -245,6 +245,7 @@ impl Driver {
                 webhook: &webhook.id,
                 url: &webhook.definition.url,
                 secret: &webhook.secret,
+                quota: &quota,
             };
             let begin = clock::now();
             let answer = sender.send(&endpoint, &message, attempt).await;

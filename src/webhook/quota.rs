@@ -1,4 +1,4 @@
-//! What an account's webhooks have of what all webhooks share: attempts.
+//! What an account's webhooks have of what all webhooks share: attempts and lookups.
 //!
 //! An account's attempts wait for each other before they wait for another account's. Endpoints
 //! wait only for those that are known alike: one that is down takes long to say so, one that is new
@@ -21,6 +21,8 @@ pub(super) struct Quotas {
 pub(super) struct Quota {
     all: Arc<Attempts>,
     own: Attempts,
+    /// Names that are looked up at once.
+    pub(super) lookups: Arc<Semaphore>,
 }
 
 /// Room for attempts, by the endpoint's standing.
@@ -40,6 +42,8 @@ const DOWN_MAX: usize = 128;
 /// An account has one of so many parts of each. One webhook has a quarter of its account's part
 /// (`delivery::IN_FLIGHT_MAX`), and one attempt at a time unless its endpoint is up.
 const PARTS: usize = 4;
+/// Lookups of one account's names that run at once.
+const LOOKUPS_MAX: usize = 8;
 
 impl Quotas {
     pub(super) fn new() -> Self {
@@ -59,6 +63,7 @@ impl Quotas {
         let quota = Arc::new(Quota {
             all: self.attempts.clone(),
             own: Attempts::new(PARTS),
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         });
         accounts.insert(account.to_owned(), Arc::downgrade(&quota));
         quota

@@ -8,14 +8,13 @@
 use super::delivery::Outcome;
 use super::message::Message;
 use super::quota::{Quota, Quotas};
+use super::resolver::{self, Resolver};
 use super::signature::Secret;
 use super::target::Policy;
 use crate::{clock, http_client};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ pub(super) struct Endpoint<'a> {
     pub(super) webhook: &'a str,
     pub(super) url: &'a str,
     pub(super) secret: &'a Secret,
+    pub(super) quota: &'a Quota,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ impl Sender {
     /// When the system's certificates cannot be read.
     pub(super) fn new(policy: Policy) -> reqwest::Result<Self> {
         let client = http_client::builder()
-            .dns_resolver(Arc::new(Resolver(policy)))
+            .dns_resolver(Arc::new(Resolver::new(policy)))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()?;
@@ -91,7 +91,7 @@ impl Sender {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let request = self.client.post(url).headers(headers).body(body);
-        match request.send().await {
+        match resolver::among(&endpoint.quota.lookups, request.send()).await {
             Ok(response) => {
                 let answer = judge(response.status(), response.headers(), timestamp);
                 drain(response, ANSWER_PATIENCE).await;
@@ -166,38 +166,6 @@ fn describe(error: &reqwest::Error) -> String {
     }
 }
 
-/// Resolves names to the addresses that may be called.
-struct Resolver(Policy);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let policy = self.0;
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            allowed(policy, found)
-        })
-    }
-}
-
-/// The addresses that may be called, or why the last of them may not.
-fn allowed(
-    policy: Policy,
-    found: impl Iterator<Item = SocketAddr>,
-) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
-    let mut refusal = None;
-    let mut allowed = Vec::new();
-    for address in found {
-        match policy.check_address(address.ip()) {
-            Ok(()) => allowed.push(address),
-            Err(error) => refusal = Some(error),
-        }
-    }
-    match refusal {
-        Some(error) if allowed.is_empty() => Err(error.into()),
-        _ => Ok(Box::new(allowed.into_iter())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,28 +223,5 @@ mod tests {
         let begin = clock::now();
         drain(response.unwrap(), Duration::from_millis(10)).await;
         assert!(clock::now() - begin < TIMEOUT / 2);
-    }
-
-    #[tokio::test]
-    async fn the_resolver_judges_this_machine_as_the_policy_does() {
-        for (allow_private, want) in [(false, false), (true, true)] {
-            let resolver = Resolver(Policy { allow_private, https_only: false });
-            let found = resolver.resolve("localhost".parse().unwrap()).await;
-            assert_eq!(found.is_ok(), want);
-        }
-    }
-
-    #[test]
-    fn a_name_resolves_to_nothing_but_what_may_be_called() {
-        let production = Policy { allow_private: false, https_only: true };
-        let allowed = |addresses: &str| {
-            let parse = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
-            allowed(production, addresses.split(' ').map(parse))
-                .map(|found| found.map(|it| it.ip().to_string()).collect::<Vec<_>>().join(" "))
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(allowed("10.0.0.1 1.1.1.1 ::1"), Ok("1.1.1.1".to_owned()));
-        let refusal = "expected a public address, found 169.254.169.254 (link-local)";
-        assert_eq!(allowed("10.0.0.1 169.254.169.254"), Err(refusal.to_owned()));
     }
 }
