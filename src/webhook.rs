@@ -14,6 +14,7 @@ mod definition;
 pub mod delivery;
 mod driver;
 mod instance;
+mod memory;
 mod message;
 mod quota;
 mod reader;

@@ -84,7 +84,7 @@ impl Driver {
             attempts: FuturesUnordered::new(),
             fetches: FuturesUnordered::new(),
             fetching: HashMap::new(),
-            window: Window::new(),
+            window: Window::new(quota.memory.clone()),
             quota,
             turn: Arc::new(Semaphore::new(1)),
             unassigned: Vec::new(),

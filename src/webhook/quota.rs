@@ -1,9 +1,10 @@
-//! What an account's webhooks have of what all webhooks share: attempts and lookups.
+//! What an account's webhooks have of what all webhooks share: attempts, lookups and memory.
 //!
 //! An account's attempts wait for each other before they wait for another account's. Endpoints
 //! wait only for those that are known alike: one that is down takes long to say so, one that is new
 //! may be, and one that is slow may take all the time that there is.
 
+use super::memory::Memory;
 use super::status::Standing;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What all webhooks share.
 pub(super) struct Quotas {
     attempts: Arc<Attempts>,
+    memory: Arc<Memory>,
     /// Those of accounts with webhooks that run.
     accounts: Mutex<HashMap<String, Weak<Quota>>>,
 }
@@ -23,6 +25,7 @@ pub(super) struct Quota {
     own: Attempts,
     /// Names that are looked up at once.
     pub(super) lookups: Arc<Semaphore>,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// Room for attempts, by the endpoint's standing.
@@ -49,6 +52,7 @@ impl Quotas {
     pub(super) fn new() -> Self {
         Self {
             attempts: Arc::new(Attempts::new(1)),
+            memory: Memory::of_all(),
             accounts: Mutex::default(),
         }
     }
@@ -64,6 +68,7 @@ impl Quotas {
             all: self.attempts.clone(),
             own: Attempts::new(PARTS),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            memory: Memory::of_account(&self.memory),
         });
         accounts.insert(account.to_owned(), Arc::downgrade(&quota));
         quota

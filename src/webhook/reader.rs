@@ -3,7 +3,7 @@
 use super::delivery::{Record, Source};
 use super::message::Message;
 use super::subscription::TopicPartition;
-use super::window::Window;
+use super::window::{Room, Window};
 use crate::consumer;
 use crate::topic::Partition;
 use std::sync::Arc;
@@ -69,10 +69,10 @@ async fn room(fetch: &Fetch, window: &Window) -> (SemaphorePermit<'static>, usiz
     loop {
         window.room(fetch.source).await;
         let permit = READS.acquire().await.expect("the semaphore is never closed");
-        match window.is_full() {
-            false => return (permit, fetch.records),
-            true if window.holds_none_of(fetch.source) => return (permit, 1),
-            true => {}
+        match window.room_now(fetch.source) {
+            Some(Room::Many) => return (permit, fetch.records),
+            Some(Room::One) => return (permit, 1),
+            None => {}
         }
     }
 }

@@ -2,16 +2,30 @@
 //!
 //! [`super::delivery`] bounds each partition; this bounds their sum, which a topic with many
 //! partitions would let grow. **A partition of which nothing is held is read whatever the others
-//! hold**, one record at a time, so that a record that fails holds up no other partition.
+//! hold**, one record at a time, so that a record that fails holds up no other partition; when the
+//! [`Memory`] of all webhooks is used up, only while nothing at all is held.
 
 use super::delivery::Source;
+use super::memory::Memory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What a webhook holds; messages take their share of it and give it back when they are dropped.
-pub(super) struct Window(watch::Sender<State>);
+pub(super) struct Window {
+    state: watch::Sender<State>,
+    memory: Arc<Memory>,
+}
+
+/// What is to be read of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// As much as it has room for.
+    Many,
+    /// One record.
+    One,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -49,30 +63,36 @@ impl Held {
 
 impl Window {
     /// A window with nothing in it.
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(State::default())))
+    pub(super) fn new(memory: Arc<Memory>) -> Arc<Self> {
+        Arc::new(Self { state: watch::Sender::new(State::default()), memory })
     }
 
     /// What is held now.
     pub(super) fn held(&self) -> Held {
-        self.0.borrow().held
+        self.state.borrow().held
     }
 
-    /// Whether no more is to be read.
-    pub(super) fn is_full(&self) -> bool {
-        self.held().is_full()
-    }
-
-    /// Whether nothing of a partition is held.
-    pub(super) fn holds_none_of(&self, source: Source) -> bool {
-        !self.0.borrow().by_source.contains_key(&source)
+    /// What is to be read of a partition now, if anything.
+    pub(super) fn room_now(&self, source: Source) -> Option<Room> {
+        let scarce = self.memory.is_full();
+        let state = self.state.borrow();
+        match (scarce, state.held.is_full()) {
+            (false, false) => Some(Room::Many),
+            (true, _) => state.by_source.is_empty().then_some(Room::One),
+            (false, true) => (!state.by_source.contains_key(&source)).then_some(Room::One),
+        }
     }
 
     /// Waits until more of a partition is to be read.
     pub(super) async fn room(&self, source: Source) {
-        let has_room = |it: &State| !it.held.is_full() || !it.by_source.contains_key(&source);
-        // The sender is `self`, so it is there.
-        let _ = self.0.subscribe().wait_for(has_room).await;
+        let (mut own, mut all) = (self.state.subscribe(), self.memory.watch());
+        while self.room_now(source).is_none() {
+            // The sender is `self`, so it is there.
+            tokio::select! {
+                _ = own.changed() => {}
+                () = all.changed() => {}
+            }
+        }
     }
 
     /// Notes whether the endpoint seems to be down.
@@ -87,21 +107,24 @@ impl Window {
             held.bytes += bytes;
             *by_source.entry(source).or_default() += 1;
         });
+        self.memory.take(bytes);
         Share { window: self.clone(), source, bytes }
     }
 
-    /// Wakes those who wait only when there is room again, or nothing of a partition any more.
+    /// Wakes those who wait only when there is room again, or nothing of a partition or at all any more.
     fn change(&self, change: impl FnOnce(&mut State)) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let (was_full, sources) = (state.held.is_full(), state.by_source.len());
             change(state);
-            was_full && (!state.held.is_full() || state.by_source.len() < sources)
+            let went = state.by_source.len() < sources;
+            (was_full && (!state.held.is_full() || went)) || (went && state.by_source.is_empty())
         });
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
+        self.window.memory.give(self.bytes);
         self.window.change(|State { held, by_source }| {
             held.messages -= 1;
             held.bytes -= self.bytes;
@@ -122,11 +145,11 @@ mod tests {
 
     #[test]
     fn a_full_window_has_room_when_messages_are_dropped_or_the_endpoint_is_back() {
-        let window = Window::new();
+        let window = Window::new(Memory::of_all());
         let shares =
             [BYTES_MAX_DOWN, BYTES_MAX - BYTES_MAX_DOWN].map(|bytes| window.take(1, bytes));
         let mut room = Box::pin(window.room(1));
-        assert!(window.is_full() && room.as_mut().now_or_never().is_none());
+        assert!(window.held().is_full() && room.as_mut().now_or_never().is_none());
         let [first, second] = shares;
         drop(second);
         assert!(room.as_mut().now_or_never().is_some());
@@ -141,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_partition_of_which_nothing_is_held_has_room_each_time_whatever_the_others_hold() {
-        let window = Window::new();
+        let window = Window::new(Memory::of_all());
         let _poison = window.take(1, BYTES_MAX);
         for _ in 0..3 {
             let mut rooms = [1, 2].map(|source| Box::pin(window.room(source)));
@@ -153,5 +176,34 @@ mod tests {
             drop(probe);
             assert!(room.as_mut().now_or_never().is_some());
         }
+    }
+
+    #[test]
+    fn when_an_accounts_memory_is_used_up_each_of_its_webhooks_holds_a_record_and_others_many() {
+        let all = Memory::new(16, None);
+        let [one, other] = [10; 2].map(|max| Memory::new(max, Some(all.clone())));
+        let [greedy, modest] = [(); 2].map(|()| Window::new(one.clone()));
+        let theirs = Window::new(other.clone());
+        // What goes beyond its share is not the others'.
+        let held = [greedy.take(1, 4), greedy.take(1, 20)];
+        assert_eq!(modest.room_now(1), Some(Room::One));
+        assert_eq!((greedy.room_now(2), theirs.room_now(1)), (None, Some(Room::Many)));
+        let record = modest.take(1, 1);
+        let mut rooms = [2, 3].map(|source| Box::pin(modest.room(source)));
+        assert!(rooms[0].as_mut().now_or_never().is_none());
+        drop(record);
+        assert!(rooms[0].as_mut().now_or_never().is_some());
+
+        // The process's memory is used up, too: the other account waits for the first.
+        let theirs_held = theirs.take(1, 6);
+        let mut room = Box::pin(theirs.room(1));
+        let mut own = Box::pin(greedy.room(1));
+        assert!(room.as_mut().now_or_never().is_none() && own.as_mut().now_or_never().is_none());
+        drop(held);
+        assert!(room.as_mut().now_or_never().is_some() && own.as_mut().now_or_never().is_some());
+        assert!(!one.is_full());
+        drop(theirs_held);
+        let _fits = [theirs.take(1, 9), greedy.take(1, 6)];
+        assert_eq!([&all, &one, &other].map(|it| it.is_full()), [false; 3]);
     }
 }
