@@ -111,7 +111,8 @@ impl Window {
         Share { window: self.clone(), source, bytes }
     }
 
-    /// Wakes those who wait only when there is room again, or nothing of a partition or at all any more.
+    /// Wakes those who wait only when there is room again, or nothing of a partition or at all any
+    /// more.
     fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_if_modified(|state| {
             let (was_full, sources) = (state.held.is_full(), state.by_source.len());
