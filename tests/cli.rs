@@ -105,11 +105,15 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     (counts["run"], counts["refused"]) = (json!("run_1"), json!(0));
     let digest = Sha256::digest(&std::fs::read(&file).unwrap()[..bytes]);
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let target = "crm/contact/upsert/id";
-    let kept = json!({"target": target, "progress": counts, "digest": digest});
+    let ready = &desk.tidelog.ready;
+    let kept_of = |url: &str| {
+        let target = json!([[url, ready.username], "crm", "contact", "upsert", "id"]).to_string();
+        json!({"target": target, "progress": counts, "digest": digest}).to_string()
+    };
+    let kept = kept_of(&ready.http);
     let kept_at = dir.path().join("records.ndjson.tidelog-ingest");
     for _ in 0..2 {
-        std::fs::write(&kept_at, kept.to_string()).unwrap();
+        std::fs::write(&kept_at, &kept).unwrap();
         let second = run(&desk, dir.path(), &ingest);
         assert!(String::from_utf8_lossy(&second.stderr).contains("after line 1000"));
         // The second time the chunk is answered as it was the first, and publishes nothing.
@@ -119,8 +123,14 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
         assert!(!kept_at.exists());
     }
 
+    // What was sent elsewhere is not here.
+    std::fs::write(&kept_at, kept_of("https://staging.example")).unwrap();
+    let elsewhere = run(&desk, dir.path(), &ingest);
+    // All but the one that has no other value now.
+    assert_eq!(done(&elsewhere)["events"], 999);
+
     // Another file of the same length is in its place.
-    std::fs::write(&kept_at, kept.to_string()).unwrap();
+    std::fs::write(&kept_at, &kept).unwrap();
     let others: Vec<_> = (0..1200).map(|it| json!({"id": it, "m": -it}).to_string()).collect();
     std::fs::write(&file, others.join("\n")).unwrap();
     let whole = run(&desk, dir.path(), &ingest);
@@ -135,7 +145,7 @@ fn a_file_is_ingested_refused_lines_are_told_and_a_run_goes_on_where_one_stopped
     {
         assert!(told.contains(part), "{told}");
     }
-    assert_eq!(desk.values("sequin.crm.contact").len(), 2601);
+    assert_eq!(desk.values("sequin.crm.contact").len(), 3600);
 }
 
 #[test]

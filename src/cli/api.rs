@@ -82,6 +82,11 @@ impl Api {
         Ok(self.send(request).await?)
     }
 
+    /// The broker, and the account there.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (self.url.trim_end_matches('/'), &self.username)
+    }
+
     /// A request with the account's credentials.
     pub(super) fn request(
         &self,

@@ -81,7 +81,7 @@ type Opened = (BufReader<File>, u64, Option<(Progress, Sha256)>);
 
 impl Ingest {
     pub(super) async fn run(self) -> Result<()> {
-        let target = [&self.sync, &self.collection, self.op.as_str(), &self.id_field].join("/");
+        let target = self.target();
         let begin = || (Progress::new(id::prefixed("run")), Sha256::new());
         let (input, total, kept, (mut progress, digest)): (Box<dyn BufRead>, _, _, _) =
             match self.file.as_str() {
@@ -122,6 +122,12 @@ impl Ingest {
             resume::remove(path);
         }
         self.finish(&progress)
+    }
+
+    /// Where a run goes, and how: only the same goes on where it stopped.
+    fn target(&self) -> String {
+        let to = self.api.place();
+        json!([to, self.sync, self.collection, self.op.as_str(), self.id_field]).to_string()
     }
 
     /// A file, its length in bytes, and where an earlier run came to, to which it is read.
