@@ -97,23 +97,11 @@ pub struct Layer {
     pub admin_token: Option<String>,
 }
 
-/// The keys a file may have.
-const KEYS: &[&str] = &[
-    "data_dir",
-    "kafka_listen",
-    "kafka_advertise",
-    "http_listen",
-    "tls_certificate",
-    "tls_key",
-    "tls_required",
-    "auto_create_topics",
-    "default_partitions",
-    "group_initial_rebalance_delay_ms",
-    "group_consumer_session_timeout_ms",
-    "group_consumer_heartbeat_interval_ms",
-    "flush",
-    "admin_token",
-];
+/// The keys a file may have: what the flags are called.
+fn keys() -> Vec<String> {
+    let command = <Layer as clap::Args>::augment_args(clap::Command::new(""));
+    command.get_arguments().map(|it| it.get_id().to_string()).collect()
+}
 
 /// Read when no file is named and it is there.
 pub const DEFAULT_FILE: &str = "tidelog.toml";
@@ -173,9 +161,10 @@ impl Layer {
     fn parse(text: &str, path: &Path) -> Result<Self, Error> {
         let parse = |source| Error::Parse { path: path.to_owned(), source };
         let table: toml::Table = toml::from_str(text).map_err(parse)?;
-        if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let known = keys();
+        if let Some(key) = table.keys().find(|key| !known.contains(key)) {
             let (path, key) = (path.to_owned(), key.clone());
-            return Err(Error::UnknownKey { hint: nearest(&key), path, key });
+            return Err(Error::UnknownKey { hint: nearest(&key, &known), path, key });
         }
         toml::from_str(text).map_err(parse)
     }
@@ -331,11 +320,11 @@ pub fn flush_risk(flush: Flush) -> Option<String> {
     ))
 }
 
-fn nearest(key: &str) -> String {
-    let near = KEYS.iter().map(|known| (strsim::jaro_winkler(key, known), known));
+fn nearest(key: &str, known: &[String]) -> String {
+    let near = known.iter().map(|known| (strsim::jaro_winkler(key, known), known));
     match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((similarity, known)) if similarity > 0.7 => format!("; did you mean '{known}'?"),
-        _ => format!("; known keys are {}", KEYS.join(", ")),
+        _ => format!("; known keys are {}", known.join(", ")),
     }
 }
 
@@ -351,6 +340,15 @@ mod tests {
     fn an_unknown_key_names_the_nearest_known_one() {
         let error = parse("kafka_lisen = \"127.0.0.1:1\"").unwrap_err().to_string();
         assert!(error.contains("'kafka_lisen'") && error.contains("'kafka_listen'"), "{error}");
+    }
+
+    #[test]
+    fn whatever_has_a_flag_has_a_key() {
+        // Of no setting's type, so that each is refused by its field.
+        for key in keys() {
+            let error = parse(&format!("{key} = {{}}")).unwrap_err();
+            assert!(matches!(error, Error::Parse { .. }), "{key}: {error}");
+        }
     }
 
     #[test]
