@@ -6,8 +6,9 @@ use crate::http::{ApiError, Body};
 use crate::topic::{Absent, Partition, Topic};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,12 +77,43 @@ pub(super) struct TopicPartitionOffset {
     pub(super) offset: i64,
 }
 
+/// Items of one request: each takes far more memory than the few bytes it may have in the body.
+pub(super) const ITEMS_MAX: usize = 10_000;
+
+/// An array of at most [`ITEMS_MAX`]; a longer one is refused where it goes over.
+struct Items<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_seq(Items(Vec::new())).map(Items)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut input: A) -> Result<Vec<T>, A::Error> {
+        while let Some(item) = input.next_element()? {
+            if self.0.len() == ITEMS_MAX {
+                let text = format_args!("more than {ITEMS_MAX} items in one request");
+                return Err(A::Error::custom(text));
+            }
+            self.0.push(item);
+        }
+        Ok(self.0)
+    }
+}
+
 impl Body {
-    /// One object, an array of them, or nothing at all.
+    /// One object, an array of at most [`ITEMS_MAX`] of them, or nothing at all.
     pub(super) fn one_or_many<T: DeserializeOwned>(&self) -> Result<Vec<T>, ApiError> {
         match self.first() {
             None => Ok(Vec::new()),
-            Some(b'[') => self.json(),
+            Some(b'[') => self.json().map(|Items(items)| items),
             Some(_) => self.json().map(|one| vec![one]),
         }
     }

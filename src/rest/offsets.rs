@@ -2,19 +2,21 @@
 //! time.
 
 use super::Shared;
-use super::extract::{Params, TopicPartition, TopicPartitionOffset, partition, topic};
+use super::extract::{Params, TopicPartition, TopicPartitionOffset, Wait, partition, topic};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::consumer::{Error, offset_for_time};
 use crate::http::{Account, ApiError, Body, Json, Segments};
 use crate::task::blocking;
 use crate::topic::Partition;
 use axum::extract::State;
-use std::collections::BTreeMap;
+use axum::http::StatusCode;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// In place of an offset where there is none.
 const NO_OFFSET: i64 = -1;
-/// Nothing here waits; the parameter is checked and otherwise harmless.
+/// Nothing here waits: how long it may take at least to look up what is asked for.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `/committed/{group}/{instance}`: of the partitions asked for, or of all that have one.
@@ -57,20 +59,21 @@ pub(super) async fn committed(
 
 /// A place in time.
 #[derive(Clone, Copy, Debug)]
-enum When {
+pub(super) enum When {
     Earliest,
     Latest,
     At(i64),
 }
 
-/// `/offsets/{earliest|latest|ms since 1970}`
+/// `/offsets/{earliest|latest|ms since 1970}`; a partition asked for twice is answered once.
 pub(super) async fn at(
     Account(principal): Account,
     Segments(when): Segments<String>,
     params: Params,
     body: Body,
 ) -> Result<Json<Vec<TopicPartitionOffset>>, ApiError> {
-    params.timeout(None, DEFAULT_TIMEOUT)?;
+    let wait = params.timeout(None, DEFAULT_TIMEOUT)?;
+    let deadline = Wait(wait.0.max(DEFAULT_TIMEOUT)).deadline();
     let when = match when.as_str() {
         "earliest" => When::Earliest,
         "latest" => When::Latest,
@@ -79,11 +82,32 @@ pub(super) async fn at(
             ApiError::bad_request(text)
         })?),
     };
-    let asked: Vec<TopicPartition> = body.one_or_many()?;
+    let mut asked: Vec<TopicPartition> = body.one_or_many()?;
+    let mut seen = BTreeSet::new();
+    asked.retain(|place| seen.insert(place.clone()));
     let cluster = principal.cluster;
     // Looking up a time reads the log.
-    let work = move || asked.into_iter().map(|it| answer(&cluster, it, when)).collect();
+    let work = move || answers(&cluster, asked, when, deadline);
     Result::map(blocking(work).await, Json)
+}
+
+/// What is asked for, if it is found before the deadline: a thread that reads logs ends only by
+/// itself. The first always is.
+pub(super) fn answers(
+    cluster: &Cluster,
+    asked: Vec<TopicPartition>,
+    when: When,
+    deadline: Duration,
+) -> Result<Vec<TopicPartitionOffset>, ApiError> {
+    let mut answers = Vec::with_capacity(asked.len());
+    for place in asked {
+        if !answers.is_empty() && clock::now() >= deadline {
+            let text = "to look up so many offsets takes too long; ask for fewer partitions";
+            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", text));
+        }
+        answers.push(answer(cluster, place, when)?);
+    }
+    Ok(answers)
 }
 
 fn answer(

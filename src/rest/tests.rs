@@ -187,6 +187,9 @@ async fn a_request_that_is_refused_appends_nothing() {
     }
     let (status, _) = server.refused("POST /produce", Value::Null).await;
     assert_eq!(status, 400);
+    let many = json!(vec![json!({ "value": "" }); 10_001]);
+    let (status, error) = server.refused("POST /produce/red", many).await;
+    assert!(status == 400 && error.contains("more than 10000 items"), "{status} {error}");
     server.stop().await;
 }
 
@@ -485,7 +488,20 @@ async fn offsets_are_found_by_end_and_by_time() {
         let answer = server.ok(&format!("POST /offsets/{when}"), asked.clone()).await;
         assert_eq!(answer, json!([{ "topic": "red", "partition": 1, "offset": offset }]), "{when}");
     }
-    assert_eq!(server.refused("POST /offsets/noon", asked).await.0, 400);
+    assert_eq!(server.refused("POST /offsets/noon", asked.clone()).await.0, 400);
+    let twice = json!([asked[0], { "topic": "red", "partition": 0 }, asked[0]]);
+    let answer = server.ok("POST /offsets/latest", twice.clone()).await;
+    assert_eq!(answer.as_array().unwrap().len(), 2, "{answer}");
+    let (status, error) =
+        server.refused("POST /offsets/latest", json!(vec![&asked[0]; 10_001])).await;
+    assert!(status == 400 && error.contains("more than 10000 items"), "{status} {error}");
+    let cluster = server.broker.cluster_by_name("dev").unwrap();
+    let look_up = |asked: &Value| {
+        let asked = serde_json::from_value(asked.clone()).unwrap();
+        offsets::answers(&cluster, asked, offsets::When::At(150), Duration::ZERO)
+    };
+    assert_eq!(look_up(&asked).unwrap()[0].offset, 1, "the first is, whatever the time");
+    look_up(&twice).unwrap_err();
     assert_eq!(server.ok("GET /topics", Value::Null).await, json!({ "blue": 3, "red": 3 }));
     server.stop().await;
 }
