@@ -185,6 +185,13 @@ impl Tail<'_> {
         Ok(batch.map(|(at, header)| (from + at as u64, header.base_offset)))
     }
 
+    /// Whether a batch says that it ends behind the recovery point, where none does that starts
+    /// before it.
+    fn reaches_beyond(&self, header: &Header, position: u64) -> bool {
+        let (end, next_offset) = self.trusted;
+        position + header.total_bytes() as u64 > end || header.last_offset() >= next_offset
+    }
+
     /// Takes in the next batch, or steps over damage; false at the end of what is good.
     fn step(&self, files: &Files, window: &mut Window, outcome: &mut Outcome) -> Result<bool> {
         let Outcome { position, next_offset, .. } = *outcome;
@@ -204,6 +211,10 @@ impl Tail<'_> {
                         == window.data_end(position).context("read", self.path)? =>
             {
                 return Ok(false);
+            }
+            // Its checksum is not looked at, and it would hide all that follows.
+            Ok(header) if position < self.trusted.0 && self.reaches_beyond(&header, position) => {
+                format!("batch of offset {} across the recovery point", header.base_offset)
             }
             Ok(header) if position < self.trusted.0 => return Ok(outcome.take(&header)),
             Ok(header) => {

@@ -26,11 +26,11 @@ use tidelog_protocol::records::Header;
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
 use crate::fs::File;
-use crate::index::{self, Index};
+use crate::index::{self, Index, OffsetEntry};
 use crate::mistake::Mistake;
 use crate::mmap::Map;
 use crate::partition::Pages;
-use crate::scan::{Window, whole_batch};
+use crate::scan::{Checked, Window, whole_batch};
 use crate::seal::{NEXT, Name};
 
 pub(crate) struct Segment {
@@ -146,11 +146,12 @@ impl Segment {
         until: i64,
     ) -> Result<Option<Bytes>> {
         let (map, bytes) = self.map(files)?;
-        let floor = self.floor(files, from)?;
+        let entry = self.entry_before(files, from)?;
+        let floor = entry.map_or(0, |entry| entry.position);
         if pages == Pages::Brought {
             self.bring(&map, floor, self.reach(max_bytes))?;
         }
-        let Some((position, first)) = self.find(files, &bytes, floor, (from, |_, _| true))? else {
+        let Some((position, first)) = self.find(files, &bytes, entry, (from, |_, _| true))? else {
             return Ok(None);
         };
         if pages == Pages::Brought && first.total_bytes() > max_bytes {
@@ -188,12 +189,16 @@ impl Segment {
 
     /// The position of a batch at or before the one that holds `from`.
     pub(crate) fn floor(&self, files: &Files, from: i64) -> Result<u64> {
-        let entry = self.with_index(files, |offsets, _| {
+        Ok(self.entry_before(files, from)?.map_or(0, |entry| entry.position))
+    }
+
+    /// The last entry of the index at or before `from`.
+    fn entry_before(&self, files: &Files, from: i64) -> Result<Option<OffsetEntry>> {
+        self.with_index(files, |offsets, _| {
             let stale = files.mistakes.made(Mistake::FollowsAStaleIndex);
             let from = if stale { from.saturating_add(2) } else { from };
             index::floor_of_offset(offsets, self.base_offset, from)
-        })?;
-        Ok(entry.map_or(0, |entry| entry.position))
+        })
     }
 
     /// The file, of which some bytes will come from the disk.
@@ -270,11 +275,11 @@ impl Segment {
             let before = index::below_timestamp(times, self.base_offset, timestamp)?;
             index::floor_of_offset(offsets, self.base_offset, before.last_offset)
         })?;
-        let start = start.map_or(0, |entry| entry.position);
+        let position = start.map_or(0, |entry| entry.position);
         let wanted =
             |header: &Header, _| header.max_timestamp >= timestamp && header.last_offset() >= from;
         let (map, bytes) = self.map(files)?;
-        self.bring(&map, start, self.reach(0))?;
+        self.bring(&map, position, self.reach(0))?;
         let found = self.find(files, &bytes, start, (i64::MIN, wanted))?;
         Ok(found.map(|(_, header)| header))
     }
@@ -288,19 +293,31 @@ impl Segment {
         Ok(entry.map_or(self.base_offset, |entry| entry.last_offset))
     }
 
-    /// The first batch from `position` on that ends at or after `from` and is `wanted`, going
+    /// Where an entry leads to, and the offset that follows there: its batch's, if that ends where
+    /// the entry says. Without it a damaged batch after it would have it doubted.
+    fn begin(&self, bytes: &[u8], entry: Option<OffsetEntry>) -> (u64, i64) {
+        let Some(entry) = entry else { return (0, self.base_offset) };
+        let rest = bytes.get(usize_of(entry.position)..).unwrap_or_default();
+        let batch = Header::parse(rest).ok().filter(|it| it.last_offset() == entry.last_offset);
+        (entry.position, batch.map_or(self.base_offset, |batch| batch.base_offset))
+    }
+
+    /// The first batch from the one of an entry on that ends at or after `from` and is `wanted`,
+    /// going
     /// around damage. It is an error if `from` lies in the damage.
     fn find(
         &self,
         files: &Files,
         bytes: &[u8],
-        mut position: u64,
+        start: Option<OffsetEntry>,
         (from, mut wanted): (i64, impl FnMut(&Header, u64) -> bool),
     ) -> Result<Option<(u64, Header)>> {
-        let mut next_offset = self.base_offset;
+        let (mut position, mut next_offset) = self.begin(bytes, start);
         let mut before: Option<(u64, Header)> = None;
         while usize_of(position) < bytes.len() {
-            let header = match whole_batch(&bytes[usize_of(position)..], next_offset, true) {
+            let rest = &bytes[usize_of(position)..];
+            let whole = whole_batch(rest, next_offset, true).and_then(|it| believed(it, rest));
+            let header = match whole {
                 Ok(header) => header,
                 Err(reason) => {
                     let end = bytes.len() as u64;
@@ -344,6 +361,18 @@ impl Segment {
     fn corrupt(&self, position: u64, reason: String) -> Error {
         Error::Corrupt { path: self.path(), position, reason }
     }
+}
+
+/// A batch that says it reaches into the one after it is damaged, unless that one is: the checksum
+/// is over how far it reaches.
+fn believed(header: Header, bytes: &[u8]) -> Checked {
+    match Header::parse(&bytes[header.total_bytes()..]) {
+        Ok(after) if after.base_offset <= header.last_offset() => {
+            header.verify(bytes).map_err(|error| error.to_string())?;
+        }
+        _ => {}
+    }
+    Ok(header)
 }
 
 /// Kafka's names: the base offset in 20 digits, so that names sort as offsets do.
