@@ -303,8 +303,7 @@ impl Segment {
     }
 
     /// The first batch from the one of an entry on that ends at or after `from` and is `wanted`,
-    /// going
-    /// around damage. It is an error if `from` lies in the damage.
+    /// going around damage. It is an error if `from` lies in the damage.
     fn find(
         &self,
         files: &Files,
