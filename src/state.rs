@@ -39,7 +39,6 @@ pub struct State {
 }
 
 /// What was applied without a sync, by count.
-#[derive(Default)]
 struct Unsynced {
     applied: AtomicU64,
     /// Held while it is synced.
@@ -87,7 +86,9 @@ impl State {
                 }
             })
             .map_err(fjall::Error::Io)?;
-        let (has_room, unsynced) = (Arc::new(|| true), Arc::default());
+        // What a process that was killed had applied is one more: nobody knows that it is synced.
+        let unsynced = Unsynced { applied: AtomicU64::new(1), synced: Mutex::new(0) };
+        let (has_room, unsynced) = (Arc::new(|| true), Arc::new(unsynced));
         Ok(Self { db, groups, records, queue, has_room, unsynced })
     }
 
