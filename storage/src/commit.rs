@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::clock::now;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, SYNC};
 use crate::mistake::Mistake;
 use crate::partition::{Inner, Pending, Synced};
 use crate::syncers::Dirty;
@@ -182,6 +182,14 @@ impl Shared {
         };
         (self.on_failure)(&failure);
         Err(failure)
+    }
+
+    /// Sees that a failed sync is final which was met outside of [`Shared::sync`].
+    pub(crate) fn heed<T>(&self, done: Result<T>) -> Result<T> {
+        match done {
+            Err(error @ Error::Io { operation: SYNC, .. }) => self.sync(|| Err(error)),
+            done => done,
+        }
     }
 
     /// An error once a sync has failed.

@@ -99,6 +99,9 @@ impl Error {
     }
 }
 
+/// What was tried where a sync failed; see [`Error::Io`].
+pub(crate) const SYNC: &str = "sync";
+
 /// Names what an IO error happened to.
 pub(crate) trait Context<T> {
     fn context(self, operation: &'static str, path: &Path) -> Result<T>;

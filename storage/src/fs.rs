@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::{Context, Result};
 use crate::mmap::Map;
 use crate::space::Space;
 
@@ -188,16 +189,16 @@ pub(crate) fn remove_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
 }
 
 /// Creates a directory and its parents as far as they are absent, durably.
-pub(crate) fn create_dirs(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    let Err(error) = fs.create_dir(dir) else { return sync_parent(fs, dir) };
+pub(crate) fn create_dirs(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let Err(error) = fs.create_dir(dir) else { return sync_parent(fs, dir).context("sync", dir) };
     match (error.kind(), dir.parent()) {
         (io::ErrorKind::AlreadyExists, _) => Ok(()),
         (io::ErrorKind::NotFound, Some(parent)) => {
             create_dirs(fs, parent)?;
-            fs.create_dir(dir)?;
-            fs.sync_dir(parent)
+            fs.create_dir(dir).context("create", dir)?;
+            fs.sync_dir(parent).context("sync", parent)
         }
-        _ => Err(error),
+        _ => Err(error).context("create", dir),
     }
 }
 

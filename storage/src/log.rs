@@ -261,7 +261,7 @@ impl Log {
         let Some(snapshots) = &mut self.snapshots else { return Ok(false) };
         if snapshots.newest() < end && self.durable == self.end {
             snapshots.store(home, self.end.offset, Durability::Now)?;
-            home.shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir)?;
+            home.sync_dir()?;
         }
         Ok(snapshots.newest() >= end)
     }
@@ -353,7 +353,7 @@ impl Log {
         if !now && walked_again && !self.active.has_aborted() {
             self.active.drop_index(&shared.files)?;
         } else {
-            self.active.store_index(&shared.files, durability)?;
+            shared.heed(self.active.store_index(&shared.files, durability))?;
         }
         if let Some(snapshots) = &mut self.snapshots
             && (now || snapshots.bytes_since(home) > WALKED_AGAIN_BYTES_MAX)
@@ -361,7 +361,7 @@ impl Log {
             snapshots.store(home, self.end.offset, durability)?;
         }
         if now {
-            shared.sync(|| shared.files.fs.sync_dir(&home.dir).context("sync", &home.dir))?;
+            home.sync_dir()?;
         }
         self.untidy = false;
         Ok(())
@@ -429,7 +429,7 @@ impl Log {
         let mut next = epochs.clone();
         next.assign(leader_epoch, end_offset);
         next.write(fs, &home.dir)?;
-        fs.sync_dir(&home.dir).context("sync", &home.dir)?;
+        home.sync_dir()?;
         *epochs = next;
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(crate) struct Opening<'a> {
 impl Opening<'_> {
     pub(crate) fn open(self, on_advance: OnAdvance) -> Result<(Arc<Inner>, Recovered)> {
         let dir: Arc<Path> = self.shared.root.join(self.name).into();
-        let (mut sealed, begun) = self.prepare(&dir)?;
+        let (mut sealed, begun) = self.shared.heed(self.prepare(&dir))?;
         let Some(last) = sealed.pop() else {
             unreachable!("a prepared directory has a segment");
         };
@@ -166,9 +166,9 @@ impl Opening<'_> {
         {
             // Logs are opened side by side: what several lie in is there for good before any is.
             let _alone = self.shared.creating.lock();
-            dir.parent().map_or(Ok(()), |parent| create_dirs(fs, parent)).context("create", dir)?;
+            dir.parent().map_or(Ok(()), |parent| create_dirs(fs, parent))?;
         }
-        create_dirs(fs, dir).context("create", dir)?;
+        create_dirs(fs, dir)?;
         let expected = format_topic_id(&self.topic_id);
         let mut created = false;
         match read_topic_id(fs, dir)? {

@@ -15,7 +15,7 @@ use tidelog_protocol::records::Batch;
 
 use crate::checkpoint::{End, RecoveryPoint};
 use crate::compaction::Cleaned;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::flush::{Flush, Policy};
 use crate::log::Log;
 use crate::mistake::Mistake;
@@ -433,6 +433,12 @@ impl Inner {
         } else {
             self.shared.counters.failed_appends.add(1);
         }
+    }
+
+    /// Makes the entries of the log's directory durable.
+    pub(crate) fn sync_dir(&self) -> Result<()> {
+        let fs = &*self.shared.files.fs;
+        self.shared.sync(|| fs.sync_dir(&self.dir).context("sync", &self.dir))
     }
 
     /// Whether something was appended that no sync covers yet.

@@ -165,7 +165,7 @@ impl Inner {
                 let path = self.dir.join(file_name(segment.base_offset, extension));
                 remove_if_there(fs, &path).context("remove", &path)?;
             }
-            self.shared.sync(|| fs.sync_dir(&self.dir).context("sync", &self.dir))?;
+            self.sync_dir()?;
             self.shared.checkpointer.note_change();
         }
         let bytes = removed.iter().map(|segment| segment.published()).sum();

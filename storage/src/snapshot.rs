@@ -44,7 +44,7 @@ impl Snapshots {
         if from < segments[segments.len() - 1].base_offset {
             // Sealed segments may be compacted, and then say less than they did.
             snapshots.store(home, end_offset, Durability::Now)?;
-            files.fs.sync_dir(&home.dir).context("sync", &home.dir)?;
+            home.sync_dir()?;
         }
         Ok(snapshots)
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fs::Durability;
 use crate::log::Log;
 use crate::partition::Inner;
@@ -47,9 +47,9 @@ impl Log {
         let files = &home.shared.files;
         for segment in sealed {
             segment.load_index(files)?;
-            segment.store_index(files, Durability::Now)?;
+            home.shared.heed(segment.store_index(files, Durability::Now))?;
         }
-        files.fs.sync_dir(&home.dir).context("sync", &home.dir)
+        home.sync_dir()
     }
 }
 

@@ -113,7 +113,7 @@ impl Volume {
         options: VolumeOptions,
         on_failure: OnFailure,
     ) -> Result<Self> {
-        create_dirs(&*fs, root).context("create", root)?;
+        create_dirs(&*fs, root)?;
         let lock = take_lock(&*fs, root)?;
         let root_dir = fs.open_read(root).context("open", root)?;
         let found = Checkpoint::read(&*fs, root)?;
@@ -346,7 +346,7 @@ impl Shared {
     pub(crate) fn bury(&self, dir: &Path) -> Result<PathBuf> {
         let fs = &*self.files.fs;
         let deleted = self.root.join(DELETED_DIR);
-        create_dirs(fs, &deleted).context("create", &deleted)?;
+        self.heed(create_dirs(fs, &deleted))?;
         let number = self.deletions.fetch_add(1, Ordering::Relaxed);
         let to = deleted.join(number.to_string());
         fs.rename(dir, &to).context("delete", dir)?;

@@ -255,6 +255,58 @@ fn a_failed_sync_is_told_once_and_nothing_is_acknowledged_after_it() {
 }
 
 #[test]
+fn a_failed_sync_is_final_whoever_meets_it() {
+    type Deed = fn(&Volume) -> Result<()>;
+    let log = |volume: &Volume, name: &str| {
+        let opened = volume.open_partition(Path::new(name), TOPIC, SMALL, Box::new(|_| {}));
+        opened.map(|(partition, _)| partition)
+    };
+    let make: Deed = |volume| {
+        let name = Path::new("accounts/new/topic-0");
+        volume.open_partition(name, TOPIC, SMALL, Box::new(|_| {})).map(drop)
+    };
+    let prepare: Deed = |volume| {
+        let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+        opened?.0.prepare()
+    };
+    let append: Deed = |volume| {
+        let opened = volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
+        opened?.0.append(&batch(1, 0, b"of a new epoch"), 1).map(drop)
+    };
+    for (deed, least) in [(make, 3), (prepare, 2), (append, 3)] {
+        let mut met = 0;
+        for call in 0.. {
+            let fs = Faulty::new(1);
+            let volume = open(&fs, Arc::default()).unwrap();
+            let partition = log(&volume, DIR).unwrap();
+            (0..30).for_each(|n| _ = partition.append(&sent_as(n, &[7; 300]), 0).unwrap());
+            volume.close().unwrap();
+            drop((volume, partition));
+            // So that they are made again.
+            let dir = Path::new("/data").join(DIR);
+            for entry in fs.list(&dir).unwrap() {
+                if entry.name.ends_with(".index") || entry.name.ends_with(".snapshot") {
+                    fs.remove(&dir.join(&entry.name));
+                }
+            }
+            let failures = Arc::new(AtomicU64::new(0));
+            let volume = open(&fs, failures.clone()).unwrap();
+            fs.fault_after(call, Fault::Fails(ErrorKind::Other));
+            let done = deed(&volume);
+            if !fs.faulted() {
+                break;
+            }
+            if let Err(Error::Io { operation: "sync", .. }) = done {
+                met += 1;
+                assert_eq!(failures.load(Ordering::SeqCst), 1, "call {call}");
+                assert!(matches!(log(&volume, "another"), Err(Error::Poisoned)), "call {call}");
+            }
+        }
+        assert!(met >= least, "{met} syncs failed");
+    }
+}
+
+#[test]
 fn the_commit_thread_tells_of_a_failed_sync() {
     let fs = Faulty::new(1);
     let (told, failures) = std::sync::mpsc::channel();
@@ -314,7 +366,7 @@ fn a_full_disk_is_told_of_when_it_has_no_room_for_a_new_log() {
     let (told, events) = std::sync::mpsc::channel();
     volume.on_event(Box::new(move |event| told.send(event.clone()).unwrap()));
     let create = || volume.open_partition(Path::new(DIR), TOPIC, SMALL, Box::new(|_| {}));
-    fs.fault_after(5, Fault::Fails(ErrorKind::StorageFull));
+    fs.fault_after(4, Fault::Fails(ErrorKind::StorageFull));
     let refused = create().err().expect("there is no room");
     assert!(refused.is_disk_full(), "{refused}");
     assert!(matches!(events.try_recv(), Ok(Event::Full(_))));

@@ -42,11 +42,10 @@ impl Inner {
             remove_if_there(fs, cleaned).context("remove", cleaned)?;
             return Ok(false);
         }
-        let sync_dir = || shared.sync(|| fs.sync_dir(&self.dir).context("sync", &self.dir));
         let base = new.base_offset;
         if let [_, .., last] = group {
             // The new file is there for good before anything says so.
-            sync_dir()?;
+            self.sync_dir()?;
             let merge = self.dir.join(file_name(base, MERGE));
             let text = mark(last.end, new.published());
             replace(fs, &merge, text.as_bytes()).context("write", &merge)?;
@@ -56,11 +55,11 @@ impl Inner {
             }
         } else {
             remove(fs, &self.dir, base, &INDEXES)?;
-            sync_dir()?;
+            self.sync_dir()?;
             self.exchange(group, &new, cleaned)?;
-            sync_dir()?;
+            self.sync_dir()?;
         }
-        new.store_index(&shared.files, Durability::Now)?;
+        shared.heed(new.store_index(&shared.files, Durability::Now))?;
         Ok(true)
     }
 
@@ -70,18 +69,17 @@ impl Inner {
         new: &Arc<Segment>,
         (cleaned, merge): (&Path, &Path),
     ) -> Result<()> {
-        let (shared, fs) = (&self.shared, &*self.shared.files.fs);
-        let sync_dir = || shared.sync(|| fs.sync_dir(&self.dir).context("sync", &self.dir));
+        let fs = &*self.shared.files.fs;
         remove(fs, &self.dir, new.base_offset, &INDEXES)?;
-        sync_dir()?;
+        self.sync_dir()?;
         self.exchange(group, new, cleaned)?;
-        sync_dir()?;
+        self.sync_dir()?;
         for old in &group[1..] {
             remove(fs, &self.dir, old.segment.base_offset, &ALL)?;
         }
-        sync_dir()?;
+        self.sync_dir()?;
         remove_if_there(fs, merge).context("remove", merge)?;
-        sync_dir()
+        self.sync_dir()
     }
 
     fn has(&self, group: &[Sealed]) -> bool {
