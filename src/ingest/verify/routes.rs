@@ -3,8 +3,12 @@
 //! `{"progress":{..}}` says how far the log of a partition was read, `{"difference":{..}}` what is
 //! not as it should be and what to do, and the last line is `{"summary":{..}}`, or the error that
 //! kept it from coming to an end. Without `collection` it is about all of the sync's.
+//!
+//! Few go on at a time, so none waits for long for a client that does not read: over HTTP/2 a
+//! connection that is otherwise well may be such a one.
 
 use super::{Difference, Failed, Kind, Report, Told};
+use crate::clock;
 use crate::http::{Account, ApiError, Query, Segments};
 use crate::ingest::Ingest;
 use crate::ingest::mutation::Error;
@@ -14,18 +18,24 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{once, poll_fn};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::{Semaphore, oneshot};
 
 /// Verifications at a time, of all accounts: each reads all of a sync's logs.
 const AT_A_TIME_MAX: usize = 2;
 static AT_A_TIME: Semaphore = Semaphore::const_new(AT_A_TIME_MAX);
 /// Lines that wait for the client.
 const LINES_MAX: usize = 64;
+/// How long a verification waits for its client, all lines together.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,31 +65,44 @@ pub(in crate::ingest) async fn verify(
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text));
     };
     let (lines, mut told) = channel(LINES_MAX);
+    let (end, last) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let last = match verify_all(&targets, &lines) {
-            Ok(summary) => summary,
-            Err(Failed::Unwanted) => return,
-            Err(error) => refusal(error),
-        };
-        send(&lines, &last);
+        let mut lines = Lines { lines, patience: PATIENCE };
+        let last = verify_all(&targets, &mut lines).unwrap_or_else(refusal);
+        // Whoever asked may be gone. It needs no place among the lines, so it waits for nobody.
+        let _ = end.send(last);
     });
-    let body = futures_util::stream::poll_fn(move |context| told.poll_recv(context));
+    let lines = poll_fn(move |context| told.poll_recv(context));
+    let last = once(last).filter_map(async |last| last.ok());
+    let body = lines.chain(last).map(|line| Ok::<Bytes, Infallible>(format!("{line}\n").into()));
     let json_lines = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((json_lines, Body::from_stream(body)).into_response())
 }
 
-type Line = Result<Bytes, Infallible>;
-
-fn send(lines: &Sender<Line>, line: &Value) -> bool {
-    lines.blocking_send(Ok(format!("{line}\n").into())).is_ok()
+/// Lines on their way to the client.
+struct Lines {
+    lines: Sender<Value>,
+    /// How long they may still wait.
+    patience: Duration,
 }
 
-fn verify_all(targets: &[Target], lines: &Sender<Line>) -> Result<Value, Failed> {
+impl Lines {
+    /// Whether there was room for a line before patience came to an end. Waits: not for an async
+    /// worker.
+    fn send(&mut self, line: Value) -> bool {
+        let began = clock::now();
+        let sent = Handle::current().block_on(self.lines.send_timeout(line, self.patience));
+        self.patience = self.patience.saturating_sub(clock::now().saturating_sub(began));
+        sent.is_ok()
+    }
+}
+
+fn verify_all(targets: &[Target], lines: &mut Lines) -> Result<Value, Failed> {
     let mut all = Report::default();
     for target in targets {
         let collection = target.defined.collection.as_str();
-        let mut tell = |told| send(lines, &line(collection, &told));
+        let mut tell = |told| lines.send(line(collection, &told));
         let report = super::verify(&target.stream, &mut tell)?;
         all.events += report.events;
         all.records += report.records;
@@ -129,7 +152,35 @@ fn refusal(error: Failed) -> Value {
             ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", text)
         }
         Failed::Mutation(error) => error.into(),
-        error => ApiError::internal(error),
+        Failed::Unwanted => {
+            let text = format!("what was found waited for {PATIENCE:?} to be read; read it faster");
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", text)
+        }
+        error @ Failed::Log(..) => ApiError::internal(error),
     };
     json!({ "error": error.message, "code": error.code })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use super::*;
+    use crate::task::blocking;
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_waited_for_once_and_not_for_each_line() {
+        let (lines, mut told) = channel(2);
+        let patience = Duration::from_millis(20);
+        let mut lines = Lines { lines, patience };
+        let (sent, mut lines) = blocking(move || {
+            let sent: Vec<_> = (0..5).map(|at| lines.send(json!(at))).collect();
+            (sent, lines)
+        })
+        .await;
+        assert_eq!(sent, [true, true, false, false, false]);
+        assert_eq!(lines.patience, Duration::ZERO);
+        // What is read at once needs none.
+        assert_eq!(told.recv().await.unwrap(), json!(0));
+        assert!(blocking(move || lines.send(json!(5))).await);
+    }
 }
