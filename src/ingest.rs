@@ -24,6 +24,7 @@ pub mod diff;
 mod doors;
 mod etag;
 pub mod event;
+mod first;
 mod intents;
 mod items;
 pub mod json;

@@ -18,6 +18,7 @@ mod stripe;
 
 pub(super) use routes::router;
 
+use super::first::First;
 use super::json::{Object, Raw};
 use super::mutation::Operation;
 use super::name::RecordId;
@@ -75,7 +76,9 @@ fn items(body: &[u8]) -> Result<Vec<Raw<'_>>, ApiError> {
     let invalid = |error| ApiError::bad_request(format!("invalid JSON body: {error}"));
     let items: Vec<Raw<'_>> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => return Err(ApiError::bad_request("the body is empty, expected JSON")),
-        Some(b'[') => serde_json::from_slice(body).map_err(invalid)?,
+        Some(b'[') => {
+            serde_json::from_slice::<First<_, ITEMS_MAX>>(body).map_err(invalid)?.0
+        }
         Some(_) => {
             let values = serde_json::Deserializer::from_slice(body).into_iter::<Raw<'_>>();
             values.take(ITEMS_MAX + 1).collect::<Result<_, _>>().map_err(invalid)?
@@ -101,4 +104,21 @@ fn object_in<'a>(what: &str, text: &'a str) -> Result<Object<'a>, ApiError> {
 /// A record's id, which the field `from` brought.
 fn record_id(from: &str, text: &str) -> Result<RecordId, ApiError> {
     RecordId::parse(text).map_err(|error| ApiError::bad_request(format!("{from}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_of_more_items_than_there_may_be_is_too_large_in_each_form() {
+        let refused = |count: usize| {
+            let lines = "{}\n".repeat(count);
+            let array = format!("[{}]", vec!["{}"; count].join(","));
+            [lines, array].map(|body| items(body.as_bytes()).err().map(|it| it.status.as_u16()))
+        };
+        assert_eq!(refused(ITEMS_MAX), [None, None]);
+        assert_eq!(refused(ITEMS_MAX + 1), [Some(413), Some(413)]);
+        assert_eq!(refused(ITEMS_MAX * 3), [Some(413), Some(413)]);
+    }
 }

@@ -5,7 +5,8 @@
 //! `JSON.parse` and Python's `json.loads` make of it.
 //!
 //! Bounds: nesting is at most [`DEPTH_MAX`], the object itself counted. Events wrap a record in one
-//! more object, and readers that follow serde_json stop at 128. Size is bounded by the caller.
+//! more object, and readers that follow serde_json stop at 128. There are at most
+//! [`COLUMNS_READ_MAX`] members. Size is bounded by the caller.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -101,7 +102,7 @@ impl<'a> Object<'a> {
             let value = scan.value()?;
             written += name.len() + value.len() + 2;
             columns.push((unquote(name)?, Raw(value)));
-            Some(())
+            (columns.len() <= COLUMNS_READ_MAX).then_some(())
         })?;
         let count = columns.len();
         let plain = columns.iter().all(|(name, _)| matches!(name, Cow::Borrowed(_)));
@@ -207,6 +208,16 @@ impl Error {
 
     /// What is wrong with an object that was not read.
     fn in_object(text: &str) -> Error {
+        let (mut scan, mut count) = (Scan::new(text), 0);
+        // Where it ends early, what came before is counted.
+        let _ = scan.object(|scan, _| {
+            count += 1;
+            scan.value().map(drop)
+        });
+        if count > COLUMNS_READ_MAX {
+            let reason = format!("the object has more than {COLUMNS_READ_MAX} members");
+            return Error::at(text.as_bytes(), 0, reason);
+        }
         // Half a surrogate pair is wrong in a name only, so names are read and values are not.
         type Members<'a> = HashMap<String, &'a RawValue>;
         match serde_json::from_str::<Members<'_>>(text) {
@@ -337,6 +348,9 @@ fn check_depth(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Members of an object that is read, many times what a record may have: a rule may leave most out.
+/// Each takes some 50 bytes beside the text.
+const COLUMNS_READ_MAX: usize = 1 << 16;
 /// Room for columns before their number is known: most records have no more.
 const COLUMNS_USUAL: usize = 64;
 
@@ -362,6 +376,17 @@ mod tests {
             object.to_string(),
             r#"{"b":1.50,"a":{ "x" : [1 , 2] },"é\"":"\u00e9","n":12345678901234567890123}"#
         );
+    }
+
+    #[test]
+    fn an_object_of_more_members_than_are_read_is_refused_whatever_follows() {
+        let object = |count: usize| format!("{{{}}}", vec!["\"\":1"; count].join(","));
+        assert_eq!(Object::parse(object(COLUMNS_READ_MAX).as_bytes()).unwrap().columns().len(), 1);
+        let more = object(COLUMNS_READ_MAX + 1);
+        for text in [more.clone(), more.replace('}', ",nonsense")] {
+            let error = Object::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("more than 65536 members"), "{error}");
+        }
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //!
 //! `create` puts the whole record, `update` merges columns into it (RFC 7396), `delete` removes it,
 //! by `upstream_ids` or by records that have an `upstream_id` only. Unlike Sequin, which wrote to
-//! the API and got an id from there, every record brings its `upstream_id`.
+//! the API and got an id from there, every record brings its `upstream_id`. Of more items than a
+//! batch may have, enough is read for the batch to say so.
 
 use super::Ingest;
-use super::batch::{self, Batch, Options};
+use super::batch::{self, Batch, ITEMS_MAX, Options};
+use super::first::First;
 use super::target::Target;
 use crate::http::{self, Account, ApiError};
 use axum::body::Body;
@@ -33,10 +35,14 @@ struct Mutations<'a> {
     sync_id: String,
     collection_id: String,
     #[serde(borrow, default)]
-    records: Vec<Record<'a>>,
+    records: First<Record<'a>, ITEMS_MAX>,
     #[serde(borrow, default)]
-    upstream_ids: Vec<Cow<'a, str>>,
+    upstream_ids: First<Id<'a>, ITEMS_MAX>,
 }
+
+/// Kept as a slice of the body where it can be.
+#[derive(Deserialize)]
+struct Id<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,17 +93,17 @@ impl Mutations<'_> {
             Kind::Update => "patch",
             Kind::Delete => "delete",
         };
-        if op != "delete" && !self.upstream_ids.is_empty() {
+        if op != "delete" && !self.upstream_ids.0.is_empty() {
             let text = "upstream_ids go with kind 'delete'; other kinds have records";
             return Err(ApiError::bad_request(text));
         }
-        let records = self.records.iter().enumerate().map(|(at, record)| {
+        let records = self.records.0.iter().enumerate().map(|(at, record)| {
             let missing = || format!("records[{at}]: upstream_id is missing");
             let id = record.upstream_id.as_deref();
             let id = id.ok_or_else(|| ApiError::bad_request(missing()))?;
             Ok(Item { op, id, data: record.data })
         });
-        let ids = self.upstream_ids.iter().map(|id| Ok(Item { op, id, data: None }));
+        let ids = self.upstream_ids.0.iter().map(|Id(id)| Ok(Item { op, id, data: None }));
         let items = records.chain(ids).collect::<Result<Vec<_>, ApiError>>()?;
         match items.is_empty() {
             true => Err(ApiError::bad_request("no mutations: 'records' has none")),

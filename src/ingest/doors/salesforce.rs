@@ -12,6 +12,7 @@
 
 use super::{Change, ITEMS_MAX, NoChange, Read, object, record_id};
 use crate::http::{ApiError, BODY_BYTES_MAX};
+use crate::ingest::first::at_most;
 use crate::ingest::json::{Object, Raw, write_members};
 use crate::ingest::mutation::Operation;
 use crate::ingest::target::NAMES_MAX;
@@ -29,13 +30,14 @@ const WRAPPERS_DEEP: usize = 3;
 #[serde(rename_all = "camelCase")]
 struct Header {
     entity_name: String,
+    #[serde(deserialize_with = "at_most::<_, _, ITEMS_MAX>")]
     record_ids: Vec<String>,
     change_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, ITEMS_MAX>")]
     changed_fields: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, ITEMS_MAX>")]
     nulled_fields: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "at_most::<_, _, ITEMS_MAX>")]
     diff_fields: Vec<String>,
     #[serde(default)]
     commit_number: Option<i64>,
