@@ -7,8 +7,10 @@
 //! `previous_attributes` do ([`order`](crate::ingest::order)); one that arrives again is known by
 //! its id.
 //!
-//! A capability's id is its name, the same for every account that is connected to one's own, so the
-//! account's id goes before it.
+//! A capability's id is its name, the same for every account that is connected to one's own, and
+//! some ids are chosen by whoever makes the object: a coupon's may be `SUMMER` in two accounts
+//! whose events come to one endpoint. So the account's id goes before such ids. All others are
+//! Stripe's, and no two objects have the same.
 //!
 //! An event that was lost in between is no harm: each has the whole object, and is compared with
 //! the record's last state.
@@ -31,10 +33,16 @@ struct Kind<'a> {
     object: Cow<'a, str>,
 }
 
+/// Objects whose ids may be chosen. A price has that of the plan it is.
+const CHOSEN: [&str; 5] = ["coupon", "plan", "price", "product", "sku"];
+
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
+    /// The connected account it happened in, if it was not one's own.
+    #[serde(borrow, default)]
+    account: Option<Cow<'a, str>>,
     #[serde(borrow)]
     object: Cow<'a, str>,
     #[serde(rename = "type", borrow)]
@@ -63,10 +71,15 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// What tells it from all others of its kind; `id` is what it has.
-    fn id(&self, id: &str) -> String {
-        let account = self.account.filter(|_| self.object == "capability");
-        let account = account.and_then(|it| serde_json::from_str::<Cow<'_, str>>(it.get()).ok());
+    /// What tells it from all others of its kind; `id` is what it has, and `connected` the account
+    /// of its event.
+    fn id(&self, id: &str, connected: Option<&str>) -> String {
+        let its = || serde_json::from_str::<Cow<'_, str>>(self.account?.get()).ok();
+        let account = match &*self.object {
+            "capability" => its(),
+            kind if CHOSEN.contains(&kind) => connected.map(Cow::Borrowed),
+            _ => None,
+        };
         account.map_or_else(|| id.to_owned(), |account| format!("{account}/{id}"))
     }
 }
@@ -95,7 +108,7 @@ pub(super) fn read(body: &[u8]) -> Read {
         let text = format!("a '{}' has no id, so it is no record", object.object);
         return Err(NoChange::Passed(text));
     };
-    let id = record_id("data.object.id", &object.id(id))?;
+    let id = record_id("data.object.id", &object.id(id, event.account.as_deref()))?;
     let is_deletion = event.kind.ends_with(".deleted");
     Ok(Change {
         collection: object.object.into_owned(),
@@ -164,13 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_capability_is_told_by_the_account_it_is_of_and_nothing_else_is() {
-        let id = |object: &str| {
+    fn what_is_not_told_apart_by_its_id_is_by_its_account_and_nothing_else_is() {
+        let of = |account: &str, object: &str| {
             let event = format!(
-                r#"{{"id":"evt_1","object":"event","created":7,"type":"x.updated","account":"acct_9","data":{{"object":{object}}}}}"#
+                r#"{{"id":"evt_1","object":"event","created":7,"type":"x.updated","account":{account},"data":{{"object":{object}}}}}"#
             );
             read(event.as_bytes()).unwrap().id.as_str().to_owned()
         };
+        let id = |object: &str| of(r#""acct_9""#, object);
+        for kind in CHOSEN {
+            let object = format!(r#"{{"id":"SUMMER","object":"{kind}"}}"#);
+            assert_eq!(id(&object), "acct_9/SUMMER");
+            assert_eq!(of("null", &object), "SUMMER", "of one's own account");
+        }
         let capability = |account: &str| {
             id(&format!(r#"{{"id":"transfers","object":"capability","account":{account}}}"#))
         };
