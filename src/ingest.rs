@@ -1,10 +1,11 @@
 //! Record mutations in, change events out.
 //!
 //! A [`sync`] says which collections there are and how their columns are named; the [`registry`]
-//! has them all, and makes a collection when its first record comes. A [`stream`] is
-//! one collection, live: a [`run`] compares each [`mutation`] with the record's last [`state`] and
-//! [`version`], and appends what changed to the topic. [`replay`] brings the state up to the log at
-//! start. [`answers`] are kept for those who send a write again. The rest needs no IO:
+//! has them all, and makes a collection when its first record comes. A [`stream`] is one
+//! collection, live: a [`run`] has each [`mutation`] [compared](compare) with the record's last
+//! [`state`] and [`version`], and appends what changed to the topic, in [`batches`]. [`replay`]
+//! brings the state up to the log at start. [`answers`] are kept for those who send a write again.
+//! The rest needs no IO:
 //!
 //! A mutation's JSON is read as an [`json::Object`], its columns are chosen and named by the
 //! collection's [`mapping::Mapping`], a PATCH is merged into the last state by [`patch::merge`],
@@ -20,6 +21,8 @@ mod answers;
 mod atomic;
 mod backfill;
 mod batch;
+mod batches;
+mod compare;
 pub mod diff;
 mod doors;
 mod etag;

@@ -76,9 +76,7 @@ fn items(body: &[u8]) -> Result<Vec<Raw<'_>>, ApiError> {
     let invalid = |error| ApiError::bad_request(format!("invalid JSON body: {error}"));
     let items: Vec<Raw<'_>> = match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => return Err(ApiError::bad_request("the body is empty, expected JSON")),
-        Some(b'[') => {
-            serde_json::from_slice::<First<_, ITEMS_MAX>>(body).map_err(invalid)?.0
-        }
+        Some(b'[') => serde_json::from_slice::<First<_, ITEMS_MAX>>(body).map_err(invalid)?.0,
         Some(_) => {
             let values = serde_json::Deserializer::from_slice(body).into_iter::<Raw<'_>>();
             values.take(ITEMS_MAX + 1).collect::<Result<_, _>>().map_err(invalid)?

@@ -183,10 +183,13 @@ impl Done {
         raised: None,
     };
 
-    /// Of a mutation that changed nothing of a record.
-    pub(super) fn unchanged(partition: i32, row: &Row, rests_on: Option<i64>) -> Self {
+    /// Of what changed nothing of a record; true once what others made of that is durable.
+    pub(super) fn unchanged(partition: i32, id: &RecordId, known: &Known) -> Self {
+        let Known { row, rests_on, raised } = known;
         let etag = row.data.as_ref().map(|_| row.offset);
-        Self { version: row.version, partition, etag, rests_on, ..Self::NOTHING }
+        let raised = raised.then(|| Raised { id: id.as_str().into(), row: row.clone() });
+        let (version, rests_on) = (row.version, *rests_on);
+        Self { version, partition, etag, rests_on, raised, ..Self::NOTHING }
     }
 }
 

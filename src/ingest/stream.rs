@@ -10,7 +10,7 @@
 use super::backfill::Backfill;
 use super::mutation::{Done, Error, Mutation, Raised};
 use super::name::RecordId;
-use super::run::{Destination, Run};
+use super::run::{Destination, Place, Run};
 use super::snapshot::Snapshots;
 use super::state::{self, Frozen, Rows, TOMBSTONE_RETENTION};
 use super::tail::{Known, Tail};
@@ -250,8 +250,9 @@ impl Stream {
         // What is compared, and what senders ask to be remembered, is in a store beside the log.
         partition.log().check_spare().map_err(|error| Error::Log(Arc::new(error)))?;
         let tail = self.tails[position(index)].lock();
-        let kept = (&self.rows, &*self.snapshots);
-        Ok(Run::new(destination, self.topic(), kept, (index, partition), tail))
+        let (rows, snapshots) = (&self.rows, &*self.snapshots);
+        let place = Place { index, partition, tail, rows, snapshots };
+        Ok(Run::new(destination, self.topic(), place))
     }
 
     /// Runs `work` while no mutation is under way, with the ends of the partitions; 0 for one that
