@@ -1,7 +1,7 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, CreateError, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, FETCH_SESSION_PARTITIONS_OF_ALL_MAX, Shared};
+use crate::cluster::{Cluster, Shared, fetched_partitions};
 use crate::control::{Control, GroupConfigRow, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tidelog_storage as storage;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Who a connection or request is.
 #[derive(Clone)]
@@ -81,7 +81,8 @@ impl Broker {
                 producer_ids,
                 state,
                 deadlines,
-                fetch_session_room: Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_OF_ALL_MAX)),
+                fetch_sessions: fetched_partitions(),
+                waiting_fetches: fetched_partitions(),
                 request_room: Room::default(),
             },
             credentials: Credentials::default(),

@@ -6,7 +6,7 @@ use crate::account::Account;
 use crate::control::{self, Control, GroupConfigRow};
 use crate::group::{self, ConfigSet, Groups};
 use crate::producer_ids::ProducerIds;
-use crate::room::Room;
+use crate::room::{Allowance, Room};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
@@ -31,8 +31,10 @@ pub struct Shared {
     pub state: State,
     /// Deadlines of groups.
     pub deadlines: crate::group::Deadlines,
-    /// Partitions that more fetch sessions may have, of all accounts.
-    pub fetch_session_room: Arc<Semaphore>,
+    /// See [`Cluster::fetch_sessions`].
+    pub fetch_sessions: Allowance,
+    /// See [`Cluster::waiting_fetches`].
+    pub waiting_fetches: Allowance,
     /// Memory for requests; its share is of those that are no account's.
     pub request_room: Room,
 }
@@ -47,8 +49,10 @@ pub struct Cluster {
     pub groups: Groups,
     /// One change of what is set on groups at a time.
     configuring: tokio::sync::Mutex<()>,
-    /// Partitions that more fetch sessions may have.
-    pub fetch_session_room: Arc<Semaphore>,
+    /// Partitions that fetch sessions may have.
+    pub fetch_sessions: Allowance,
+    /// Partitions that fetches may wait for.
+    pub waiting_fetches: Allowance,
     /// Memory for its requests.
     pub request_room: Room,
     /// Turns at looking through logs for a time.
@@ -57,9 +61,15 @@ pub struct Cluster {
     pub shared: Shared,
 }
 
-/// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
-const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
-pub(crate) const FETCH_SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
+/// Partitions in fetch sessions at a time, and as many in fetches that wait, of one account and of
+/// all: some 200 and some 350 bytes each.
+const FETCHED_PARTITIONS_MAX: usize = 100_000;
+const FETCHED_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
+
+/// The allowance of a process, of partitions in one or the other.
+pub(crate) fn fetched_partitions() -> Allowance {
+    Allowance::new(FETCHED_PARTITIONS_MAX, FETCHED_PARTITIONS_OF_ALL_MAX)
+}
 
 /// Logs that one account has looked through for a time at once: each may take a thread for long,
 /// and the memory of a batch decompressed.
@@ -102,7 +112,8 @@ impl Cluster {
         let (state, deadlines) = (shared.state.clone(), shared.deadlines.clone());
         let topics = Arc::new(topics);
         let groups = Groups::new(&account.id, options, state, deadlines, shapes(topics.clone()));
-        let fetch_session_room = Arc::new(Semaphore::new(FETCH_SESSION_PARTITIONS_MAX));
+        let fetch_sessions = shared.fetch_sessions.of_another();
+        let waiting_fetches = shared.waiting_fetches.of_another();
         let request_room = shared.request_room.of_another();
         let configuring = tokio::sync::Mutex::default();
         Self {
@@ -110,7 +121,8 @@ impl Cluster {
             topics,
             groups,
             configuring,
-            fetch_session_room,
+            fetch_sessions,
+            waiting_fetches,
             request_room,
             time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
             shared,

@@ -1,4 +1,5 @@
-//! Memory for requests while they arrive and until they are carried out, on both listeners.
+//! Memory for requests while they arrive and until they are carried out, on both listeners; and
+//! allowances of what else accounts hold.
 //!
 //! A request takes memory **as its bytes arrive**, from its account's share and from the process:
 //! what is announced and not sent holds up nobody, and an account's requests wait for each other
@@ -95,6 +96,50 @@ impl Store {
             }
             reserve = self.reserve.clone().acquire_owned() => part.reserve = reserve.ok(),
         }
+    }
+}
+
+/// How many of something an account may hold at a time, and all accounts together. Nobody waits for
+/// it: who does not get it does without.
+#[derive(Clone, Debug)]
+pub struct Allowance {
+    share_max: usize,
+    share: Arc<Semaphore>,
+    process: Arc<Semaphore>,
+}
+
+impl Allowance {
+    /// The allowance of a process: so many for each account, so many for all.
+    pub fn new(share_max: usize, process_max: usize) -> Self {
+        let [share, process] = [share_max, process_max].map(|it| Arc::new(Semaphore::new(it)));
+        Self { share_max, share, process }
+    }
+
+    /// The allowance of a further account of this process.
+    pub fn of_another(&self) -> Self {
+        Self { share: Arc::new(Semaphore::new(self.share_max)), ..self.clone() }
+    }
+
+    /// Takes `count`, if there are as many.
+    pub fn try_take(&self, count: usize) -> Option<Held> {
+        let count = u32::try_from(count).ok()?;
+        let take = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(count).ok();
+        Some(Held { _share: take(&self.share)?, _process: take(&self.process)? })
+    }
+}
+
+/// What is held of an [`Allowance`]; returned when dropped.
+#[derive(Debug)]
+pub struct Held {
+    _share: OwnedSemaphorePermit,
+    _process: OwnedSemaphorePermit,
+}
+
+#[cfg(test)]
+impl Allowance {
+    /// How many are left to the account.
+    pub fn left(&self) -> usize {
+        self.share.available_permits()
     }
 }
 

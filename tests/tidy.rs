@@ -267,6 +267,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "cluster",
             "group",
             "id",
+            "room",
             "settings",
             "storage_error",
             "task",

@@ -65,59 +65,79 @@ fn new_session_id() -> i32 {
 async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchResponse {
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     let deadline = clock::now() + wait;
-    let find = |request: FetchTopic| -> Asked {
-        let topic = match version >= TOPIC_IDS_SINCE {
-            true => cluster.topics.by_id(&request.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
-            false => {
-                let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-                cluster.topics.get(&request.topic).ok_or(unknown)
-            }
-        };
-        let topic = topic.and_then(|topic| match topic.config.compression() {
-            Some(Compression::Zstd) if version < ZSTD_SINCE => {
-                Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE)
-            }
-            _ => Ok(topic),
-        });
-        Asked { topic, request }
-    };
-    // From before the topics are found, so that none is deleted unnoticed.
-    let mut changes = cluster.topics.watch();
-    let mut asked: Arc<[Asked]> = request.topics.into_iter().map(find).collect();
-    // Nothing ever comes to a fetch of nothing, as of a consumer that ends its session.
-    let is_empty = asked.iter().all(|it| it.request.partitions.is_empty());
+    let isolation_level = request.isolation_level;
+    let find = |request: &FetchTopic| find(cluster, request, version);
+    let asked = request.topics.into_iter();
+    let mut asked: Vec<_> = asked.map(|request| Asked { topic: find(&request), request }).collect();
+    let partitions = asked.iter().map(|it| it.request.partitions.len()).sum();
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(ANSWER_BYTES_MAX);
     // More than an answer holds would never be there.
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    let mut waiting = None;
     loop {
-        let mut read = Reading::new(bytes_max, request.isolation_level, false).read(&asked);
+        let mut read = Reading::new(bytes_max, isolation_level, false).read(&asked);
         if read.waits_for_disk {
-            let (asked, isolation_level) = (asked.clone(), request.isolation_level);
-            let work = move || Reading::new(bytes_max, isolation_level, true).read(&asked);
-            read = blocking(work).await;
+            let work = move || {
+                let read = Reading::new(bytes_max, isolation_level, true).read(&asked);
+                (asked, read)
+            };
+            (asked, read) = blocking(work).await;
         }
         let left = deadline.saturating_sub(clock::now());
-        if read.bytes >= min_bytes || read.failed || is_empty || left.is_zero() {
+        // Nothing ever comes to a fetch of nothing, as of a consumer that ends its session.
+        let is_over = left.is_zero() || partitions == 0;
+        if read.bytes >= min_bytes || read.failed || is_over {
             return FetchResponse { responses: read.responses, ..Default::default() };
         }
-        let changed = async {
-            tokio::select! {
-                () = more(&asked, &read.responses) => false,
-                Ok(()) = changes.changed() => true,
+        let is_changed = match &mut waiting {
+            None => {
+                let Some(held) = cluster.waiting_fetches.try_take(partitions) else {
+                    // The account waits for as much as it may.
+                    return FetchResponse { responses: read.responses, ..Default::default() };
+                };
+                waiting = Some((cluster.topics.watch(), held));
+                // From here on no topic goes unnoticed, but one may have gone before.
+                true
+            }
+            Some((changes, _)) => {
+                let changed = async {
+                    tokio::select! {
+                        () = more(&asked, read.responses) => false,
+                        Ok(()) = changes.changed() => true,
+                    }
+                };
+                // Time being up is not an error: what is there is the answer.
+                timeout(left, changed).await.unwrap_or(false)
             }
         };
-        // Time being up is not an error: what is there is the answer.
-        if let Ok(true) = timeout(left, changed).await {
+        if is_changed {
             // One of them may be gone, or another have its name.
-            asked = asked.iter().map(|asked| find(asked.request.clone())).collect();
+            asked.iter_mut().for_each(|asked| asked.topic = find(&asked.request));
         }
     }
 }
 
-/// Waits until a partition reaches past where it stood in `seen`.
-async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
+fn find(cluster: &Cluster, request: &FetchTopic, version: i16) -> Result<Arc<Topic>, ErrorCode> {
+    let topic = match version >= TOPIC_IDS_SINCE {
+        true => cluster.topics.by_id(&request.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?,
+        false => {
+            let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            cluster.topics.get(&request.topic).ok_or(unknown)?
+        }
+    };
+    match topic.config.compression() {
+        Some(Compression::Zstd) if version < ZSTD_SINCE => {
+            Err(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE)
+        }
+        _ => Ok(topic),
+    }
+}
+
+/// Waits until a partition reaches past where it stood in `seen`, which is let go of first: it has
+/// maps of the log's files, and takes more memory than the waiting does.
+async fn more(asked: &[Asked], seen: Vec<FetchTopicResponse>) {
     let mut advances = FuturesUnordered::new();
-    for (asked, seen) in asked.iter().zip(seen) {
+    for (asked, seen) in asked.iter().zip(&seen) {
         let Ok(topic) = &asked.topic else { continue };
         for answer in &seen.partitions {
             if let Ok(partition) = topic.partition(answer.partition_index) {
@@ -125,6 +145,7 @@ async fn more(asked: &[Asked], seen: &[FetchTopicResponse]) {
             }
         }
     }
+    drop(seen);
     if advances.next().await.is_none() {
         std::future::pending::<()>().await;
     }

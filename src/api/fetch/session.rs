@@ -8,6 +8,7 @@
 //! names its partitions in every request.
 
 use crate::cluster::Cluster;
+use crate::room::Held;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use tidelog_protocol::messages::{
@@ -15,7 +16,6 @@ use tidelog_protocol::messages::{
     ForgottenTopic,
 };
 use tidelog_protocol::{ErrorCode, Str, Uuid};
-use tokio::sync::OwnedSemaphorePermit;
 
 /// The epoch that asks for a session, and the one that wants none.
 const INITIAL_EPOCH: i32 = 0;
@@ -113,7 +113,7 @@ struct FetchSession {
     kept: BTreeMap<u64, Kept>,
     places: HashMap<Key, u64>,
     next_place: u64,
-    room: Vec<OwnedSemaphorePermit>,
+    room: Vec<Held>,
     reserved: usize,
 }
 
@@ -230,16 +230,16 @@ impl FetchSession {
     /// Takes room for partitions that came in, if there is any.
     fn reserve(&mut self, cluster: &Cluster) -> bool {
         let more = self.kept.len().saturating_sub(self.reserved);
-        let Ok(count) = u32::try_from(more) else { return false };
-        let rooms = [&cluster.fetch_session_room, &cluster.shared.fetch_session_room];
-        let taken = rooms.map(|room| room.clone().try_acquire_many_owned(count));
-        let taken: Result<Vec<_>, _> = taken.into_iter().collect();
-        let Ok(taken) = taken else { return false };
-        if more > 0 {
+        if more == 0 {
+            return true;
+        }
+        let taken = cluster.fetch_sessions.try_take(more);
+        let is_taken = taken.is_some();
+        if is_taken {
             self.room.extend(taken);
             self.reserved += more;
         }
-        true
+        is_taken
     }
 }
 

@@ -14,6 +14,9 @@ const PRODUCE_MAX: u64 = 18;
 /// For a fetched one.
 const FETCH_MAX: u64 = 20;
 
+/// Bytes that each partition of a fetch takes while it waits.
+const WAITING_BYTES_MAX: i64 = 350;
+
 /// Allocations from a request's bytes to those of its answer.
 async fn allocations(client: &Client, version: i16, request: Request) -> u64 {
     let key = request.api_key();
@@ -89,4 +92,42 @@ async fn a_batch_is_produced_and_fetched_in_a_stated_number_of_allocations() {
         let fetched = allocations(&client, 11, fetch()).await;
         assert!(fetched <= FETCH_MAX, "{fetched} for {records} records");
     }
+}
+
+#[tokio::test]
+async fn a_fetch_that_waits_takes_little_memory_and_of_an_account_only_so_many_wait() {
+    const PARTITIONS: i32 = 1_000;
+    let client = Client::new().await;
+    client.topic("red", PARTITIONS).await;
+    let (key, version) = (ApiKey::Fetch, ApiKey::Fetch.version(11));
+    let header = RequestHeader { key, version, correlation_id: 1, client_id: None };
+    let request = |max_wait_ms| {
+        let partition = |partition| FetchPartition {
+            partition,
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let partitions = (0..PARTITIONS).map(partition).collect();
+        let topics = vec![FetchTopic { topic: "red".into(), partitions, ..Default::default() }];
+        let (session_epoch, min_bytes) = (-1, 1);
+        let request =
+            FetchRequest { session_epoch, max_wait_ms, min_bytes, topics, ..Default::default() };
+        dispatch(&client.cluster, &client.session, &header, Request::Fetch(request))
+    };
+    // The first one reads.
+    request(0).await;
+    let mut fetch = None;
+    let waiting = measure(|| {
+        // Far more than the test takes.
+        let fetch = fetch.insert(request(60_000));
+        assert!(fetch.now_or_never().is_none());
+    });
+    let each = waiting.bytes_current / i64::from(PARTITIONS);
+    assert!(each <= WAITING_BYTES_MAX, "{each}");
+
+    let room = &client.cluster.waiting_fetches;
+    let _others = room.try_take(room.left() - 1).unwrap();
+    assert!(matches!(request(60_000).now_or_never(), Some(Outcome::Answer(_))));
+    drop(fetch);
+    assert_eq!(room.left(), 1 + usize::try_from(PARTITIONS).unwrap());
 }

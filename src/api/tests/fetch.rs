@@ -75,9 +75,9 @@ async fn a_session_out_of_step_is_refused_and_a_closed_one_is_gone() {
     let client = Client::new().await;
     let id_of_red = client.topic("red", 1).await.id;
     let all = || vec![topic("", id_of_red, &[(0, 0)])];
-    let room = client.cluster.fetch_session_room.available_permits();
+    let room = client.cluster.fetch_sessions.left();
     let id = ask!(client, 13, Fetch, request((0, 0), all())).session_id;
-    assert_eq!(client.cluster.fetch_session_room.available_permits(), room - 1);
+    assert_eq!(client.cluster.fetch_sessions.left(), room - 1);
     let code = async |session, topics, version| {
         let answer = ask!(client, version, Fetch, request(session, topics));
         assert!(answer.error_code.is_none() || answer.responses.is_empty());
@@ -95,16 +95,15 @@ async fn a_session_out_of_step_is_refused_and_a_closed_one_is_gone() {
     assert_eq!(code((id, 2), Vec::new(), 13).await, (ErrorCode::NONE, id));
     assert_eq!(code((id, -1), all(), 13).await, (ErrorCode::NONE, 0));
     assert_eq!(code((id, 3), Vec::new(), 13).await, missing);
-    assert_eq!(client.cluster.fetch_session_room.available_permits(), room);
+    assert_eq!(client.cluster.fetch_sessions.left(), room);
 }
 
 #[tokio::test]
 async fn without_room_there_is_no_session_and_nothing_is_left_out() {
     let client = Client::new().await;
     client.topic("red", 2).await;
-    let room = client.cluster.fetch_session_room.clone();
-    let taken = room.available_permits() - 1;
-    room.forget_permits(taken);
+    let room = &client.cluster.fetch_sessions;
+    let _others = room.try_take(room.left() - 1).unwrap();
     let none = [0; 16];
     let two = || vec![topic("red", none, &[(0, 0), (1, 0)])];
     let full = ask!(client, 11, Fetch, request((0, 0), two()));
@@ -115,7 +114,7 @@ async fn without_room_there_is_no_session_and_nothing_is_left_out() {
     let more = vec![topic("red", none, &[(1, 0)])];
     let last = ask!(client, 11, Fetch, request((id, 1), more));
     assert_eq!((last.session_id, news(&last).as_str()), (0, "red0 red1"));
-    assert_eq!(room.available_permits(), 1);
+    assert_eq!(room.left(), 1);
 }
 
 #[tokio::test]
