@@ -103,16 +103,11 @@ impl Broker {
         for row in control.credentials().await? {
             self.credentials.insert(row);
         }
-        let half_deleted = self.open_topics(control.topics().await?).await;
+        self.open_topics(control.topics().await?).await;
         control.group_configs().await?.iter().for_each(|row| self.configure_group(row));
         for cluster in self.clusters() {
             cluster.groups.load();
-        }
-        for (cluster, name) in half_deleted {
-            // What is left of it is found by the next start; the others do not wait for it.
-            if let Err(error) = cluster.delete_topic(&name).await {
-                tracing::error!("topic {name} is not deleted yet: {error}");
-            }
+            finish_deletions(&cluster).await;
         }
         Ok(())
     }
@@ -130,18 +125,14 @@ impl Broker {
         }
     }
 
-    /// Opens what is stored of topics, and gives those that were being deleted.
-    async fn open_topics(&self, rows: Vec<TopicRow>) -> Vec<(Arc<Cluster>, String)> {
+    async fn open_topics(&self, rows: Vec<TopicRow>) {
         let with_cluster = |row: TopicRow| Some((self.cluster(&row.account)?, row));
         let rows: Vec<_> = rows.into_iter().filter_map(with_cluster).collect();
-        let deleting = rows.iter().filter(|(_, row)| row.partitions < 0);
-        let deleting = deleting.map(|(cluster, row)| (cluster.clone(), row.name.clone())).collect();
         let open = move || {
             let stored = rows.iter().map(|(cluster, row)| (&*cluster.topics, row.clone()));
             Catalog::open_all(stored.collect());
         };
         blocking(open).await;
-        deleting
     }
 
     /// Every account's cluster.
@@ -257,6 +248,22 @@ impl Broker {
         .await??;
         self.shared.control.close().await;
         Ok(())
+    }
+}
+
+/// Deletes the topics whose deletion a crash cut short. What stays is found by the next start:
+/// nobody waits for it.
+async fn finish_deletions(cluster: &Arc<Cluster>) {
+    let names = cluster.topics.leftovers();
+    if names.is_empty() {
+        return;
+    }
+    let of_each = match cluster.delete_topics(names).await {
+        Ok(of_each) => of_each,
+        Err(error) => vec![Err(error)],
+    };
+    for error in of_each.into_iter().filter_map(Result::err) {
+        tracing::error!("of topics of {} not all is deleted yet: {error}", cluster.account.name);
     }
 }
 

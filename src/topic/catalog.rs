@@ -144,11 +144,18 @@ impl Catalog {
 
     /// Opens stored topics, each for its catalog; called at start, before anyone can connect. A
     /// topic whose configs cannot be read is offline, with all of its partitions, and does not keep
-    /// the others from starting; nor does a partition that cannot be opened.
+    /// the others from starting; nor does a partition that cannot be opened. One that was being
+    /// deleted is not opened: see [`Catalog::leftovers`].
     pub fn open_all(stored: Vec<(&Self, TopicRow)>) {
         let (mut catalogs, mut topics) = (Vec::new(), Vec::new());
         for (catalog, row) in stored {
+            let is_going = row.partitions < 0;
             let (mut topic, count, readable) = read_row(row);
+            if is_going {
+                topic.partitions = (0..count).map(|_| None).collect();
+                catalog.leftovers.lock().insert(topic.name.clone(), Arc::new(topic));
+                continue;
+            }
             if let Err(error) = readable {
                 let account = &catalog.home.account;
                 tracing::error!(
@@ -167,6 +174,17 @@ impl Catalog {
         for (catalog, topic) in catalogs.into_iter().zip(open_all(topics)) {
             catalog.publish(topic);
         }
+    }
+
+    /// The names of topics that nobody can find any more, and of which something is still stored:
+    /// to be deleted again.
+    pub fn leftovers(&self) -> Vec<String> {
+        self.leftovers.lock().keys().cloned().collect()
+    }
+
+    /// Waits until no topic is being made or removed; while what this gives is held, none is.
+    pub async fn hold_still(&self) -> impl Drop + '_ {
+        self.editing.lock().await
     }
 
     /// The topic of this name.

@@ -86,6 +86,7 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
 
     let client = client.restart().await;
     assert!(client.cluster.topics.get("red").is_none());
+    assert_eq!(*client.cluster.topics.watch().borrow(), 1, "it went, and was not there before");
     assert!(client.cluster.shared.control.topics().await.unwrap().is_empty());
     assert!(client.cluster.groups.offsets("readers").await.unwrap().is_empty());
     assert_eq!(client.topic("red", 1).await.partition(0).unwrap().log().log_end_offset(), 0);

@@ -107,15 +107,18 @@ impl Catalog {
             }
         }
         self.changes.send_modify(|count| *count += 1);
-        let known = |name: &String| self.leftovers.lock().contains_key(name);
-        let known: Vec<bool> = names.iter().map(known).collect();
+        // Those too that an earlier attempt left: it may have forgotten nothing of them yet.
+        let known: Vec<_> = {
+            let leftovers = self.leftovers.lock();
+            names.iter().map(|name| leftovers.get(name).cloned()).collect()
+        };
         let (gone, mut kept) = self.remove_files(names.iter().map(|name| &**name)).await;
         // Also of those of which files stay: nobody else comes to forget them.
-        forget(topics).await;
+        forget(known.iter().flatten().cloned().collect()).await;
         self.remove_rows(&gone).await?;
         let of_each = names.iter().zip(known).map(|(name, known)| match kept.remove(name) {
             Some(error) => Err(error.into()),
-            None if !known => Err(Error::Unknown(name.clone())),
+            None if known.is_none() => Err(Error::Unknown(name.clone())),
             None => Ok(()),
         });
         Ok(of_each.collect())
