@@ -11,7 +11,7 @@ use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
 use crate::topic::Catalog;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -239,6 +239,16 @@ impl Broker {
 
     /// Syncs and closes everything; the next start has nothing to recover.
     pub async fn close(&self) -> Result<()> {
+        // Whoever asked for a change of topics may be gone, and it goes on all the same. It ends
+        // before the logs close, and none begins after that: the control database closes too.
+        let (clusters, mut still) = (self.clusters(), Vec::new());
+        for cluster in &clusters {
+            tokio::select! {
+                held = cluster.topics.hold_still() => still.push(held),
+                // It waits for what is never going to be durable.
+                reason = self.failed() => bail!("{reason}"),
+            }
+        }
         let (volume, state) = (self.shared.volume.clone(), self.shared.state.clone());
         tokio::task::spawn_blocking(move || -> Result<()> {
             volume.close()?;

@@ -92,6 +92,23 @@ async fn a_deletion_that_a_crash_cut_short_is_finished_at_start() {
     assert_eq!(client.topic("red", 1).await.partition(0).unwrap().log().log_end_offset(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_waits_for_topics_that_are_made_and_deleted() {
+    let mut client = Client::new().await;
+    for _ in 0..5 {
+        client.topic("red", 100).await;
+        client.produce("red", batch(3)).await;
+        let deleting = client.cluster.clone();
+        let deleting = tokio::spawn(async move { deleting.delete_topic("red").await });
+        while client.cluster.topics.get("red").is_some() {
+            tokio::task::yield_now().await;
+        }
+        // Fails where a log that closes has lost its files.
+        client = client.restart().await;
+        deleting.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_the_defaults() {
     let mut client = Client::new().await;
