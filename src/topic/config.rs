@@ -87,7 +87,7 @@ pub enum Change {
 pub struct Config {
     set: BTreeMap<String, String>,
     for_batches: ForBatches,
-    /// What is stored of them, if it cannot be read; then all have their defaults.
+    /// What is stored of them, if some of it cannot be read; that has its default.
     unreadable: Option<Arc<str>>,
 }
 
@@ -147,9 +147,12 @@ impl Config {
     /// are set anew, and the second value says why.
     pub(super) fn read(stored: &str) -> (Self, anyhow::Result<()>) {
         let pairs = serde_json::from_str::<BTreeMap<String, String>>(stored);
+        let readable = pairs.iter().flatten().filter(|(name, value)| check(name, value).is_ok());
+        let readable =
+            Self::of(readable.map(|(name, value)| (name.clone(), value.clone())).collect());
         match pairs.map_err(anyhow::Error::from).and_then(|pairs| Ok(Self::new(pairs)?)) {
             Ok(config) => (config, Ok(())),
-            Err(error) => (Self { unreadable: Some(stored.into()), ..Self::default() }, Err(error)),
+            Err(error) => (Self { unreadable: Some(stored.into()), ..readable }, Err(error)),
         }
     }
 
@@ -167,7 +170,7 @@ impl Config {
     }
 
     /// The configs after some changes. Deleting one that is unknown does nothing. Those that could
-    /// not be read are given up.
+    /// not be read are given up, and no others.
     pub fn changed(
         &self,
         changes: impl IntoIterator<Item = (String, Change)>,

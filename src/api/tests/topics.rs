@@ -7,8 +7,10 @@ use crate::topic::{Config, NewTopic};
 use futures_util::FutureExt;
 use tidelog_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResource, CreatableTopic, CreateTopicsRequest,
-    DeleteTopicState, DeleteTopicsRequest, MetadataRequest, MetadataRequestTopic,
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    DeleteTopicState, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResource, IncrementalAlterableConfig, MetadataRequest,
+    MetadataRequestTopic, OffsetCommitRequest, OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
 };
 use tidelog_protocol::{ErrorCode, Str};
 
@@ -146,7 +148,24 @@ async fn a_topic_whose_configs_cannot_be_read_is_offline_and_loses_nothing_by_th
         assert_eq!(red.partition(0).unwrap().log().log_end_offset(), 3, "{why}");
     }
 
-    // Or its configs are set anew, be it to what they are without.
+    // Or one of them is set anew, and those that can be read stay.
+    row.configs = r#"{"retention.ms":"-1","what.is.to.come":"1"}"#.to_owned();
+    client.cluster.shared.control.update_topic(&row).await.unwrap();
+    client = client.restart().await;
+    let name = Str::from_static("segment.bytes");
+    let config =
+        IncrementalAlterableConfig { name, value: Some("1048576".into()), ..Default::default() };
+    let one = IncrementalAlterConfigsResource {
+        resource_type: resource::TOPIC,
+        resource_name: "red".into(),
+        configs: vec![config],
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![one], validate_only: false };
+    let altered = ask!(client, 1, IncrementalAlterConfigs, request);
+    assert_eq!(altered.responses[0].error_code, ErrorCode::NONE);
+    assert_eq!(stored(&client).await.configs, r#"{"retention.ms":"-1","segment.bytes":"1048576"}"#);
+
+    // Or all are, be it to what they are without.
     row.configs = "{".to_owned();
     client.cluster.shared.control.update_topic(&row).await.unwrap();
     client = client.restart().await;
