@@ -8,7 +8,6 @@
 
 mod fresh;
 
-use crate::task::blocking;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
 use parking_lot::Mutex;
 use std::ops::Bound;
@@ -16,9 +15,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Commits that may wait for the writer; submitting beyond it waits.
+/// Commits that may wait for the writer, beside those of threads that wait with them.
 const QUEUE_MAX: usize = 4096;
 /// Rows removed at a time.
 const REMOVE_ROWS_MAX: usize = 10_000;
@@ -33,7 +33,8 @@ pub struct State {
     pub groups: Keyspace,
     /// Last state of ingested records.
     pub records: Keyspace,
-    queue: SyncSender<Commit>,
+    queue: Sender<Commit>,
+    places: Arc<Semaphore>,
     has_room: HasRoom,
     unsynced: Arc<Unsynced>,
 }
@@ -54,8 +55,14 @@ pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 /// Called once the changes are durable.
 pub type Done = Box<dyn FnOnce() + Send>;
 
+/// A place in the queue of the writer, for one commit.
+pub struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 struct Commit {
     keyspace: Keyspace,
+    place: Place,
     changes: Changes,
     done: Done,
 }
@@ -74,7 +81,8 @@ impl State {
             );
         }
         let (db, groups, records) = open(path)?;
-        let (queue, commits) = sync_channel(QUEUE_MAX);
+        let (queue, commits) = channel();
+        let places = Arc::new(Semaphore::new(QUEUE_MAX));
         let writer = db.clone();
         std::thread::Builder::new()
             .name("state-writer".into())
@@ -89,7 +97,7 @@ impl State {
         // What a process that was killed had applied is one more: nobody knows that it is synced.
         let unsynced = Unsynced { applied: AtomicU64::new(1), synced: Mutex::new(0) };
         let (has_room, unsynced) = (Arc::new(|| true), Arc::new(unsynced));
-        Ok(Self { db, groups, records, queue, has_room, unsynced })
+        Ok(Self { db, groups, records, queue, places, has_room, unsynced })
     }
 
     /// The same store, which asks here whether it may grow.
@@ -103,10 +111,23 @@ impl State {
         (self.has_room)()
     }
 
+    /// A place in the queue, unless the writer is far behind.
+    pub fn try_place(&self) -> Option<Place> {
+        let permit = self.places.clone().try_acquire_owned().ok()?;
+        Some(Place { _permit: Some(permit) })
+    }
+
+    /// Waits for a place in the queue.
+    pub async fn place(&self) -> Place {
+        // They are never closed; without a permit a commit would only be uncounted.
+        Place { _permit: self.places.clone().acquire_owned().await.ok() }
+    }
+
     /// Applies `changes` to a keyspace and calls `done` once they are durable. When the store has
-    /// failed, `done` is dropped uncalled.
-    pub fn commit(&self, keyspace: &Keyspace, changes: Changes, done: Done) {
-        let commit = Commit { keyspace: keyspace.clone(), changes, done };
+    /// failed, `done` is dropped uncalled. **Waits for nothing**, so that it may be called under a
+    /// lock: who has no `place` waits for one, or gives up, before.
+    pub fn commit(&self, place: Place, keyspace: &Keyspace, changes: Changes, done: Done) {
+        let commit = Commit { keyspace: keyspace.clone(), place, changes, done };
         // The writer is gone only after a failure, and then dropping `done` is the answer.
         let _ = self.queue.send(commit);
     }
@@ -128,21 +149,20 @@ impl State {
             // Whoever waited may have hung up.
             let _ = done.send(());
         });
-        // Beyond what may wait, submitting waits too.
-        let (state, keyspace) = (self.clone(), keyspace.clone());
-        blocking(move || state.commit(&keyspace, changes, done)).await;
+        self.commit(self.place().await, keyspace, changes, done);
         if committed.await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The same for a thread that may block. Never returns once the store has failed.
+    /// The same for a thread that may block, which needs no place: there are only so many threads.
+    /// Never returns once the store has failed.
     pub fn commit_blocking(&self, keyspace: &Keyspace, changes: Changes) {
         let (done, committed) = sync_channel(1);
         let done = Box::new(move || {
             let _ = done.send(());
         });
-        self.commit(keyspace, changes, done);
+        self.commit(Place { _permit: None }, keyspace, changes, done);
         while committed.recv().is_err() {
             std::thread::park();
         }
@@ -232,8 +252,10 @@ fn write(db: &Database, commits: &Receiver<Commit>) -> fjall::Result<()> {
         let mut batch = db.batch();
         let mut waiting = Vec::new();
         for commit in std::iter::once(first).chain(commits.try_iter().take(QUEUE_MAX)) {
-            insert(&mut batch, &commit.keyspace, commit.changes);
-            waiting.push(commit.done);
+            let Commit { keyspace, place, changes, done } = commit;
+            insert(&mut batch, &keyspace, changes);
+            waiting.push(done);
+            drop(place);
         }
         batch.commit()?;
         db.persist(PersistMode::SyncAll)?;
@@ -290,7 +312,7 @@ mod tests {
         // The store asserts that a key is no longer than 65,535 bytes.
         let row = (vec![0; 1 << 16], Some(Vec::new()));
         let done = Box::new(move || acknowledge.send(()).unwrap());
-        state.commit(&state.records, vec![row], done);
+        state.commit(state.try_place().unwrap(), &state.records, vec![row], done);
         acknowledged.recv().unwrap_err();
         failure.recv().unwrap();
     }

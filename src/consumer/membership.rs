@@ -212,7 +212,7 @@ impl Membership {
 
     /// The coordinator answered a heartbeat.
     pub(super) fn beaten(&mut self, reply: &Reply) {
-        if *reply != Reply::Done {
+        if !matches!(reply, Reply::Done | Reply::Failed(Error::Behind)) {
             self.refused(reply);
         }
     }
@@ -234,6 +234,7 @@ impl Membership {
                 self.member_id = Str::new();
                 Stage::Out
             }
+            Error::Behind => Stage::Waiting,
             Error::CoordinatorNotAvailable => {
                 self.member_id = Str::new();
                 Stage::Waiting

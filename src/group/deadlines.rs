@@ -57,7 +57,10 @@ impl Deadlines {
         loop {
             let next = match self.pop(clock::now()) {
                 Ok((entry, slot)) => {
-                    slot.into_iter().for_each(|slot| slot.expire(entry));
+                    if let Some(slot) = slot {
+                        let place = slot.place().await;
+                        slot.expire(entry, place);
+                    }
                     continue;
                 }
                 Err(next) => next,

@@ -13,7 +13,7 @@ use super::{
     Sync, TEXT_BYTES_MAX, TopicPartition, Topics,
 };
 use crate::clock;
-use crate::state::State;
+use crate::state::{Changes, Place, State};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,8 +172,11 @@ impl Groups {
             Some(Ok(())) => Reply::Done,
             Some(Err(error)) => Reply::Failed(error),
             None => {
-                wait(self.submit(group, |machine, _, ticket, out| machine.delete(ticket, out)))
-                    .await
+                let place = self.state.place().await;
+                let delete = |machine: &mut Group<_>, _: Now<'_>, ticket, out: &mut _| {
+                    machine.delete(ticket, out);
+                };
+                wait(self.submit_at(place, group, delete)).await
             }
         }
     }
@@ -261,12 +264,13 @@ impl Groups {
         let Some(slot) = self.slots.lock().get(group).cloned() else {
             return self.check(group).map(|()| Vec::new());
         };
+        let place = self.state.place().await;
         let (offsets, durable) = {
             let live = slot.live.lock();
             let offsets = live.group.durable().offsets();
             let offsets =
                 offsets.map(|(topic, partition, it)| (topic.clone(), partition, it.clone()));
-            (offsets.collect(), slot.barrier())
+            (offsets.collect(), slot.barrier(place))
         };
         wait(durable).await;
         Ok(offsets)
@@ -278,19 +282,36 @@ impl Groups {
         let (topics, gone) = ((self.topics)(), [Str::from(topic)]);
         let slots: Vec<_> = self.slots.lock().values().cloned().collect();
         for slot in slots {
-            let durable = {
-                let mut live = slot.live.lock();
-                let mut out = Vec::new();
+            let place = self.state.place().await;
+            {
+                let (mut live, mut out) = (slot.live.lock(), Vec::new());
                 live.group.remove_topic_offsets(now(&topics), &gone, &mut out);
-                slot.carry_out(&mut live, out);
-                slot.barrier()
-            };
-            wait(durable).await;
+                slot.carry_out(&mut live, out, place);
+            }
+            wait(slot.barrier(self.state.place().await)).await;
         }
     }
 
+    /// Has a group take an input. **A store that is far behind refuses it**, before anything is
+    /// locked or changed: a disk that stalls holds up nobody but who has to wait for it.
     fn submit(
         &self,
+        group: &str,
+        input: impl FnOnce(&mut Group<Ticket>, Now<'_>, Ticket, &mut Vec<Effect<Ticket>>),
+    ) -> oneshot::Receiver<Reply> {
+        match self.state.try_place() {
+            Some(place) => self.submit_at(place, group, input),
+            None => {
+                let (ticket, reply) = oneshot::channel();
+                drop(ticket.send(Reply::Failed(Error::Behind)));
+                reply
+            }
+        }
+    }
+
+    fn submit_at(
+        &self,
+        place: Place,
         group: &str,
         input: impl FnOnce(&mut Group<Ticket>, Now<'_>, Ticket, &mut Vec<Effect<Ticket>>),
     ) -> oneshot::Receiver<Reply> {
@@ -302,7 +323,7 @@ impl Groups {
                 let mut live = slot.live.lock();
                 let topics = (self.topics)();
                 input(&mut live.group, now(&topics), ticket, &mut out);
-                slot.carry_out(&mut live, out);
+                slot.carry_out(&mut live, out, place);
                 let vacant = live.group.is_vacant();
                 drop(live);
                 if vacant {
@@ -359,17 +380,22 @@ pub(super) fn store_key(account: &str, key: &[u8]) -> Vec<u8> {
 
 impl Slot {
     /// Fires what is due at an entry, which is no longer scheduled.
-    pub(super) fn expire(self: Arc<Self>, entry: Entry) {
+    pub(super) fn expire(self: Arc<Self>, entry: Entry, place: Place) {
         let mut live = self.live.lock();
         live.scheduled.take_if(|scheduled| *scheduled == entry);
         let (topics, mut out) = ((self.topics)(), Vec::new());
         live.group.expire(now(&topics), &mut out);
-        self.carry_out(&mut live, out);
+        self.carry_out(&mut live, out, place);
         let vacant = live.group.is_vacant();
         drop(live);
         if vacant {
             self.forget();
         }
+    }
+
+    /// Waits until the store takes what an input appends.
+    pub(super) async fn place(&self) -> Place {
+        self.state.place().await
     }
 
     /// Drops a vacant group. One that was deleted goes at once, since it refuses whoever still has
@@ -392,7 +418,7 @@ impl Slot {
         }
     }
 
-    fn carry_out(self: &Arc<Self>, live: &mut Live, effects: Vec<Effect<Ticket>>) {
+    fn carry_out(self: &Arc<Self>, live: &mut Live, effects: Vec<Effect<Ticket>>, place: Place) {
         let (mut changes, mut replies) = (Vec::new(), Vec::new());
         for effect in effects {
             match effect {
@@ -412,30 +438,30 @@ impl Slot {
         };
         match changes.is_empty() && self.undurable.load(Ordering::Acquire) == 0 {
             true => release(),
-            false => self.commit(changes, release),
+            false => self.commit(place, changes, release),
         }
         self.schedule(live);
     }
 
     /// Hands changes to the store's writer; called under the group's lock, which keeps the order.
-    fn commit(&self, changes: crate::state::Changes, then: impl FnOnce() + Send + 'static) {
+    fn commit(&self, place: Place, changes: Changes, then: impl FnOnce() + Send + 'static) {
         let undurable = self.undurable.clone();
         undurable.fetch_add(1, Ordering::AcqRel);
         let done = Box::new(move || {
             undurable.fetch_sub(1, Ordering::AcqRel);
             then();
         });
-        self.state.commit(&self.state.groups, changes, done);
+        self.state.commit(place, &self.state.groups, changes, done);
     }
 
     /// Resolves once everything appended so far is durable.
-    fn barrier(&self) -> oneshot::Receiver<()> {
+    fn barrier(&self, place: Place) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         match self.undurable.load(Ordering::Acquire) {
             0 => {
                 let _ = sender.send(());
             }
-            _ => self.commit(Vec::new(), || {
+            _ => self.commit(place, Vec::new(), || {
                 // Whoever waited may have gone.
                 let _ = sender.send(());
             }),
@@ -503,7 +529,8 @@ mod tests {
         let now = Now { since_start: entry.0, ..Now::default() };
         slot.live.lock().group.expire(now, &mut Vec::new());
         deadlines.cancel(entry);
-        slot.expire(entry);
+        let place = slot.place().await;
+        slot.expire(entry, place);
         assert_eq!((groups.exists("silent"), deadlines.len()), (false, 0));
     }
 
@@ -547,6 +574,20 @@ mod tests {
         let taken = groups.commit("crew", commit()).await;
         assert!(matches!(&taken, Reply::Each(each) if each[..] == [Ok(())]), "{taken:?}");
         assert_eq!(groups.offsets("crew").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn while_the_store_is_far_behind_groups_refuse_and_take_the_next_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
+        let deadlines = Deadlines::default();
+        let groups = Groups::new("acme", Options::default(), state.clone(), deadlines, no_topics());
+        let taken: Vec<_> = std::iter::from_fn(|| state.try_place()).collect();
+        let refused = groups.join("crew", join(Str::new())).await;
+        assert_eq!((refused, groups.exists("crew")), (Reply::Failed(Error::Behind), false));
+        drop(taken);
+        let joined = groups.join("crew", join(Str::new())).await;
+        assert!(matches!(joined, Reply::MemberIdRequired(_)), "{joined:?}");
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ pub enum Error {
     /// Nothing more can be stored: the disk is full. The client tries again.
     #[error("the disk is full, so nothing was committed")]
     NoRoom,
+    /// Too much waits to be stored already. The client tries again.
+    #[error("the disk is far behind, so nothing was stored")]
+    Behind,
     /// The group's records could not be read at start, and nobody knows where it was.
     #[error("what is stored of the group cannot be read, as the broker's log says")]
     Unreadable,
@@ -74,7 +77,9 @@ impl From<Error> for ErrorCode {
     fn from(error: Error) -> Self {
         match error {
             Error::OffsetMetadataTooLarge => Self::OFFSET_METADATA_TOO_LARGE,
-            Error::CoordinatorNotAvailable | Error::NoRoom => Self::COORDINATOR_NOT_AVAILABLE,
+            Error::CoordinatorNotAvailable | Error::NoRoom | Error::Behind => {
+                Self::COORDINATOR_NOT_AVAILABLE
+            }
             // As for a partition that is offline. In a group's answers clients take it for final,
             // and show its text: they need not try again until an operator has seen to it.
             Error::Unreadable => Self::KAFKA_STORAGE_ERROR,

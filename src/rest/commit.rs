@@ -91,7 +91,7 @@ async fn commit_alone(
             Err(ApiError::conflict(text))
         }
         Reply::Failed(Error::NoRoom) => Err(ApiError::disk_full()),
-        Reply::Failed(error @ Error::Unreadable) => Err(Refused(error).into()),
+        Reply::Failed(error @ (Error::Unreadable | Error::Behind)) => Err(Refused(error).into()),
         Reply::Failed(error) => Err(ApiError::conflict(error.to_string())),
         _ => Err(ApiError::internal("a commit was answered as another request")),
     }

@@ -9,6 +9,7 @@ use super::session::{Session, Settings};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::consumer::Error;
+use crate::group;
 use crate::http::ApiError;
 use axum::http::StatusCode;
 use parking_lot::Mutex;
@@ -238,7 +239,8 @@ pub(super) async fn expire(instances: Weak<Instances>) {
 pub(super) fn is_final(error: &Error) -> bool {
     match error {
         Error::Closed | Error::NoOffset { .. } | Error::OutOfRange { .. } => true,
-        Error::Refused(error) => *error != crate::group::Error::RebalanceInProgress,
+        Error::Refused(group::Error::RebalanceInProgress | group::Error::Behind) => false,
+        Error::Refused(_) => true,
         Error::Unreadable { .. } => false,
     }
 }

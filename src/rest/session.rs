@@ -126,6 +126,9 @@ impl From<Error> for ApiError {
                 let text = "the group is rebalancing; try again";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "rebalancing", text)
             }
+            Error::Refused(behind @ crate::group::Error::Behind) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", behind.to_string())
+            }
             Error::Refused(unreadable @ crate::group::Error::Unreadable) => {
                 let text = unreadable.to_string();
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "group_unreadable", text)
