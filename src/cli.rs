@@ -107,14 +107,23 @@ fn start_logging(default: &str) {
         .init();
 }
 
-/// Resolves at SIGINT or SIGTERM.
+/// Resolves at SIGINT or SIGTERM. A second one ends the process at once: to the logs that is a
+/// crash, and the next start recovers.
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
+    let [Ok(mut interrupt), Ok(mut terminate)] = kinds.map(signal) else {
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    let mut next = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => kinds[0],
+            _ = terminate.recv() => kinds[1],
+        }
+    };
+    next().await;
+    tokio::spawn(async move {
+        // What a shell says of a program that a signal ended.
+        std::process::exit(128 + next().await.as_raw_value());
+    });
 }

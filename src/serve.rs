@@ -78,7 +78,9 @@ pub async fn run<F: Future<Output = Result<()>>>(
     tasks.spawn(http::serve(http, tls, router));
     ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token }).await?;
     tokio::select! {
-        () = shutdown => tracing::info!("shutting down"),
+        () = shutdown => tracing::info!(
+            "shutting down; a second signal ends at once, and the next start recovers"
+        ),
         reason = broker.failed() => bail!("{reason}; restart to recover what the disk holds"),
         ended = tasks.join_next() => if let Some(Err(error)) = ended { bail!("a listener failed: {error}") },
     }
