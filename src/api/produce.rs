@@ -69,9 +69,9 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
     let acks = request.acks;
     let transactional = request.transactional_id.is_some();
     let mut durable = Vec::new();
-    let mut append = |topic: TopicProduceData| {
+    let mut append_all = |topic: TopicProduceData| {
         let found = find(cluster, &topic, version, acks, transactional);
-        let mut append = |data: PartitionProduceData| {
+        let mut append_one = |data: PartitionProduceData| {
             let index = data.index;
             let appended = found.as_ref().map_err(|code| Refusal::from(*code));
             match appended.and_then(|topic| append(topic, data, version)) {
@@ -100,10 +100,10 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
             // A slice of the frame would keep all of it in memory until the sync.
             name: Str::from(&*topic.name),
             topic_id: topic.topic_id,
-            partition_responses: topic.partition_data.into_iter().map(&mut append).collect(),
+            partition_responses: topic.partition_data.into_iter().map(&mut append_one).collect(),
         }
     };
-    let responses: Vec<_> = request.topic_data.into_iter().map(&mut append).collect();
+    let responses: Vec<_> = request.topic_data.into_iter().map(&mut append_all).collect();
     let durable = async move {
         for (partition, last_offset) in durable {
             partition.durable(last_offset).await;

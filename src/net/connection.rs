@@ -362,8 +362,12 @@ fn ready(answer: Answer) -> BoxFuture<'static, Answer> {
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
+    use crate::broker::Broker;
     use crate::room::Room;
-    use tidelog_protocol::messages::{CreatableTopicResult, CreateTopicsResponse};
+    use crate::settings::Layer;
+    use tidelog_protocol::messages::{
+        CreatableTopicResult, CreateTopicsResponse, ProduceRequest, TopicProduceData,
+    };
     use tokio::sync::oneshot;
 
     fn header(key: ApiKey) -> RequestHeader {
@@ -391,6 +395,30 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_produced_frame_leaves_memory_before_it_is_answered_whatever_its_client_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = Layer { data_dir: Some(dir.path().to_owned()), ..Layer::default() };
+        let (broker, _) = Broker::open(layer.settings(true).unwrap()).await.unwrap();
+        let (principal, _) = broker.dev_account().await.unwrap();
+        let advertised = ("localhost".into(), 9092);
+        let mut session = Session::unknown(&broker, ([127, 0, 0, 1], 40_000).into(), advertised);
+        session.principal = Some(principal);
+
+        let mut out = Writer::default();
+        let client_id = Some("a client".into());
+        let header = RequestHeader { client_id, ..header(ApiKey::Produce) };
+        header.write(&mut out);
+        let topic = TopicProduceData { name: "red".into(), ..Default::default() };
+        let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
+        Request::Produce(request).write(&mut out, header.version);
+        let (bytes, backlog) = (out.into_bytes(), Backlog::default());
+        let frame = Frame { bytes: bytes.clone(), taken: None };
+        let answer = accept(&mut session, frame, &backlog).unwrap();
+        assert!(bytes.is_unique());
+        assert!(!answer.await.parts.is_empty());
     }
 
     #[tokio::test]
