@@ -7,6 +7,10 @@ use crate::support::{kafka, wait};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tidelog_protocol::records::{BatchBuilder, Compression};
+use tidelog_storage::fs::Disk;
+use tidelog_storage::{Flush, PartitionOptions, Volume, VolumeOptions};
 
 /// Where the only topic's only partition is.
 fn partition(dir: &Path) -> PathBuf {
@@ -77,6 +81,41 @@ fn a_log_is_printed_while_the_broker_runs_and_damage_is_an_exit_code() {
     assert!(!sound);
     assert_eq!(lines[0]["damage"]["position"], 0);
     assert_eq!(lines.last().unwrap()["sum"]["damages"], 1);
+}
+
+#[test]
+fn what_a_kill_left_in_the_commit_journal_alone_is_shown_with_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let unexpected = Box::new(|error: &tidelog_storage::Error| panic!("{error}"));
+    let options = VolumeOptions { flush: Flush::Manual };
+    let volume = Volume::open(Arc::new(Disk), dir.path(), options, unexpected).unwrap();
+    let log = |n: usize| {
+        let (name, options) = (format!("accounts/acct/red-{n}"), PartitionOptions::default());
+        volume.open_partition(Path::new(&name), [1; 16], options, Box::new(|_| {})).unwrap().0
+    };
+    let logs: Vec<_> = (0..8).map(log).collect();
+    for value in ["one", "two"] {
+        let mut batch = BatchBuilder::new(Compression::None, 1 << 16);
+        batch.append(0, None, Some(value.as_bytes()), &[]).unwrap();
+        let batch = batch.finish().unwrap();
+        logs.iter().for_each(|log| _ = log.append(&batch, 0).unwrap());
+        volume.sync().unwrap();
+    }
+    // Not closed, as by a kill.
+    drop((logs, volume));
+    let (lines, sound) = dump(dir.path(), &["--records"]);
+    assert!(sound, "{lines:?}");
+    for (n, value) in ["one", "two"].into_iter().enumerate() {
+        assert_eq!(lines[2 * n]["journaled"], true, "{lines:?}");
+        assert_eq!(lines[2 * n + 1]["record"]["value"], value);
+    }
+    // Also for who is in the account's directory, and in words.
+    let mut command = command(dir.path());
+    command.current_dir(dir.path().join("accounts/acct")).args(["dump-log", "red-0"]);
+    let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let lines: Vec<_> = told.lines().filter(|it| it.contains("offsets")).collect();
+    assert!(lines.iter().all(|it| it.ends_with(", in the commit journal only")), "{told}");
+    assert_eq!(lines.len(), 2, "{told}");
 }
 
 #[test]

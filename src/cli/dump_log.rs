@@ -1,5 +1,6 @@
 //! `tidelog dump-log`: what is in the files of a partition, and whether it holds. Reads only, and
-//! takes no lock: fit for a broker that runs, and for a directory that a Kafka broker wrote.
+//! takes no lock: fit for a broker that runs, for what a kill left, and for a directory that a
+//! Kafka broker wrote.
 
 use super::{Common, Output};
 use anyhow::{Result, bail};
@@ -34,7 +35,9 @@ const PROGRESS_FROM_BYTES: u64 = 64 << 20;
 
 impl DumpLog {
     pub(super) fn run(self) -> Result<()> {
-        let total = segment_bytes(&Disk, &self.dir)?;
+        // The data directory above it has the commit journal.
+        let dir = std::path::absolute(&self.dir)?;
+        let total = segment_bytes(&Disk, &dir)?;
         if !has_log(&self.dir) {
             bail!("{}", no_log(&self.dir));
         }
@@ -53,7 +56,7 @@ impl DumpLog {
             records: 0,
             damages: 0,
         };
-        inspect(&Disk, &self.dir, &mut |file, found| {
+        inspect(&Disk, &dir, &mut |file, found| {
             if let Found::Batch { batch, .. } = &found {
                 progress.inc(batch.bytes().len() as u64);
             }
@@ -103,6 +106,15 @@ fn has_log(dir: &Path) -> bool {
     })
 }
 
+/// Where a batch is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: &'a str,
+    position: u64,
+    /// Whether the file is to get it from the commit journal, at the next start.
+    journaled: bool,
+}
+
 struct Dump<'a, W: Write> {
     out: W,
     options: &'a DumpLog,
@@ -117,7 +129,10 @@ impl<W: Write> Dump<'_, W> {
     fn take(&mut self, file: &Path, found: Found) -> std::io::Result<()> {
         let file = file.file_name().unwrap_or_default().display();
         match found {
-            Found::Batch { position, batch } => self.batch(&file.to_string(), position, &batch),
+            Found::Batch { position, batch, journaled } => {
+                let place = Place { file: &file.to_string(), position, journaled };
+                self.batch(place, &batch)
+            }
             Found::Reserved { position, bytes } if !self.options.verify => match self.is_json() {
                 true => {
                     let reserved = json!({ "position": position, "bytes": bytes });
@@ -167,15 +182,17 @@ impl<W: Write> Dump<'_, W> {
         }
     }
 
-    fn batch(&mut self, file: &str, position: u64, batch: &Batch) -> std::io::Result<()> {
+    fn batch(&mut self, place: Place<'_>, batch: &Batch) -> std::io::Result<()> {
+        let Place { file, position, journaled } = place;
         self.batches += 1;
         self.records += u64::try_from(batch.header().record_count).unwrap_or(0);
         if !self.options.verify {
             match self.is_json() {
                 true => self.line(&json!({
-                    "file": file, "position": position, "batch": describe(batch),
+                    "file": file, "position": position, "journaled": journaled,
+                    "batch": describe(batch),
                 }))?,
-                false => self.batch_line(file, position, batch)?,
+                false => self.batch_line(place, batch)?,
             }
         }
         let records = match batch.records(RECORDS_BYTES_MAX) {
@@ -198,7 +215,8 @@ impl<W: Write> Dump<'_, W> {
         Ok(())
     }
 
-    fn batch_line(&mut self, file: &str, position: u64, batch: &Batch) -> std::io::Result<()> {
+    fn batch_line(&mut self, place: Place<'_>, batch: &Batch) -> std::io::Result<()> {
+        let Place { file, position, journaled } = place;
         let header = batch.header();
         let (first, last) = (header.base_offset, header.last_offset());
         let (count, bytes, codec) = (header.record_count, batch.bytes().len(), codec(batch));
@@ -216,6 +234,9 @@ impl<W: Write> Dump<'_, W> {
             if set {
                 write!(self.out, ", {name}")?;
             }
+        }
+        if journaled {
+            write!(self.out, ", in the commit journal only")?;
         }
         writeln!(self.out)
     }

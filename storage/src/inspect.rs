@@ -1,18 +1,21 @@
 //! Looking at a partition's directory without opening it, to show or to check it.
 //!
 //! **Nothing is written and no lock is taken**, so a running process may be appending: the last
-//! segment may then end in half a batch, as after a crash.
+//! segment may then end in half a batch, as after a crash. What only the commit journal has is
+//! shown where the next start is going to write it.
 
 mod aborted;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidelog_protocol::records::{Batch, Header};
 
 use crate::error::{Context, Result};
-use crate::fs::{Fs, read_all, read_full_at, read_if_there};
+use crate::fs::{File, Fs, read_all, read_full_at, read_if_there};
 use crate::index::{self, OFFSET_ENTRY_BYTES, OffsetEntry, TIME_ENTRY_BYTES, TimeEntry};
+use crate::journal::{Journaled, Overlaid};
 use crate::producers::Producers;
 use crate::scan::Window;
 use crate::segment::base_offset_of;
@@ -28,6 +31,9 @@ pub enum Found {
         position: u64,
         /// The batch.
         batch: Batch,
+        /// Whether the file lacks it, since only the commit journal of the data directory has it
+        /// yet: as after a kill.
+        journaled: bool,
     },
     /// Space reserved for batches to come, all zeros.
     Reserved {
@@ -65,11 +71,13 @@ pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(&Path, Found)) -> 
     let mut segments: Vec<_> =
         entries.iter().filter_map(|entry| Some((segment_of(&entry.name)?, &entry.name))).collect();
     segments.sort_unstable();
+    let mut journaled = Journaled::of(fs, dir)?;
     let mut next_offset = 0;
     let mut producers = Producers::default();
     for (n, (base_offset, name)) in segments.iter().enumerate() {
         let (base_offset, next) = (*base_offset, segments.get(n + 1).map(|(_, name)| &***name));
-        let mut segment = Segment::open(fs, dir, (base_offset, name), next)?;
+        let journaled = journaled.take_if(|it| it.segment == base_offset);
+        let mut segment = Segment::open(fs, dir, (base_offset, name), next, journaled)?;
         if base_offset < next_offset {
             let reason = format!("starts at {base_offset} where {next_offset} or more follows");
             visit(&segment.path, Found::Damage { position: 0, bytes: 0, reason });
@@ -110,6 +118,8 @@ struct Segment {
     path: PathBuf,
     base_offset: i64,
     window: Window,
+    /// What the window is over, if the journal has some of it.
+    overlaid: Option<Arc<Overlaid>>,
     offsets: Entries<OffsetEntry>,
     times: Entries<TimeEntry>,
     aborted: Aborted,
@@ -158,18 +168,25 @@ impl Segment {
         dir: &Path,
         (base_offset, name): (i64, &str),
         next: Option<&str>,
+        journaled: Option<Journaled>,
     ) -> Result<Self> {
         let path = |extension| dir.join(crate::segment::file_name(base_offset, extension));
         let log = dir.join(name);
         // It may get its name just now.
         let file = fs.open_read(&log).or_else(|_| fs.open_read(&path("log")));
         let file = file.context("open", &log)?;
+        let overlaid = journaled.map(|it| Arc::new(it.over(file.clone())));
+        let file: Arc<dyn File> = match &overlaid {
+            Some(overlaid) => overlaid.clone(),
+            None => file,
+        };
         let len = file.size().context("read", &log)?;
         let offset = |entry: &[u8]| index::offset_entry(entry, base_offset);
         let time = |entry: &[u8]| index::time_entry(entry, base_offset);
         let is_sealed = aborted::is_sealed(fs, &path("index"), next);
         Ok(Self {
             window: Window::new(file, len),
+            overlaid,
             path: log,
             base_offset,
             offsets: Entries::read(fs, path("index"), OFFSET_ENTRY_BYTES, offset)?,
@@ -191,7 +208,8 @@ impl Segment {
                     let header = *batch.header();
                     self.compare_indexes(&header, position, visit);
                     self.aborted.compare(&batch, producers, visit);
-                    visit(&self.path, Found::Batch { position, batch });
+                    let journaled = self.is_journaled(position, &batch)?;
+                    visit(&self.path, Found::Batch { position, batch, journaled });
                     position += header.total_bytes() as u64;
                     next_offset = header.last_offset() + 1;
                     continue;
@@ -231,6 +249,11 @@ impl Segment {
         let split = Batch::split_from(&mut Bytes::from(bytes));
         let checked = split.and_then(|batch| header.verify(batch.bytes()).map(|()| batch));
         Ok(checked.map_err(|error| error.to_string()))
+    }
+
+    fn is_journaled(&self, position: u64, batch: &Batch) -> Result<bool> {
+        let Some(overlaid) = &self.overlaid else { return Ok(false) };
+        overlaid.adds(position, batch.bytes()).context("read", &self.path)
     }
 
     fn compare_indexes(&mut self, batch: &Header, at: u64, visit: &mut dyn FnMut(&Path, Found)) {

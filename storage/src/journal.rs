@@ -33,6 +33,7 @@
 //! other.** One that is torn ends them: it was not acknowledged, and none was begun after it.
 
 mod redo;
+mod view;
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) use redo::{Redone, redo};
+pub(crate) use view::{Journaled, Overlaid};
 
 use crate::checkpoint::End;
 use crate::commit::SINGLE_SYNCS_MAX;
@@ -63,6 +65,7 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes in a file that have the logs synced before their time.
 const FILE_BYTES_MANY: u64 = FILE_BYTES_MAX / 2;
 
+pub(crate) const FILES: [&str; 2] = ["commit-journal-0", "commit-journal-1"];
 const MAGIC: &[u8; 8] = b"tidelog\x01";
 const HEADER_BYTES: usize = 28;
 const BLOCK_BYTES: usize = 4 << 10;
@@ -345,7 +348,7 @@ pub(crate) fn remove(fs: &dyn Fs, root: &Path) -> Result<bool> {
 }
 
 fn path(root: &Path, turn: usize) -> PathBuf {
-    root.join(format!("commit-journal-{turn}"))
+    root.join(FILES[turn])
 }
 
 /// The checksum of a round without what follows its shares.

@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tidelog_protocol::records::Batch;
 
-use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::compaction::CLEANED_SUFFIX;
 use crate::error::{Context, Error, Result};
 use crate::fs::{Fs, read_full_at, remove_if_there, write_all_at};
 use crate::inspect::{Found, inspect};
 use crate::journal::{not_redone, redo};
 use crate::segment::{base_offset_of, file_name};
-use crate::volume::{LOCK_FILE, take_lock};
+use crate::volume::{root_of, take_lock};
 
 /// Damage that is taken out of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +54,7 @@ pub struct Excised {
 /// # Errors
 /// [`Error::Io`] if there is no such thing.
 pub fn partitions_in(fs: &dyn Fs, dir: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
-    let is_root = |dir: &&Path| {
-        let marks = [CHECKPOINT_FILE, LOCK_FILE];
-        marks.iter().any(|mark| fs.open_read(&dir.join(mark)).is_ok())
-    };
-    let root = dir.ancestors().find(is_root).ok_or_else(|| Error::Io {
+    let root = root_of(fs, dir).ok_or_else(|| Error::Io {
         operation: "find the data directory of",
         path: dir.to_path_buf(),
         source: io::ErrorKind::NotFound.into(),

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{CHECKPOINT_FILE, Checkpoint};
 use crate::checkpointer::{self, Checkpointer};
 use crate::commit::{self, Queue, SINGLE_SYNCS_MAX};
 use crate::counters::{Counters, Statistics};
@@ -406,6 +406,12 @@ impl Shared {
 
 pub(crate) const LOCK_FILE: &str = "lock";
 const DELETED_DIR: &str = "deleted";
+
+/// The data directory that `dir` is or lies in.
+pub(crate) fn root_of<'a>(fs: &dyn Fs, dir: &'a Path) -> Option<&'a Path> {
+    let marks = [CHECKPOINT_FILE, LOCK_FILE, journal::FILES[0], journal::FILES[1]];
+    dir.ancestors().find(|dir| marks.iter().any(|mark| fs.open_read(&dir.join(mark)).is_ok()))
+}
 
 pub(crate) fn take_lock(fs: &dyn Fs, root: &Path) -> Result<Box<dyn Any + Send + Sync>> {
     let path = root.join(LOCK_FILE);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 use tidelog_storage::fs::Fs;
 use tidelog_storage::{
-    Compaction, Error, Flush, Mistake, Partition, PartitionOptions, Result, Volume, VolumeOptions,
-    repair,
+    Compaction, Error, Flush, Found, Mistake, Partition, PartitionOptions, Result, Volume,
+    VolumeOptions, inspect, repair,
 };
 
 use crate::faulty::{Fault, Faulty};
@@ -472,6 +472,56 @@ fn a_repair_begins_with_what_the_journal_has() {
             assert_eq!(payloads(&read_all(&partition, 0)), [&[n as u8 + 1; 500][..]]);
         }
     }
+}
+
+#[test]
+fn a_look_at_a_log_shows_what_only_the_journal_has_and_changes_nothing() {
+    let fs = Faulty::new(1);
+    let (volume, logs) = commit_one_to_each(&fs);
+    // Each batch with its offset, and whether it is in the journal only.
+    let look = |fs: &Faulty, n: usize| {
+        let mut batches = Vec::new();
+        inspect(fs, &Path::new("/data").join(dir(n)), &mut |_, found| match found {
+            Found::Batch { batch, journaled, .. } => {
+                batches.push((batch.header().base_offset, batch.payload(), journaled));
+            }
+            Found::Damage { reason, .. } => panic!("{reason}"),
+            Found::Reserved { .. } | Found::Aborted { .. } => {}
+        })
+        .unwrap();
+        batches
+    };
+    let first = |n: usize| Bytes::from(vec![n as u8 + 1; 500]);
+    let calls = fs.calls();
+    assert!((0..LOGS).all(|n| look(&fs, n) == [(0, first(n), true)]));
+    assert_eq!(fs.calls(), calls);
+    // The process goes on: what is read gets into the file, and what comes then is journaled.
+    read_all(&logs[0], 0);
+    logs.iter().for_each(|log| _ = log.append(&batch(1, 0, b"later"), 0).unwrap());
+    volume.sync().unwrap();
+    let later = || (1, Bytes::from("later"), true);
+    assert_eq!(look(&fs, 0), [(0, first(0), false), later()]);
+    assert_eq!(look(&fs, 1), [(0, first(1), true), later()]);
+    // It is killed, or the power fails.
+    drop((volume, logs));
+    for seed in 0..20 {
+        let image = fs.crash(seed);
+        let seen: Vec<_> = (0..LOGS).map(|n| look(&image, n)).collect();
+        assert_eq!(image.calls(), 0);
+        let volume = open(&image).unwrap();
+        for (n, seen) in seen.iter().enumerate() {
+            let found = payloads(&read_all(&open_log(&volume, n, 0).unwrap().0, 0));
+            assert!(seen.iter().map(|(_, payload, _)| payload).eq(&found), "seed {seed}, log {n}");
+            assert_eq!(found.len(), 2);
+            assert!(look(&image, n).iter().all(|(.., journaled)| !journaled));
+        }
+    }
+    // Another topic's log has none of it.
+    let made_anew = fs.crash(0);
+    let metadata = Path::new("/data").join(dir(1)).join("partition.metadata");
+    let other = b"version: 0\ntopic_id: CQkJCQkJCQkJCQkJCQkJCQ\n".to_vec();
+    made_anew.overwrite(&metadata, other);
+    assert!(look(&made_anew, 1).iter().all(|(.., journaled)| !journaled));
 }
 
 #[test]

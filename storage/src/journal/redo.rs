@@ -32,6 +32,17 @@ pub(crate) struct Redone {
 /// # Errors
 /// A journal that cannot be read.
 pub(crate) fn redo(fs: &dyn Fs, root: &Path) -> Result<Redone> {
+    let mut logs = Logs { fs, root, places: HashMap::new(), open: HashMap::new() };
+    let mut redone = Redone::default();
+    each_share(fs, root, &mut |share| logs.redo(share, &mut redone))?;
+    Ok(redone)
+}
+
+/// Calls `take` with all that the journal of `root` has, first written to last.
+///
+/// # Errors
+/// A journal that cannot be read.
+pub(super) fn each_share(fs: &dyn Fs, root: &Path, take: &mut dyn FnMut(&Share<'_>)) -> Result<()> {
     let mut journals = Vec::new();
     for turn in 0..2 {
         let path = path(root, turn);
@@ -41,16 +52,14 @@ pub(crate) fn redo(fs: &dyn Fs, root: &Path) -> Result<Redone> {
         }
     }
     journals.sort_unstable_by_key(|it| it.generation);
-    let mut logs = Logs { fs, root, places: HashMap::new(), open: HashMap::new() };
-    let mut redone = Redone::default();
     for mut rounds in journals {
         while let Some(mut shares) = rounds.next()? {
             while let Some(share) = Share::split_from(&mut shares) {
-                logs.redo(&share, &mut redone);
+                take(&share);
             }
         }
     }
-    Ok(redone)
+    Ok(())
 }
 
 impl Redone {
@@ -127,12 +136,12 @@ impl Rounds {
 }
 
 /// What a round has of a partition.
-struct Share<'a> {
-    name: &'a str,
-    topic_id: [u8; 16],
-    segment: i64,
-    position: u64,
-    batches: &'a [u8],
+pub(super) struct Share<'a> {
+    pub name: &'a str,
+    pub topic_id: [u8; 16],
+    pub segment: i64,
+    pub position: u64,
+    pub batches: &'a [u8],
 }
 
 impl<'a> Share<'a> {
