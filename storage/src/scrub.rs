@@ -1,9 +1,11 @@
 //! Reading again what is stored, so that damage is known before somebody needs the bytes.
 //!
-//! A *round* goes over the sealed segments of all logs, by name and by offset, a step at a time;
-//! how fast is the caller's to say. Batches are read from the disk and not from the page cache, and
-//! are checked as recovery checks them. **Damage is quarantined, never cut**: it is told once, and
-//! reads around it go on, checking every checksum of that segment from then on.
+//! A *round* goes over all logs, by name and by offset, a step at a time; how fast is the caller's
+//! to say. The last segment of each counts too, as far as its file is synced: a log that takes no
+//! more records has it for ever, and a start looks at no more than its end. Batches are read from
+//! the disk and not from the page cache, and are checked as recovery checks them. **Damage is
+//! quarantined, never cut**: it is told once, and reads around it go on, checking every checksum of
+//! that segment from then on.
 //!
 //! Where a round is stands in the recovery checkpoint, so that a restart does not begin it again.
 //! Between two rounds nothing is done at all.
@@ -40,7 +42,7 @@ pub struct Scrubbed {
 const KNOWN_MAX: usize = 100_000;
 
 impl Volume {
-    /// Checks about `max_bytes` more of what is sealed, at least a batch; `None` when there is
+    /// Checks about `max_bytes` more of what is stored, at least a batch; `None` when there is
     /// nothing to do, since a round is complete that began less than `period_ms` before `now_ms`.
     ///
     /// # Errors
@@ -83,17 +85,19 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Checks sealed segments of a log from `from` on; where to go on, unless all are done.
+    /// Checks the segments of a log from `from` on; where to go on, unless all are done.
     fn log(&mut self, inner: &Inner, from: i64) -> Result<Option<i64>> {
-        let durable = inner.log.lock().durable.segment;
+        let synced = inner.log.lock().recovery_point;
         let segments = inner.segments();
         let first = segments.partition_point(|it| it.base_offset <= from).saturating_sub(1);
-        for segment in segments[first..].iter().filter(|it| it.base_offset < durable) {
+        for segment in segments[first..].iter().filter(|it| it.base_offset <= synced.segment) {
+            let is_last = segment.base_offset == synced.segment;
+            let end = if is_last { synced.position } else { segment.published() };
             let from = from.max(segment.base_offset);
             if self.left == 0 {
                 return Ok(Some(from));
             }
-            let (next, damage) = self.segment(segment, from)?;
+            let (next, damage) = self.segment(segment, (from, end))?;
             // A file that was removed or replaced meanwhile says nothing of the log.
             let is_there = inner.segments().iter().any(|it| Arc::ptr_eq(it, segment));
             if !damage.is_empty() && is_there {
@@ -107,12 +111,16 @@ impl Step<'_> {
         Ok(None)
     }
 
-    /// Checks a segment from the batch of `from` on, as far as `left` goes; gives the offset to go
-    /// on at, unless that is its end, and the damage.
-    fn segment(&mut self, segment: &Segment, from: i64) -> Result<(Option<i64>, Vec<Repair>)> {
-        let (path, end) = (segment.path(), segment.published());
+    /// Checks a segment from the batch of `from` on up to the position `end`, as far as `left`
+    /// goes; gives the offset to go on at, unless that is its end, and the damage.
+    fn segment(
+        &mut self,
+        segment: &Segment,
+        (from, end): (i64, u64),
+    ) -> Result<(Option<i64>, Vec<Repair>)> {
+        let path = segment.path();
         let mut damage = Vec::new();
-        let mut walk = Walk { next_offset: segment.base_offset, position: 0, from, bytes: 0 };
+        let mut walk = Walk { next_offset: segment.base_offset, position: 0, end, from, bytes: 0 };
         let walked = self.walk(segment, &mut walk, &mut damage);
         self.left = self.left.saturating_sub(walk.bytes);
         self.found.bytes += walk.bytes;
@@ -135,8 +143,9 @@ impl Step<'_> {
     ) -> Result<Option<i64>> {
         let (path, files) = (segment.path(), &self.shared.files);
         walk.position = segment.floor(files, walk.from)?;
-        let file = segment.file_past_cache(files, walk.position, self.left)?;
-        let mut window = Window::new(file, segment.published());
+        let most = self.left.min(walk.end.saturating_sub(walk.position));
+        let file = segment.file_past_cache(files, walk.position, most)?;
+        let mut window = Window::new(file, walk.end);
         while walk.position < window.end() {
             if walk.bytes >= self.left {
                 return Ok(Some(walk.next_offset));
@@ -181,6 +190,8 @@ impl Step<'_> {
 struct Walk {
     position: u64,
     next_offset: i64,
+    /// The position to end at.
+    end: u64,
     /// The offset to begin at: what the index leads to may lie before.
     from: i64,
     /// Read from there on.

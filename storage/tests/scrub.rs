@@ -1,4 +1,4 @@
-//! Reading again what is sealed: damage is found, told once and served around, and nothing is done
+//! Reading again what is stored: damage is found, told once and served around, and nothing is done
 //! that need not be.
 
 use std::path::{Path, PathBuf};
@@ -52,12 +52,14 @@ fn round(volume: &Volume, now_ms: i64) -> (Vec<Repair>, u64, usize) {
 }
 
 #[test]
-fn a_round_reads_what_is_sealed_once_and_then_nothing_until_the_next_is_due() {
+fn a_round_reads_what_is_synced_once_and_then_nothing_until_the_next_is_due() {
     let fs = Faulty::new(1);
     let (volume, partition) = written(&fs);
-    let active = partition.read(90, 1, 91).unwrap().len() as u64 * 10;
+    let all = partition.size_bytes();
+    // Of the last segment what was synced: that grows.
+    partition.append(&batch(1, 100, &[100; 200]), 0).unwrap();
     let (damage, bytes, _) = round(&volume, NOW);
-    assert_eq!((damage, bytes), (vec![], partition.size_bytes() - active));
+    assert_eq!((damage, bytes), (vec![], all));
 
     volume.checkpoint().unwrap();
     let (calls, reads) = (fs.calls(), fs.reads());
@@ -96,6 +98,33 @@ fn a_flipped_bit_in_a_sealed_segment_is_found_told_once_and_served_around() {
         assert_eq!(round(&volume, NOW + PERIOD_MS).0, [], "known already");
         assert_eq!(partition.append(&batch(1, 0, b"x"), 0).unwrap().base_offset, 100);
     }
+}
+
+#[test]
+fn damage_long_before_the_end_of_the_last_segment_is_found_though_no_start_looks_there() {
+    let fs = Faulty::new(1);
+    let volume = start(&fs);
+    let options = PartitionOptions { segment_bytes: 16 << 20, ..SMALL };
+    let (partition, _) = open(&volume, options);
+    for n in 0..30 {
+        partition.append(&batch(1, n, &[n as u8; 100_000]), 0).unwrap();
+    }
+    volume.sync().unwrap();
+    volume.checkpoint().unwrap();
+    drop((volume, partition));
+    // The magic byte of the second batch, more than 2 MiB before the recovery point.
+    flip(&fs, 0, 100_061 + 16);
+    let volume = start(&fs);
+    let (partition, recovered) = open(&volume, options);
+    assert_eq!(recovered.repairs, []);
+    let found = volume.scrub(NOW, PERIOD_MS, 16 << 20).unwrap().unwrap();
+    let [damage] = &found.damage[..] else { panic!("{found:?}") };
+    assert_eq!((damage.position, damage.bytes), (100_061, 100_061));
+    assert!(matches!(partition.read(1, 1, 30), Err(Error::Corrupt { .. })));
+    assert_eq!(read_all(&partition, 2).len(), 28);
+    assert_eq!(partition.append(&batch(1, 30, b"next"), 0).unwrap().base_offset, 30);
+    volume.sync().unwrap();
+    assert_eq!(read_all(&partition, 2).len(), 29);
 }
 
 #[test]
