@@ -30,6 +30,9 @@ use crate::volume::Shared;
 /// Files that are synced, or logs that are closed, each by itself; more take one `syncfs`.
 pub(crate) const SINGLE_SYNCS_MAX: usize = 16;
 
+/// As good as.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// Partitions with bytes to sync.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -41,13 +44,15 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Moves those whose time has come to the dirty ones.
-    fn take_due(&mut self) {
+    /// Moves those whose time has come to the dirty ones, or all once there are more than `max`:
+    /// each holds its file open, since a file that is closed may take the news with it that it
+    /// could not be written.
+    fn take_due(&mut self, max: usize) {
         if self.later.is_empty() {
             return;
         }
-        let now = now();
-        while let Some(first) = self.later.first_entry().filter(|it| it.key().0 <= now) {
+        let (now, all) = (now(), self.later.len() > max);
+        while let Some(first) = self.later.first_entry().filter(|it| all || it.key().0 <= now) {
             let inner = first.remove();
             inner.scheduled.store(false, Ordering::SeqCst);
             if !inner.queued.swap(true, Ordering::SeqCst) {
@@ -79,7 +84,7 @@ impl Shared {
             if queue.stopped {
                 return None;
             }
-            queue.take_due();
+            queue.take_due(self.files.unsynced_max);
             if !queue.dirty.is_empty() {
                 return Some(std::mem::take(&mut queue.dirty));
             }
@@ -99,12 +104,12 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Has a round sync the partition in `interval`, or before.
-    pub(crate) fn schedule(&self, inner: &Arc<Inner>, interval: Duration) {
+    /// Has a round sync the partition in `interval`, or before; without one, when it has to be.
+    pub(crate) fn schedule(&self, inner: &Arc<Inner>, interval: Option<Duration>) {
         if !inner.scheduled.swap(true, Ordering::SeqCst) {
             let mut queue = self.queue.lock();
             queue.scheduled += 1;
-            let key = (now() + interval, queue.scheduled);
+            let key = (now() + interval.unwrap_or(NEVER), queue.scheduled);
             queue.later.insert(key, inner.clone());
             self.wake.notify_one();
         }
@@ -233,6 +238,31 @@ mod tests {
     use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
 
     const BATCHES: i64 = 100;
+
+    #[test]
+    fn logs_that_are_never_due_are_when_they_hold_too_many_files_open() {
+        let root = tempfile::tempdir().unwrap();
+        let options = VolumeOptions { flush: Flush::Never };
+        let volume = Volume::open(Arc::new(Disk), root.path(), options, Box::new(|_| {})).unwrap();
+        let open = |n: i32| {
+            let (name, options) = (format!("red-{n}"), PartitionOptions::default());
+            volume.open_partition(Path::new(&name), [1; 16], options, Box::new(|_| {})).unwrap().0
+        };
+        let partitions: Vec<_> = (0..5).map(open).collect();
+        for partition in partitions.iter().chain(&partitions) {
+            partition.append(&batch(), 0).unwrap();
+        }
+        let holds = |n: usize| partitions[n].0.log.lock().unsynced.is_some();
+        let shared = volume.shared();
+        shared.queue.lock().take_due(5);
+        assert!(shared.queue.lock().dirty.is_empty() && (0..5).all(holds));
+        shared.queue.lock().take_due(4);
+        let dirty = std::mem::take(&mut shared.queue.lock().dirty);
+        assert_eq!(dirty.len(), 5);
+        shared.commit(dirty).unwrap();
+        assert!(!(0..5).any(holds));
+        volume.close().unwrap();
+    }
 
     fn batch() -> Batch {
         let mut builder = BatchBuilder::new(Compression::None, 1 << 10);

@@ -14,11 +14,13 @@ use crate::mistake::Mistakes;
 use crate::mmap::Map;
 
 /// Open files kept per volume: at least these, of the 1,024 that a process has unless its limit is
-/// raised. More are open only while they have bytes to sync.
+/// raised. More are open only while they have bytes to sync, of which this share of the limit may
+/// wait for their time: then all of them are synced.
 const OPEN_FILES_MIN: usize = 512;
 /// And no more than these, of what a raised limit leaves to sockets.
 const OPEN_FILES_MAX: usize = 4096;
 const OPEN_FILES_SHARE: u64 = 8;
+const UNSYNCED_SHARE: u64 = 4;
 /// Maps kept per volume, of the 65,530 a process may have on Linux.
 const MAPS_MAX: usize = 4096;
 
@@ -26,6 +28,8 @@ const MAPS_MAX: usize = 4096;
 pub(crate) struct Files {
     pub fs: Arc<dyn Fs>,
     pub mistakes: Mistakes,
+    /// Files that may be open with bytes whose sync is not due.
+    pub unsynced_max: usize,
     open: Cache<Arc<dyn File>>,
     maps: Cache<Map>,
     next_key: AtomicU64,
@@ -52,9 +56,15 @@ impl Key {
 
 impl Files {
     pub(crate) fn new(fs: Arc<dyn Fs>) -> Self {
-        let (open, maps) = (Cache::new(open_files_max()), Cache::new(MAPS_MAX));
-        let mistakes = Mistakes::default();
-        Self { fs, mistakes, open, maps, next_key: AtomicU64::new(0) }
+        let open_max = share_of_files(OPEN_FILES_SHARE).clamp(OPEN_FILES_MIN, OPEN_FILES_MAX);
+        Self {
+            fs,
+            mistakes: Mistakes::default(),
+            unsynced_max: share_of_files(UNSYNCED_SHARE),
+            open: Cache::new(open_max),
+            maps: Cache::new(MAPS_MAX),
+            next_key: AtomicU64::new(0),
+        }
     }
 
     /// A key that was never given out before.
@@ -119,9 +129,8 @@ impl Files {
     }
 }
 
-/// How many files are kept open, by the limit of the process as it is now.
-fn open_files_max() -> usize {
+/// One part in `share` of the files that the process may have open, by its limit as it is now.
+fn share_of_files(share: u64) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let share = usize::try_from(limit / OPEN_FILES_SHARE).unwrap_or(usize::MAX);
-    share.clamp(OPEN_FILES_MIN, OPEN_FILES_MAX)
+    usize::try_from(limit / share).unwrap_or(usize::MAX)
 }

@@ -13,7 +13,8 @@ pub enum Flush {
     Commit,
     /// This often. The high watermark does not wait: a power cut may take back what was seen.
     Interval(Duration),
-    /// When a segment is sealed and at close. The high watermark does not wait, as above.
+    /// When a segment is sealed, at close, and when so many logs wait for it that their files take
+    /// a quarter of the process's descriptors. The high watermark does not wait, as above.
     Never,
     /// When [`Volume::sync`](crate::Volume::sync) is called, and there is no thread: for
     /// simulations. The high watermark waits for it.

@@ -201,10 +201,9 @@ impl Partition {
             (place, policy, waits, due, is_behind && inner.shared.flush != Flush::Manual)
         };
         let Place { base_offset, last_offset, max_timestamp } = place;
-        match policy.interval {
-            _ if due => inner.shared.enqueue(inner),
-            Some(interval) => inner.shared.schedule(inner, interval),
-            None => {}
+        match due {
+            true => inner.shared.enqueue(inner),
+            false => inner.shared.schedule(inner, policy.interval),
         }
         let mistakes = &inner.shared.files.mistakes;
         if !waits || mistakes.made(Mistake::PublishesBeforeSync) {
