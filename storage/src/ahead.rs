@@ -77,7 +77,7 @@ impl Ahead {
         self.end = self.end.max(end);
         let made = match fills {
             true => fill(file, position, end),
-            false => file.allocate(position, end),
+            false => file.allocate(position..end),
         };
         self.reserved = match made {
             Ok(()) => {
@@ -85,7 +85,7 @@ impl Ahead {
                 end
             }
             Err(error) if is_full(&error) => {
-                file.allocate(position, needed).map_err(|_| error)?;
+                file.allocate(position..needed).map_err(|_| error)?;
                 needed
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(()),

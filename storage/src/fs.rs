@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::fs;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,15 +57,15 @@ pub trait File: Send + Sync {
     fn size(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Reserves space and extends the file with zeros up to `end`.
-    fn allocate(&self, from: u64, end: u64) -> io::Result<()>;
+    /// Reserves space for a range, and extends the file with zeros up to its end.
+    fn allocate(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes the file's bytes and length durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes all files of this file's file system durable.
     fn sync_filesystem(&self) -> io::Result<()>;
     /// Lets go of the cached bytes of a range, so that reads ask the disk: of those that were
     /// synced and that no map holds.
-    fn drop_cache(&self, from: u64, end: u64) -> io::Result<()>;
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<()>;
     /// A map of at least the first `published` bytes.
     fn map(&self, published: u64) -> io::Result<Map>;
 }
@@ -295,9 +296,9 @@ struct DiskFile(fs::File);
 const FOLIO_BYTES: u64 = 2 << 20;
 
 #[cfg(target_os = "linux")]
-fn dont_need(file: &fs::File, from: u64, end: u64) -> io::Result<()> {
-    let Some(len) = std::num::NonZeroU64::new(end.saturating_sub(from)) else { return Ok(()) };
-    Ok(rustix::fs::fadvise(file, from, Some(len), rustix::fs::Advice::DontNeed)?)
+fn dont_need(file: &fs::File, range: Range<u64>) -> io::Result<()> {
+    let Some(len) = std::num::NonZeroU64::new(range.end - range.start) else { return Ok(()) };
+    Ok(rustix::fs::fadvise(file, range.start, Some(len), rustix::fs::Advice::DontNeed)?)
 }
 
 impl File for DiskFile {
@@ -314,12 +315,12 @@ impl File for DiskFile {
         self.0.set_len(len)
     }
     #[cfg(target_os = "linux")]
-    fn allocate(&self, from: u64, end: u64) -> io::Result<()> {
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         let flags = rustix::fs::FallocateFlags::empty();
-        Ok(rustix::fs::fallocate(&self.0, flags, from, end - from)?)
+        Ok(rustix::fs::fallocate(&self.0, flags, range.start, range.end - range.start)?)
     }
     #[cfg(not(target_os = "linux"))]
-    fn allocate(&self, _from: u64, _end: u64) -> io::Result<()> {
+    fn allocate(&self, _range: Range<u64>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn sync_data(&self) -> io::Result<()> {
@@ -334,12 +335,15 @@ impl File for DiskFile {
         Err(io::ErrorKind::Unsupported.into())
     }
     #[cfg(target_os = "linux")]
-    fn drop_cache(&self, from: u64, end: u64) -> io::Result<()> {
-        let from = from - from % FOLIO_BYTES;
-        dont_need(&self.0, from, end.next_multiple_of(FOLIO_BYTES))
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let start = range.start - range.start % FOLIO_BYTES;
+        dont_need(&self.0, start..range.end.next_multiple_of(FOLIO_BYTES))
     }
     #[cfg(not(target_os = "linux"))]
-    fn drop_cache(&self, _from: u64, _end: u64) -> io::Result<()> {
+    fn drop_cache(&self, _range: Range<u64>) -> io::Result<()> {
         Ok(())
     }
     fn map(&self, _published: u64) -> io::Result<Map> {

@@ -258,7 +258,7 @@ mod tests {
         let map = file.map(bytes.len() as u64).unwrap();
         assert!(map.is_resident(0..bytes.len()), "just written");
         file.sync_data().unwrap();
-        file.drop_cache(0, bytes.len() as u64).unwrap();
+        file.drop_cache(0..bytes.len() as u64).unwrap();
         let parts = [0..1, 5000..6000, (4 << 20)..(4 << 20) + 1, bytes.len() - 1..bytes.len()];
         for part in parts.clone() {
             assert!(!map.is_resident(part.clone()), "{part:?}");
@@ -266,7 +266,7 @@ mod tests {
         map.bring(0..bytes.len()).unwrap();
         assert!(parts.into_iter().all(|part| map.is_resident(part)));
         assert!(map.is_resident(100..bytes.len() - 100));
-        file.drop_cache(0, bytes.len() as u64).unwrap();
+        file.drop_cache(0..bytes.len() as u64).unwrap();
         assert!(map.is_resident(0..0), "nothing waits for no disk");
     }
 }

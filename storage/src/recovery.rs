@@ -139,10 +139,10 @@ impl Tail<'_> {
         let len = file.size().context("read", self.path)?;
         let from = self.trusted.0.saturating_sub(KNOWN_BYTES_MAX);
         let from = if self.trusted.0 <= len { from } else { 0 };
-        file.drop_cache(from, len - from).context("read", self.path)?;
+        file.drop_cache(from..len).context("read", self.path)?;
         let known = if from > 0 { self.last_known(&**file, from)? } else { None };
         if known.is_none() {
-            file.drop_cache(0, from).context("read", self.path)?;
+            file.drop_cache(0..from).context("read", self.path)?;
         }
         let mut window = Window::new(file.clone(), len);
         let (position, next_offset) = known.unwrap_or((0, self.base_offset));

@@ -211,7 +211,7 @@ impl Segment {
         let file = self.file(files)?;
         // What is mapped stays in the cache.
         files.forget_map(self.key);
-        file.drop_cache(from, from.saturating_add(bytes)).context("read", &self.path())?;
+        file.drop_cache(from..from.saturating_add(bytes)).context("read", &self.path())?;
         Ok(file)
     }
 

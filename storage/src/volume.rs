@@ -315,13 +315,12 @@ impl Shared {
         if !clean {
             self.settle()?;
         }
-        let points = {
+        let (mut points, open) = {
             let partitions = self.partitions.lock();
-            let mut points = partitions.found.points.clone();
-            let open = partitions.open.iter();
-            points.extend(open.map(|(dir, inner)| (dir.clone(), inner.recovery_point())));
-            points
+            (partitions.found.points.clone(), partitions.open.clone())
         };
+        // A log's lock may be held for as long as its first append reads it.
+        points.extend(open.into_iter().map(|(dir, inner)| (dir, inner.recovery_point())));
         let round = self.round.lock().clone();
         let written = Checkpoint { clean, points, round }.write(&*self.files.fs, &self.root);
         match written {

@@ -328,6 +328,35 @@ fn the_commit_thread_tells_of_a_failed_sync() {
     assert_eq!(partition.high_watermark(), 1);
 }
 
+/// The system's cache still has what a sync has failed to write, and says that it is clean.
+#[test]
+fn a_start_after_a_failed_sync_believes_the_disk_however_long_the_segment() {
+    let options = PartitionOptions { segment_bytes: 64 << 20, ..SMALL };
+    let open_log = |fs: &Faulty| {
+        let volume = open(fs, Arc::default()).unwrap();
+        let opened = volume.open_partition(Path::new(DIR), TOPIC, options, Box::new(|_| {}));
+        (volume, opened.unwrap().0)
+    };
+    for seed in 0..6 {
+        let fs = Faulty::new(seed);
+        let (volume, partition) = open_log(&fs);
+        for _ in 0..8 {
+            partition.append(&batch(1, 0, &[b'x'; 1 << 20]), 0).unwrap();
+        }
+        volume.close().unwrap();
+        drop((volume, partition));
+        let (volume, partition) = open_log(&fs);
+        partition.append(&batch(1, 0, b"perhaps lost"), 0).unwrap();
+        fs.fail_next_sync();
+        volume.sync().unwrap_err();
+        drop((volume, partition));
+
+        let shown = open_log(&fs).1.high_watermark();
+        let after_power_cut = open_log(&fs.crash(seed)).1.high_watermark();
+        assert_eq!(shown, after_power_cut, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_the_batch_and_takes_the_next_one() {
     let fs = Faulty::new(1);

@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -590,12 +591,12 @@ impl File for Opened {
         state.change(self.node, Change::SetLen(len as usize));
         Ok(())
     }
-    fn allocate(&self, _from: u64, end: u64) -> io::Result<()> {
+    fn allocate(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.fs.state();
         state.call()?;
         state.reservations += 1;
-        if state.file(self.node).0.len() < end as usize {
-            state.change(self.node, Change::SetLen(end as usize));
+        if state.file(self.node).0.len() < range.end as usize {
+            state.change(self.node, Change::SetLen(range.end as usize));
         }
         Ok(())
     }
@@ -634,11 +635,16 @@ impl File for Opened {
         }
         failed
     }
-    fn drop_cache(&self, _from: u64, _end: u64) -> io::Result<()> {
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<()> {
+        assert!(range.start <= range.end, "{range:?}");
         let mut state = self.fs.state();
         let (live, durable, pending) = state.file(self.node);
-        *live = durable.clone();
-        pending.iter().for_each(|change| change.apply(live));
+        let mut on_disk = durable.clone();
+        pending.iter().for_each(|change| change.apply(&mut on_disk));
+        on_disk.resize(live.len(), 0);
+        let end = live.len().min(range.end as usize);
+        let range = end.min(range.start as usize)..end;
+        live[range.clone()].copy_from_slice(&on_disk[range]);
         Ok(())
     }
     fn map(&self, published: u64) -> io::Result<Map> {
