@@ -14,14 +14,16 @@ mod indexes;
 
 pub(crate) use aborted::Aborted;
 
+use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use tidelog_protocol::records::Header;
+use tidelog_protocol::records::{HEADER_BYTES, Header};
 
 use crate::error::{Context, Error, Result};
 use crate::files::{Files, Key, Kind};
@@ -30,8 +32,12 @@ use crate::index::{self, Index, OffsetEntry};
 use crate::mistake::Mistake;
 use crate::mmap::Map;
 use crate::partition::Pages;
-use crate::scan::{Checked, Window, whole_batch};
+use crate::scan::{Window, whole_batch};
 use crate::seal::{NEXT, Name};
+
+/// Bytes that are brought into memory to look for a batch: some of the usual distance between two
+/// entries of the index.
+const LOOK_BYTES: u64 = 16 << 10;
 
 pub(crate) struct Segment {
     pub base_offset: i64,
@@ -147,16 +153,20 @@ impl Segment {
     ) -> Result<Option<Bytes>> {
         let (map, bytes) = self.map(files)?;
         let entry = self.entry_before(files, from)?;
-        let floor = entry.map_or(0, |entry| entry.position);
-        if pages == Pages::Brought {
-            self.bring(&map, floor, self.reach(max_bytes))?;
-        }
-        let Some((position, first)) = self.find(files, &bytes, entry, (from, |_, _| true))? else {
-            return Ok(None);
+        let bring = |range| match pages {
+            Pages::Resident => Ok(()),
+            Pages::Brought => self.bring(&map, range),
         };
-        if pages == Pages::Brought && first.total_bytes() > max_bytes {
-            self.bring(&map, position, first.total_bytes() as u64)?;
+        let found = self.find(files, &bytes, entry, (from, |_| true), bring)?;
+        let Some((position, first)) = found else { return Ok(None) };
+        let mut answer = answer_at(position, &first, max_bytes);
+        if bring(answer.clone()).is_err() {
+            // Batches before what the disk cannot give come by themselves.
+            answer = answer_at(position, &first, 0);
+            bring(answer.clone()).context("read", &self.path())?;
         }
+        // No byte after these is looked at.
+        let bytes = bytes.slice(..within(answer, bytes.len() as u64).end);
         let start = usize_of(position);
         let mut next_offset = first.base_offset;
         let mut end = start;
@@ -172,11 +182,10 @@ impl Segment {
                 Err(reason) if end == start => return Err(self.corrupt(end as u64, reason)),
                 Err(_) => break,
             };
-            let longer = end - start + header.total_bytes();
-            if header.last_offset() >= until || (end > start && longer > max_bytes) {
+            if header.last_offset() >= until {
                 break;
             }
-            end = start + longer;
+            end += header.total_bytes();
             next_offset = header.last_offset() + 1;
         }
         Ok(Some(bytes.slice(start..end)))
@@ -219,30 +228,33 @@ impl Segment {
     pub(crate) fn is_resident(&self, files: &Files, from: i64, max_bytes: usize) -> bool {
         let published = self.published();
         let Some(map) = files.mapped(self.key, Kind::Log) else { return false };
-        let Some(start) = self.resident_floor(files, from) else { return false };
-        let end = start.saturating_add(self.reach(max_bytes)).min(published);
-        map.len() as u64 >= published && map.is_resident(usize_of(start)..usize_of(end))
-    }
-
-    /// How far beyond an entry of the index so many bytes may end: what is between the entry and
-    /// the batch it leads to comes on top.
-    fn reach(&self, max_bytes: usize) -> u64 {
-        (max_bytes as u64).saturating_add(2 * u64::from(self.interval))
-    }
-
-    /// Brings published bytes from `position` on into memory.
-    fn bring(&self, map: &Map, position: u64, bytes: u64) -> Result<()> {
-        let end = position.saturating_add(bytes).min(self.published());
-        let brought = map.bring(usize_of(position.min(end))..usize_of(end));
-        brought.context("read", &self.path())
-    }
-
-    /// Where to look for `from`, if that takes no file.
-    fn resident_floor(&self, files: &Files, from: i64) -> Option<u64> {
-        let floor = |offsets: &[u8]| {
-            let entry = index::floor_of_offset(offsets, self.base_offset, from);
-            entry.map_or(0, |entry| entry.position)
+        let Some(entry) = self.resident_entry(files, from) else { return false };
+        if (map.len() as u64) < published {
+            return false;
+        }
+        let bytes = map.bytes(0..usize_of(published));
+        let all = Cell::new(true);
+        let probe = |range: Range<u64>| {
+            all.set(all.get() && map.is_resident(within(range, published)));
+            match all.get() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::WouldBlock.into()),
+            }
         };
+        match self.find(files, &bytes, entry, (from, |_| true), probe) {
+            Ok(Some((at, first))) => probe(answer_at(at, &first, max_bytes)).is_ok(),
+            _ => all.get(),
+        }
+    }
+
+    /// Brings published bytes into memory.
+    fn bring(&self, map: &Map, range: Range<u64>) -> io::Result<()> {
+        map.bring(within(range, self.published()))
+    }
+
+    /// The last entry of the index at or before `from`, if looking takes no file.
+    fn resident_entry(&self, files: &Files, from: i64) -> Option<Option<OffsetEntry>> {
+        let floor = |offsets: &[u8]| index::floor_of_offset(offsets, self.base_offset, from);
         if let Some(index) = &*self.index.read() {
             return Some(floor(index.view().0));
         }
@@ -275,12 +287,11 @@ impl Segment {
             let before = index::below_timestamp(times, self.base_offset, timestamp)?;
             index::floor_of_offset(offsets, self.base_offset, before.last_offset)
         })?;
-        let position = start.map_or(0, |entry| entry.position);
         let wanted =
-            |header: &Header, _| header.max_timestamp >= timestamp && header.last_offset() >= from;
+            |header: &Header| header.max_timestamp >= timestamp && header.last_offset() >= from;
         let (map, bytes) = self.map(files)?;
-        self.bring(&map, position, self.reach(0))?;
-        let found = self.find(files, &bytes, start, (i64::MIN, wanted))?;
+        let bring = |range| self.bring(&map, range);
+        let found = self.find(files, &bytes, start, (i64::MIN, wanted), bring)?;
         Ok(found.map(|(_, header)| header))
     }
 
@@ -304,25 +315,52 @@ impl Segment {
 
     /// The first batch from the one of an entry on that ends at or after `from` and is `wanted`,
     /// going around damage. It is an error if `from` lies in the damage.
+    ///
+    /// `bring` is asked for bytes before they are looked at, and its error is the answer unless the
+    /// batch that is looked for ends before them.
     fn find(
         &self,
         files: &Files,
         bytes: &[u8],
         start: Option<OffsetEntry>,
-        (from, mut wanted): (i64, impl FnMut(&Header, u64) -> bool),
+        (from, wanted): (i64, impl Fn(&Header) -> bool),
+        bring: impl Fn(Range<u64>) -> io::Result<()>,
     ) -> Result<Option<(u64, Header)>> {
+        let mut brought = 0..0;
+        let mut bring_header = |at: u64| {
+            let header = at..at.saturating_add(HEADER_BYTES as u64);
+            if brought.start <= at && header.end <= brought.end {
+                return Ok(());
+            }
+            let far = at..at.saturating_add(LOOK_BYTES);
+            brought = if bring(far.clone()).is_ok() { far } else { header };
+            bring(brought.clone())
+        };
+        let path = self.path();
+        bring_header(start.map_or(0, |entry| entry.position)).context("read", &path)?;
         let (mut position, mut next_offset) = self.begin(bytes, start);
         let mut before: Option<(u64, Header)> = None;
         while usize_of(position) < bytes.len() {
-            let rest = &bytes[usize_of(position)..];
-            let whole = whole_batch(rest, next_offset, true).and_then(|it| believed(it, rest));
+            bring_header(position).context("read", &path)?;
+            let mut rest = &bytes[usize_of(position)..];
+            let next =
+                Header::parse(rest).map_or(position, |it| position + it.total_bytes() as u64);
+            // The batch after this one is asked whether this one is believable, if it is there.
+            if bring_header(next).is_err() {
+                rest = &rest[..usize_of(next - position).min(rest.len())];
+            }
+            let mut whole = whole_batch(rest, next_offset, true);
+            if whole.as_ref().is_ok_and(|header| is_doubted(header, rest)) {
+                bring(position..next).context("read", &path)?;
+                whole = whole_batch(rest, next_offset, false);
+            }
             let header = match whole {
                 Ok(header) => header,
                 Err(reason) => {
                     let end = bytes.len() as u64;
                     let mut window = Window::new(self.file(files)?, end);
                     let found = window.resync_after(before.as_ref(), position, next_offset);
-                    match found.context("read", &self.path())? {
+                    match found.context("read", &path)? {
                         Some((found, header)) if header.base_offset <= from || from == i64::MIN => {
                             position = found;
                             header
@@ -331,7 +369,7 @@ impl Segment {
                     }
                 }
             };
-            if header.last_offset() >= from && wanted(&header, position) {
+            if header.last_offset() >= from && wanted(&header) {
                 return Ok(Some((position, header)));
             }
             before = Some((position, header));
@@ -362,16 +400,21 @@ impl Segment {
     }
 }
 
-/// A batch that says it reaches into the one after it is damaged, unless that one is: the checksum
-/// is over how far it reaches.
-fn believed(header: Header, bytes: &[u8]) -> Checked {
-    match Header::parse(&bytes[header.total_bytes()..]) {
-        Ok(after) if after.base_offset <= header.last_offset() => {
-            header.verify(bytes).map_err(|error| error.to_string())?;
-        }
-        _ => {}
-    }
-    Ok(header)
+/// Where batches from `first` on, which is at `position`, may be that go into an answer.
+fn answer_at(position: u64, first: &Header, max_bytes: usize) -> Range<u64> {
+    position..position.saturating_add(max_bytes.max(first.total_bytes()) as u64)
+}
+
+/// What is published of a range.
+fn within(range: Range<u64>, published: u64) -> Range<usize> {
+    usize_of(range.start.min(published))..usize_of(range.end.min(published))
+}
+
+/// Whether a batch says that it reaches into the one after it: it is damaged, unless that one is.
+/// Its checksum is over how far it reaches, and tells.
+fn is_doubted(header: &Header, bytes: &[u8]) -> bool {
+    let after = Header::parse(&bytes[header.total_bytes()..]);
+    after.is_ok_and(|after| after.base_offset <= header.last_offset())
 }
 
 /// Kafka's names: the base offset in 20 digits, so that names sort as offsets do.

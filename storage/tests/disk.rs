@@ -220,3 +220,30 @@ fn bytes_that_the_disk_cannot_give_are_an_error_of_their_reader_only() {
     partition.append(&batch(1, 20, b"goes on"), 0).unwrap();
     volume.sync().unwrap();
 }
+
+/// The index leads to the batch before the one that is asked for, if that has several records.
+#[test]
+fn bytes_far_behind_an_entry_of_the_index_are_brought_before_they_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let options = PartitionOptions { segment_bytes: 4 << 20, ..PartitionOptions::DEFAULT };
+    let (volume, partition, _) = on_disk(root.path(), options);
+    for n in 0..8 {
+        partition.append(&batch(2, 8 - n, &[n as u8; 400_000]), 0).unwrap();
+    }
+    volume.close().unwrap();
+    drop((volume, partition));
+    let (_volume, partition, _) = on_disk(root.path(), options);
+    assert_eq!(read_all(&partition, 0).len(), 8, "mapped whole");
+    let file = root.path().join(DIR).join("00000000000000000000.log");
+    std::fs::File::options().write(true).open(file).unwrap().set_len(1_200_000).unwrap();
+
+    let read = |offset| {
+        assert!(!partition.is_resident(offset, 1 << 20), "{offset}");
+        partition.read(offset, 1 << 20, 16).map(|read| batches(read).len())
+    };
+    assert_eq!(read(3).unwrap(), 1, "the batch before, alone");
+    for offset in [4, 8, 15] {
+        let error = read(offset).unwrap_err();
+        assert!(error.to_string().contains("the disk cannot give it"), "{offset}: {error}");
+    }
+}
