@@ -125,6 +125,8 @@ pub(crate) struct Outcome {
     pub next_offset: i64,
     /// Whether a batch may be a control batch: the end of a transaction, most likely.
     pub has_markers: bool,
+    /// The last batch that was taken, with its position.
+    last: Option<(u64, Header)>,
     pub recovered: Recovered,
 }
 
@@ -152,6 +154,7 @@ impl Tail<'_> {
             position,
             next_offset,
             has_markers: known.is_some(),
+            last: None,
             recovered: Recovered { scanned_bytes, ..Recovered::default() },
         };
         while outcome.position < len && self.step(files, &mut window, &mut outcome)? {}
@@ -224,8 +227,13 @@ impl Tail<'_> {
                 }
                 "the checksum does not match".to_owned()
             }
+            // The batch before was taken without a look at its checksum.
+            Err(_) if self.is_last_damaged(window, outcome)? => {
+                "the checksum does not match".to_owned()
+            }
             Err(reason) => reason,
         };
+        let Outcome { position, next_offset, .. } = *outcome;
         let data_end = window.data_end(position).context("read", self.path)?;
         if data_end == position {
             return Ok(false);
@@ -260,6 +268,20 @@ impl Tail<'_> {
         }
     }
 
+    /// Whether what does not follow on the batch before does so because that one says too much.
+    /// Then it goes back there.
+    fn is_last_damaged(&self, window: &mut Window, outcome: &mut Outcome) -> Result<bool> {
+        let Some((position, header)) = outcome.last.take() else { return Ok(false) };
+        let holds = window.checksum_holds(&header, position);
+        if outcome.position >= self.trusted.0 || holds.context("read", self.path)? {
+            return Ok(false);
+        }
+        (outcome.position, outcome.next_offset) = (position, header.base_offset);
+        // It has the batch that was taken; the next one to need it makes it anew.
+        outcome.index = None;
+        Ok(true)
+    }
+
     fn save_torn(&self, files: &Files, window: &Window, (from, to): (u64, u64)) -> Result<()> {
         let path = self.path.with_added_extension(format!("torn-{from}"));
         let file = files.fs.create(&path).context("create", &path)?;
@@ -289,6 +311,7 @@ impl Outcome {
         if let Some(index) = &mut self.index {
             index.observe(header, self.position);
         }
+        self.last = Some((self.position, *header));
         self.position += header.total_bytes() as u64;
         self.next_offset = header.last_offset() + 1;
         self.has_markers |= header.attributes.is_control();
@@ -296,6 +319,8 @@ impl Outcome {
     }
 
     fn report(&mut self, path: &Path, stretch: (u64, u64), reason: String, action: Action) {
+        // What is passed over may have held one.
+        self.has_markers = true;
         self.recovered.report(path, stretch, reason, action);
     }
 }
