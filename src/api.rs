@@ -36,12 +36,12 @@ pub use session::Session;
 use crate::cluster::Cluster;
 use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
-use tidelog_protocol::{ErrorCode, Request, Response};
+use tidelog_protocol::{ErrorCode, Request, Response, Str};
 
 /// What becomes of a request.
 pub enum Outcome {
@@ -138,6 +138,13 @@ fn once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     items
 }
 
+/// Where each name is first, for its place: what belongs to a topic that may be there again is looked
+/// up by that, since to look up a name takes the longer the longer it is.
+fn first_places<'a>(names: impl Iterator<Item = &'a Str>) -> Vec<usize> {
+    let mut places = HashMap::new();
+    names.enumerate().map(|(place, name)| *places.entry(name).or_insert(place)).collect()
+}
+
 /// What is there more than once.
 fn repeated<'a, K: Eq + Hash + Clone + 'a>(keys: impl Iterator<Item = &'a K>) -> HashSet<K> {
     let mut seen = HashSet::new();
@@ -189,17 +196,27 @@ const READ_COMMITTED: i8 = 1;
 /// Kafka's words for a topic or partition that is not there.
 const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 
+/// Bytes of a name that a text quotes.
+const QUOTED_BYTES_MAX: usize = 2 * topic::NAME_BYTES_MAX;
+
+/// A name as texts quote it. Unlike Kafka: not all of one that is far too long for a topic, since a
+/// text may stand in an answer many times.
+fn quoted(name: &str) -> &str {
+    &name[..name.floor_char_boundary(QUOTED_BYTES_MAX)]
+}
+
 /// What is wrong with a topic's name.
 fn invalid_name(name: &str) -> String {
+    let quoted = quoted(name);
     let reason = match name {
         "" => "the empty string is not allowed".to_owned(),
         "." | ".." => format!("'{name}' is not allowed"),
         name if name.len() > topic::NAME_BYTES_MAX => format!(
-            "the length of '{name}' is longer than the max allowed length {}",
+            "the length of '{quoted}' is longer than the max allowed length {}",
             topic::NAME_BYTES_MAX
         ),
-        name => format!(
-            "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        _ => format!(
+            "'{quoted}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
         ),
     };
     format!("Topic name is invalid: {reason}")

@@ -16,6 +16,10 @@ pub use writer::Writer;
 /// A UTF-8 string that may be a slice of a frame.
 pub type Str = bytestring::ByteString;
 
+/// The longest string, in bytes: Kafka reads and writes no longer one in any version, although the
+/// lengths of flexible versions would allow it.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Sixteen raw bytes; all zero means "none".
 pub type Uuid = [u8; 16];
 
@@ -52,6 +56,9 @@ pub enum Reason {
     /// A length or count below -1.
     #[error("length {0} is negative")]
     InvalidLength(i64),
+    /// A string longer than [`STRING_BYTES_MAX`].
+    #[error("a string of {0} bytes, and {STRING_BYTES_MAX} are the most")]
+    StringTooLong(usize),
     /// A string that is not UTF-8.
     #[error("invalid UTF-8")]
     InvalidUtf8,
@@ -123,6 +130,9 @@ impl Reader {
     /// Heap bytes that decoding may take for each byte of the frame. An honest worst case is a
     /// list of one-letter topic names: 48 bytes in memory for 4 on the wire.
     pub const BUDGET_PER_BYTE: usize = 16;
+    /// Heap bytes that an element of a list counts as at least. It takes four for a partition's
+    /// index, which takes four on the wire; what is answered about the partition takes more.
+    pub const BUDGET_PER_ELEMENT_MIN: usize = 64;
     /// Frames beyond this length are long for the record batches in them, which are not copied.
     pub const BUDGET_FRAME_BYTES_MAX: usize = 1 << 20;
 
@@ -323,16 +333,16 @@ wire_lengths! {
 }
 
 fn read_str(input: &mut Reader, _: Version, len: usize) -> Result<Str> {
+    if len > STRING_BYTES_MAX {
+        return Err(Reason::StringTooLong(len).into());
+    }
     Str::try_from(input.take(len)?).map_err(|_| Reason::InvalidUtf8.into())
 }
 
-/// A string is cut where its length has no room: an error's text may quote a name of any length,
-/// and clients that read versions which are not flexible would lose their place in the frame.
+/// A string is cut where its length has no room: an error's text may quote a name that is as long as
+/// a string may be, and clients would refuse it or lose their place in the frame.
 fn write_str(value: &Str, out: &mut Writer, version: Version) {
-    let text: &str = match version.flexible {
-        true => value,
-        false => &value[..value.floor_char_boundary(i16::MAX as usize)],
-    };
+    let text = &value[..value.floor_char_boundary(STRING_BYTES_MAX)];
     Prefix::Short.write(out, version, Some(text.len()));
     out.put(text.as_bytes());
 }
@@ -343,10 +353,11 @@ fn write_bytes(value: &Bytes, out: &mut Writer, version: Version) {
 }
 
 /// The count is the peer's claim. Every element takes at least a byte, so a count beyond the
-/// bytes in hand is a lie; and what the elements take in memory is charged to the frame.
+/// bytes in hand is a lie; and what the elements take in memory is charged to the frame, or what it
+/// takes to answer them.
 fn read_vec<T: Wire>(input: &mut Reader, version: Version, len: usize) -> Result<Vec<T>> {
     input.need(len)?;
-    input.charge(len.saturating_mul(size_of::<T>()))?;
+    input.charge(len.saturating_mul(size_of::<T>().max(Reader::BUDGET_PER_ELEMENT_MIN)))?;
     let mut items = Vec::with_capacity(len);
     for _ in 0..len {
         items.push(T::read(input, version)?);

@@ -188,3 +188,38 @@ fn an_honest_list_of_short_topic_names_is_read() {
     survives(&bytes);
     assert!(read(bytes.freeze()).is_ok());
 }
+
+/// Kafka's too: the lengths of flexible versions would allow a string as long as the frame.
+#[test]
+fn a_string_is_no_longer_in_flexible_versions_than_in_others() {
+    let version = ApiKey::Metadata.version(9);
+    for (length, is_read) in [(32_767_usize, true), (32_768, false)] {
+        let mut body = b"\x02".to_vec();
+        body.extend(
+            [0x80 | (length + 1) & 0x7f, 0x80 | (length + 1) >> 7 & 0x7f].map(|it| it as u8),
+        );
+        body.push(((length + 1) >> 14) as u8);
+        body.resize(body.len() + length, b'n');
+        body.extend(b"\0\x01\0\0\0");
+        let bytes = frame(ApiKey::Metadata, version, &body);
+        survives(&bytes);
+        assert_eq!(read(bytes.freeze()).is_ok(), is_read);
+    }
+}
+
+/// Each is answered in dozens of bytes, or hundreds where the answer quotes a name.
+#[test]
+fn no_more_elements_are_read_than_can_be_answered() {
+    let version = ApiKey::DescribeProducers.version(0);
+    let indexes_max =
+        Reader::BUDGET_PER_BYTE * Reader::BUDGET_FRAME_BYTES_MAX / Reader::BUDGET_PER_ELEMENT_MIN;
+    for (count, is_read) in [(indexes_max, true), (indexes_max + 2000, false)] {
+        let mut body = b"\x02\x02n".to_vec();
+        let varint = [count + 1, (count + 1) >> 7, (count + 1) >> 14].map(|it| it as u8);
+        body.extend([varint[0] | 0x80, varint[1] | 0x80, varint[2]]);
+        body.resize(body.len() + 4 * count, 0);
+        body.extend(b"\0\0");
+        let bytes = frame(ApiKey::DescribeProducers, version, &body);
+        assert_eq!(read(bytes.freeze()).is_ok(), is_read, "{count}");
+    }
+}

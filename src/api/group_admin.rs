@@ -3,7 +3,7 @@
 use super::{once, operations};
 use crate::cluster::Cluster;
 use crate::group::{Description, Listing, Reply, StateName, TopicPartition};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use tidelog_protocol::messages::{
     DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
@@ -140,31 +140,32 @@ pub(super) async fn delete_offsets(
     if !cluster.groups.exists(&request.group_id) {
         return failed(ErrorCode::GROUP_ID_NOT_FOUND);
     }
-    let exists =
-        |topic: &Str, index| cluster.topics.get(topic).is_some_and(|topic| topic.has(index));
-    let asked = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|it| (topic.name.clone(), it.partition_index))
+    let mut known: Vec<TopicPartition> = Vec::new();
+    let topics = request.topics.into_iter().map(|asked| {
+        let topic = cluster.topics.get(&asked.name);
+        let mut answer = |partition_index| {
+            let error_code = match topic.as_ref().is_some_and(|it| it.has(partition_index)) {
+                true => {
+                    known.push((asked.name.clone(), partition_index));
+                    ErrorCode::NONE
+                }
+                false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            };
+            OffsetDeleteResponsePartition { partition_index, error_code }
+        };
+        let partitions = asked.partitions.iter().map(|it| answer(it.partition_index)).collect();
+        OffsetDeleteResponseTopic { name: asked.name, partitions }
     });
-    let known: Vec<TopicPartition> = asked.filter(|(topic, index)| exists(topic, *index)).collect();
-    let outcomes = match cluster.groups.delete_offsets(&request.group_id, known.clone()).await {
+    let mut topics: Vec<_> = topics.collect();
+    let outcomes = match cluster.groups.delete_offsets(&request.group_id, known).await {
         Reply::Each(outcomes) => outcomes,
         Reply::Failed(error) => return failed(error.into()),
         _ => return failed(ErrorCode::UNKNOWN_SERVER_ERROR),
     };
-    let code = |outcome: Result<(), crate::group::Error>| outcome.err().map(ErrorCode::from);
-    let codes: HashMap<TopicPartition, ErrorCode> = known
-        .into_iter()
-        .zip(outcomes)
-        .map(|(partition, outcome)| (partition, code(outcome).unwrap_or_default()))
-        .collect();
-    let topics = request.topics.into_iter().map(|topic| {
-        let answer = |partition_index| {
-            let code = codes.get(&(topic.name.clone(), partition_index)).copied();
-            let error_code = code.unwrap_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
-            OffsetDeleteResponsePartition { partition_index, error_code }
-        };
-        let partitions = topic.partitions.iter().map(|it| answer(it.partition_index)).collect();
-        OffsetDeleteResponseTopic { name: topic.name, partitions }
-    });
-    OffsetDeleteResponse { topics: topics.collect(), ..Default::default() }
+    let answers = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    let open = answers.filter(|answer| answer.error_code.is_none());
+    for (answer, outcome) in open.zip(outcomes) {
+        answer.error_code = outcome.err().map(ErrorCode::from).unwrap_or_default();
+    }
+    OffsetDeleteResponse { topics, ..Default::default() }
 }

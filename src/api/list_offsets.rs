@@ -1,16 +1,16 @@
 //! ListOffsets: the ends of a log, and the first record at or after a time.
 
-use super::{READ_COMMITTED, log_error, once};
+use super::{READ_COMMITTED, first_places, log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
 use crate::topic::{Absent, LEADER_EPOCH, Partition, Topic};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopic, ListOffsetsTopicResponse,
 };
-use tidelog_protocol::{ErrorCode, Str};
 
 /// The end of the log.
 const LATEST: i64 = -1;
@@ -45,14 +45,15 @@ pub(super) async fn list_offsets(
     version: i16,
 ) -> ListOffsetsResponse {
     let is_committed = request.isolation_level == READ_COMMITTED;
-    let twice = twice(&request.topics);
+    let places = first_places(request.topics.iter().map(|topic| &topic.name));
+    let twice = twice(&request.topics, &places);
     let mut topics = Vec::with_capacity(request.topics.len());
-    for asked in request.topics {
+    for (asked, place) in request.topics.into_iter().zip(places) {
         let topic = cluster.topics.get(&asked.name);
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for it in once(asked.partitions, |it| it.partition_index) {
             let index = it.partition_index;
-            partitions.push(match twice.contains(&(asked.name.clone(), index)) {
+            partitions.push(match twice.contains(&(place, index)) {
                 true => refused(index, ErrorCode::INVALID_REQUEST),
                 false => answer(&cluster, topic.as_ref(), it, (version, is_committed)).await,
             });
@@ -63,16 +64,12 @@ pub(super) async fn list_offsets(
 }
 
 /// The partitions asked for more than once, be it in entries of their own.
-fn twice(topics: &[ListOffsetsTopic]) -> HashSet<(Str, i32)> {
-    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
-    for topic in topics {
-        for asked in &topic.partitions {
-            if !seen.insert((&topic.name, asked.partition_index)) {
-                twice.insert((topic.name.clone(), asked.partition_index));
-            }
-        }
-    }
-    twice
+fn twice(topics: &[ListOffsetsTopic], places: &[usize]) -> HashSet<(usize, i32)> {
+    let asked = topics.iter().zip(places).flat_map(|(topic, place)| {
+        topic.partitions.iter().map(move |asked| (*place, asked.partition_index))
+    });
+    let mut seen = HashSet::new();
+    asked.filter(|asked| !seen.insert(*asked)).collect()
 }
 
 /// What reads the log is off the async workers; what looks for a time waits for its turn.

@@ -1,7 +1,7 @@
 //! DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs and AlterReplicaLogDirs: where logs begin
 //! and end, how large they are, and where.
 
-use super::{log_error, once};
+use super::{first_places, log_error, once};
 use crate::cluster::Cluster;
 use crate::task::blocking;
 use crate::topic::{Absent, LEADER_EPOCH, Partition, Topic};
@@ -56,10 +56,11 @@ pub(super) async fn delete_records(
 
 /// Of a partition that is named more than once, what is said last counts.
 fn keep_last(topics: &mut Vec<DeleteRecordsTopic>) {
+    let places = first_places(topics.iter().map(|topic| &topic.name));
     let mut seen = HashSet::new();
-    for topic in topics.iter_mut().rev() {
+    for (topic, place) in topics.iter_mut().zip(places).rev() {
         topic.partitions.reverse();
-        topic.partitions.retain(|it| seen.insert((topic.name.clone(), it.partition_index)));
+        topic.partitions.retain(|it| seen.insert((place, it.partition_index)));
         topic.partitions.reverse();
     }
     topics.retain(|topic| !topic.partitions.is_empty());

@@ -1,8 +1,9 @@
 //! Who leads what and which replicas are where: all of it is on the one broker, which says so to
 //! ElectLeaders, AlterPartitionReassignments, ListPartitionReassignments and DescribeQuorum.
 
-use super::{NOT_HOSTED, Session};
+use super::{NOT_HOSTED, Session, quoted};
 use crate::cluster::{Cluster, NODE_ID};
+use crate::topic::Topic;
 use tidelog_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, DescribeQuorumRequest,
     DescribeQuorumResponse, ElectLeadersPartitionResult, ElectLeadersRequest, ElectLeadersResponse,
@@ -28,14 +29,15 @@ pub(super) fn elect_leaders(
         return ElectLeadersResponse { error_code, ..Default::default() };
     }
     let results = request.topic_partitions.unwrap_or_default().into_iter().map(|asked| {
+        let (topic, name) = (cluster.topics.get(&asked.topic), quoted(&asked.topic));
         let elect = |partition_id| {
-            let (error_code, text) = match cluster.topics.get(&asked.topic) {
+            let (error_code, text) = match &topic {
                 None => {
-                    let text = format!("No such topic as {}", asked.topic);
+                    let text = format!("No such topic as {name}");
                     (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
                 }
                 Some(topic) if !topic.has(partition_id) => {
-                    let text = format!("No such partition as {}-{partition_id}", asked.topic);
+                    let text = format!("No such partition as {name}-{partition_id}");
                     (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text)
                 }
                 Some(topic) if topic.is_offline(partition_id) => {
@@ -71,8 +73,10 @@ pub(super) fn alter_reassignments(
     request: AlterPartitionReassignmentsRequest,
 ) -> AlterPartitionReassignmentsResponse {
     let responses = request.topics.into_iter().map(|topic| {
+        let found = cluster.topics.get(&topic.name);
         let alter = |asked: ReassignablePartition| {
-            let (error_code, text) = match reassign(cluster, &topic.name, &asked) {
+            let reassigned = reassign(found.as_deref(), quoted(&topic.name), &asked);
+            let (error_code, text) = match reassigned {
                 Ok(()) => (ErrorCode::NONE, None),
                 Err((code, text)) => (code, Some(text.into())),
             };
@@ -89,10 +93,14 @@ pub(super) fn alter_reassignments(
     }
 }
 
-fn reassign(cluster: &Cluster, name: &str, asked: &ReassignablePartition) -> Result<(), Refusal> {
+fn reassign(
+    topic: Option<&Topic>,
+    name: &str,
+    asked: &ReassignablePartition,
+) -> Result<(), Refusal> {
     let index = asked.partition_index;
     let unknown = |text| Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, text));
-    let Some(topic) = cluster.topics.get(name) else {
+    let Some(topic) = topic else {
         return unknown(format!("Unable to find a topic named {name}."));
     };
     if !topic.has(index) {

@@ -29,6 +29,8 @@ const ZSTD_SINCE: i16 = 7;
 const TOPIC_IDS_SINCE: i16 = 13;
 /// Records that one refusal names (KIP-467). Unlike Kafka: it names them all, however many.
 const RECORD_ERRORS_MAX: usize = 100;
+/// Records that all refusals of an answer name: a batch of a hundred bytes may have a hundred.
+const RECORD_ERRORS_OF_ANSWER_MAX: usize = 10_000;
 
 struct Refusal {
     code: ErrorCode,
@@ -68,7 +70,7 @@ impl Refusal {
 pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) -> Pending {
     let acks = request.acks;
     let transactional = request.transactional_id.is_some();
-    let mut durable = Vec::new();
+    let (mut durable, mut record_errors_left) = (Vec::new(), RECORD_ERRORS_OF_ANSWER_MAX);
     let mut append_all = |topic: TopicProduceData| {
         let found = find(cluster, &topic, version, acks, transactional);
         let mut append_one = |data: PartitionProduceData| {
@@ -85,15 +87,19 @@ pub(super) fn produce(cluster: &Cluster, request: ProduceRequest, version: i16) 
                         ..Default::default()
                     }
                 }
-                Err(refusal) => PartitionProduceResponse {
-                    index,
-                    error_code: refusal.code,
-                    base_offset: -1,
-                    log_start_offset: refusal.log_start_offset,
-                    record_errors: refusal.records,
-                    error_message: refusal.message.map(Str::from),
-                    ..Default::default()
-                },
+                Err(mut refusal) => {
+                    refusal.records.truncate(record_errors_left);
+                    record_errors_left -= refusal.records.len();
+                    PartitionProduceResponse {
+                        index,
+                        error_code: refusal.code,
+                        base_offset: -1,
+                        log_start_offset: refusal.log_start_offset,
+                        record_errors: refusal.records,
+                        error_message: refusal.message.map(Str::from),
+                        ..Default::default()
+                    }
+                }
             }
         };
         TopicProduceResponse {

@@ -5,11 +5,11 @@ use crate::cluster::Cluster;
 use crate::task::blocking;
 use crate::topic::{Absent, Topic, is_valid_name};
 use std::sync::Arc;
-use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
     DescribeProducersPartitionResponse, DescribeProducersRequest, DescribeProducersResponse,
     DescribeProducersTopicResponse, InitProducerIdRequest, InitProducerIdResponse, ProducerState,
 };
+use tidelog_protocol::{ErrorCode, Str};
 use tidelog_storage::ActiveProducer;
 
 /// Gives out a fresh id at epoch 0. An idempotent producer that has lost its place asks again and
@@ -54,8 +54,8 @@ pub(super) async fn describe(
         let topics = topics.into_iter().map(|asked| {
             let topic = cluster.topics.get(&asked.name);
             let refused = match is_valid_name(&asked.name) {
-                true => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, NOT_HOSTED.to_owned()),
-                false => (ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(&asked.name)),
+                true => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Str::from_static(NOT_HOSTED)),
+                false => (ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(&asked.name).into()),
             };
             let indexes = once(asked.partition_indexes, |index| *index).into_iter();
             let describe = |index| describe_one(topic.as_deref(), index, &refused);
@@ -70,22 +70,22 @@ pub(super) async fn describe(
 fn describe_one(
     topic: Option<&Topic>,
     index: i32,
-    (code, text): &(ErrorCode, String),
+    (code, text): &(ErrorCode, Str),
 ) -> DescribeProducersPartitionResponse {
     let found = topic.map(|topic| (topic, topic.partition(index)));
     let partition =
         DescribeProducersPartitionResponse { partition_index: index, ..Default::default() };
-    let refused = |error_code, text: &str| DescribeProducersPartitionResponse {
+    let refused = |error_code, text| DescribeProducersPartitionResponse {
         error_code,
-        error_message: Some(text.into()),
+        error_message: Some(text),
         ..partition.clone()
     };
     let (topic, log) = match found {
         Some((topic, Ok(log))) => (topic, log),
         Some((_, Err(offline @ Absent::Offline))) => {
-            return refused(offline.code(), &offline.to_string());
+            return refused(offline.code(), offline.to_string().into());
         }
-        Some((_, Err(Absent::Unknown))) | None => return refused(*code, text),
+        Some((_, Err(Absent::Unknown))) | None => return refused(*code, text.clone()),
     };
     match log.log().producers().map_err(|error| log_error(&topic.name, index, &error)) {
         Ok(producers) => DescribeProducersPartitionResponse {

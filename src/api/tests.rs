@@ -2,6 +2,7 @@
 //! the wire at the version it is asked in, so that what a version does not carry is lost here too.
 
 mod allocations;
+mod amplification;
 mod api_versions;
 mod configs;
 mod consumer_groups;

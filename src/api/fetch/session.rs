@@ -9,6 +9,7 @@
 
 use crate::cluster::Cluster;
 use crate::room::Held;
+use crate::topic::NAME_BYTES_MAX;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use tidelog_protocol::messages::{
@@ -125,8 +126,16 @@ struct Kept {
     log_start_offset: i64,
 }
 
+/// Whether a session has room for a topic of this name; no topic has a longer one.
+fn may_be_kept(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+}
+
 impl FetchSession {
     fn open(cluster: &Cluster, topics: &[FetchTopic], id: i32) -> Option<Self> {
+        if !topics.iter().all(|topic| may_be_kept(&topic.topic)) {
+            return None;
+        }
         let mut session = Self {
             id,
             epoch: INITIAL_EPOCH + 1,
@@ -155,9 +164,12 @@ impl FetchSession {
         if names.any(|name| name.is_empty() != self.by_id) {
             return Err(ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
         }
+        if !topics.iter().all(|topic| may_be_kept(&topic.topic)) {
+            return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        }
         self.epoch = self.epoch.checked_add(1).unwrap_or(INITIAL_EPOCH + 1);
         topics.iter().for_each(|topic| self.add(topic));
-        for topic in forgotten {
+        for topic in forgotten.iter().filter(|topic| may_be_kept(&topic.topic)) {
             let key = (topic.topic_id, topic.topic.clone());
             for partition in &topic.partitions {
                 if let Some(place) = self.places.remove(&(key.clone(), *partition)) {
