@@ -138,8 +138,8 @@ fn once<T, K: Eq + Hash>(mut items: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
     items
 }
 
-/// Where each name is first, for its place: what belongs to a topic that may be there again is looked
-/// up by that, since to look up a name takes the longer the longer it is.
+/// Where each name is first, for its place: what belongs to a topic that may be there again is
+/// looked up by that, since to look up a name takes the longer the longer it is.
 fn first_places<'a>(names: impl Iterator<Item = &'a Str>) -> Vec<usize> {
     let mut places = HashMap::new();
     names.enumerate().map(|(place, name)| *places.entry(name).or_insert(place)).collect()

@@ -339,8 +339,8 @@ fn read_str(input: &mut Reader, _: Version, len: usize) -> Result<Str> {
     Str::try_from(input.take(len)?).map_err(|_| Reason::InvalidUtf8.into())
 }
 
-/// A string is cut where its length has no room: an error's text may quote a name that is as long as
-/// a string may be, and clients would refuse it or lose their place in the frame.
+/// A string is cut where its length has no room: an error's text may quote a name that is as long
+/// as a string may be, and clients would refuse it or lose their place in the frame.
 fn write_str(value: &Str, out: &mut Writer, version: Version) {
     let text = &value[..value.floor_char_boundary(STRING_BYTES_MAX)];
     Prefix::Short.write(out, version, Some(text.len()));
