@@ -2,6 +2,7 @@
 //! or of one that runs, and changes nothing.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -121,7 +122,7 @@ impl File for Overlaid {
     fn set_len(&self, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn allocate(&self, _from: u64, _end: u64) -> io::Result<()> {
+    fn allocate(&self, _range: Range<u64>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn sync_data(&self) -> io::Result<()> {
@@ -130,7 +131,7 @@ impl File for Overlaid {
     fn sync_filesystem(&self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn drop_cache(&self, _from: u64, _end: u64) -> io::Result<()> {
+    fn drop_cache(&self, _range: Range<u64>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn map(&self, _published: u64) -> io::Result<Map> {
