@@ -1,5 +1,8 @@
 //! The command line: noun, then verb.
 
+// What is printed goes through `print`, which knows what a closed pipe means.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod account;
 mod api;
 mod bench;
@@ -7,8 +10,11 @@ mod dev;
 mod dump_log;
 mod ingest;
 mod log;
+mod print;
 mod serve;
 mod sync;
+
+pub use print::aside;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -2,13 +2,14 @@
 
 use clap::Parser;
 use std::process::ExitCode;
+use tidelog::cli::{Cli, aside};
 
 fn main() -> ExitCode {
-    let command = tidelog::cli::Cli::parse();
+    let command = Cli::parse();
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidelog: {}", sentence(&error));
+            aside(format_args!("tidelog: {}", sentence(&error)));
             ExitCode::FAILURE
         }
     }

@@ -7,16 +7,21 @@ use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
-/// Runs a command with the account's credentials in its environment.
-fn run(desk: &Desk, dir: &Path, arguments: &[&str]) -> Output {
+/// The program with the account's credentials in its environment.
+fn account_command(desk: &Desk, dir: &Path) -> Command {
     let ready = &desk.tidelog.ready;
     let mut command = command(dir);
     command.env("TIDELOG_URL", &ready.http);
     command.env("TIDELOG_USERNAME", &ready.username).env("TIDELOG_PASSWORD", &ready.password);
-    command.args(arguments).output().unwrap()
+    command
+}
+
+/// Runs a command of the account.
+fn run(desk: &Desk, dir: &Path, arguments: &[&str]) -> Output {
+    account_command(desk, dir).args(arguments).output().unwrap()
 }
 
 /// What a command that succeeds prints.
@@ -204,6 +209,16 @@ fn what_no_broker_would_answer_is_no_success() {
         (ingest, ("200 OK", "application/json", r#"{"results":[{}]}"#), "answer is of 1 lines"),
         ("sync list", ("200 OK", "application/json", "{}"), foreign),
         ("account create a --admin-token t", ("200 OK", "application/json", "{}"), foreign),
+        ("sync list", ("200 OK", "application/json", r#"{"a":1}"#), r#"would: '{"a":1}'; is"#),
+        ("sync list", ("200 OK", "text/html", ""), "would: nothing; is"),
+        ("sync create crm", ("200 OK", "application/json", "{}"), foreign),
+        ("sync create", ("200 OK", "application/json", "[]"), foreign),
+        ("sync describe crm", ("200 OK", "application/json", "{}"), foreign),
+        ("sync describe crm", ("200 OK", "application/json", "[]"), foreign),
+        ("sync update crm", ("200 OK", "application/json", "true"), foreign),
+        ("sync delete crm", ("200 OK", "application/json", r#"{"status":"ok"}"#), foreign),
+        ("sync verify crm", ("200 OK", "application/json", "[]\n"), foreign),
+        ("sync backfill crm --collection a", ("200 OK", "application/json", "{}"), foreign),
         ("sync list", ("400 Bad Request", "text/html", "<html>"), "answered 400 Bad Request\n"),
     ];
     for (arguments, (status, kind, body), want) in table {
@@ -218,6 +233,45 @@ fn what_no_broker_would_answer_is_no_success() {
     }
     // What was not done is still to be done.
     assert!(dir.path().join("a.ndjson.tidelog-ingest").exists());
+}
+
+#[test]
+fn whoever_closes_the_pipe_has_read_enough() {
+    let (desk, dir) = (Desk::new(), tempfile::tempdir().unwrap());
+    desk.put_sync("crm", json!({}));
+    desk.put("crm/contact/1", json!({"a": 1}));
+    std::fs::write(dir.path().join("a.ndjson"), "{\"id\":1}\n").unwrap();
+    let closed = || Stdio::from(std::io::pipe().unwrap().1);
+    let of = |arguments: &str| {
+        let mut command = account_command(&desk, dir.path());
+        command.env("TIDELOG_ADMIN_TOKEN", &desk.tidelog.ready.admin_token);
+        command.args(arguments.split(' '));
+        command
+    };
+    for arguments in [
+        "sync list",
+        "sync list --output json",
+        "sync describe crm",
+        "sync verify crm",
+        "sync verify crm --output json",
+        "sync backfill crm --collection contact",
+        "ingest a.ndjson --sync crm --collection contact",
+        "ingest a.ndjson --sync crm --collection contact --output json",
+        "account create acme",
+        "credential create acme --output json",
+        "sync delete crm",
+    ] {
+        let ended = of(arguments).stdout(closed()).output().unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{arguments}: {ended:?}");
+        assert!(ended.stderr.is_empty(), "{arguments}: {ended:?}");
+    }
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let ended = of("sync list").stdout(full).output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(told.contains("cannot write to standard output: No space left"), "{told}");
+    // Nor does it matter that nobody reads what went wrong.
+    let ended = of("sync describe nope").stderr(closed()).status().unwrap();
+    assert_eq!(ended.code(), Some(1));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tidelog account` and `tidelog credential`, over the management API.
 
+use super::print::say;
 use super::{Common, Output};
 use crate::broker::ADMIN_TOKEN_FILE;
 use anyhow::{Context, Result};
@@ -72,21 +73,18 @@ impl Api {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let request = crate::http_client::new()?.post(&url).bearer_auth(token).json(body);
         let created = super::api::send(&self.url, request).await?;
-        match created["password"].is_string() {
-            true => Ok(created),
-            false => Err(super::api::Error::Foreign { url: self.url.clone() }.into()),
-        }
+        Ok(super::api::with_text(&self.url, created, "password")?)
     }
 
     fn print(&self, created: &Value) -> Result<()> {
         if self.common.output == Output::Json {
-            println!("{created}");
+            say!("{created}");
             return Ok(());
         }
         for field in ["account", "username", "password"] {
-            println!("{field:<10}{}", created[field].as_str().unwrap_or_default());
+            say!("{field:<10}{}", created[field].as_str().unwrap_or_default());
         }
-        println!("The password is shown this once.");
+        say!("The password is shown this once.");
         Ok(())
     }
 }

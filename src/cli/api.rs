@@ -1,5 +1,6 @@
 //! The management API as the commands use it: where it is, who asks, and its errors as sentences.
 
+use super::print::say;
 use super::{Common, Output};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -36,10 +37,12 @@ pub(super) enum Error {
         source: reqwest::Error,
     },
     /// What answers is no broker: a proxy's page, say.
-    #[error("what {url} answers is not the answer of a broker; is this Tidelog?")]
+    #[error("{url} answers what no broker would: {met}; is this Tidelog?")]
     Foreign {
         /// Where.
         url: String,
+        /// The beginning of it.
+        met: String,
     },
     /// The broker refused or failed.
     #[error("{message}")]
@@ -110,14 +113,19 @@ impl Api {
     }
 
     /// What an answer is that a broker would not give.
-    pub(super) fn foreign(&self) -> Error {
-        Error::Foreign { url: self.url.clone() }
+    pub(super) fn foreign(&self, answer: &Value) -> Error {
+        foreign(&self.url, &answer.to_string())
+    }
+
+    /// The answer, if it has a text of this name, as all of its kind have.
+    pub(super) fn with_text(&self, answer: Value, field: &str) -> Result<Value, Error> {
+        with_text(&self.url, answer, field)
     }
 
     /// Prints an answer: as JSON, or by `table` for people.
     pub(super) fn print(&self, answer: &Value, table: impl FnOnce(&Value)) {
         match self.common.output {
-            Output::Json => println!("{answer}"),
+            Output::Json => say!("{answer}"),
             Output::Table => table(answer),
         }
     }
@@ -132,7 +140,23 @@ impl Api {
 pub(super) async fn send(url: &str, request: RequestBuilder) -> Result<Value, Error> {
     let answer = accepted(url, request).await?.text().await;
     let text = answer.map_err(|source| Error::Connection { url: url.to_owned(), source })?;
-    serde_json::from_str(&text).map_err(|_| Error::Foreign { url: url.to_owned() })
+    serde_json::from_str(&text).map_err(|_| foreign(url, &text))
+}
+
+/// See [`Api::with_text`].
+pub(super) fn with_text(url: &str, answer: Value, field: &str) -> Result<Value, Error> {
+    match answer[field].is_string() {
+        true => Ok(answer),
+        false => Err(foreign(url, &answer.to_string())),
+    }
+}
+
+fn foreign(url: &str, met: &str) -> Error {
+    let met = match first_line(met) {
+        nothing if nothing.is_empty() => "nothing".to_owned(),
+        met => format!("'{met}'"),
+    };
+    Error::Foreign { url: url.to_owned(), met }
 }
 
 /// An answer that is no refusal.
@@ -165,6 +189,9 @@ fn first_line(text: &str) -> String {
     line.chars().filter(|it| !it.is_control()).take(SHOWN_MAX).collect()
 }
 
+/// Bytes of a line, about: a broker's have far fewer.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
 /// An answer that comes line by line.
 pub(super) struct Lines {
     url: String,
@@ -179,10 +206,13 @@ impl Lines {
         loop {
             if let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.bytes.drain(..=end).collect();
-                let foreign = |_| Error::Foreign { url: self.url.clone() };
+                let foreign = |_| foreign(&self.url, &String::from_utf8_lossy(&line));
                 return Ok(Some(serde_json::from_slice(&line).map_err(foreign)?));
             }
             match self.response.chunk().await.context("the answer broke off")? {
+                Some(_) if self.bytes.len() > LINE_BYTES_MAX => {
+                    return Err(foreign(&self.url, &String::from_utf8_lossy(&self.bytes)).into());
+                }
                 Some(chunk) => self.bytes.extend_from_slice(&chunk),
                 None => return Ok(None),
             }
@@ -212,7 +242,7 @@ pub(super) fn print_table(head: &[&str], rows: &[Vec<String>]) {
     let widths: Vec<_> = (0..head.len()).map(widest).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        say!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
     };
     line(&mut head.iter().copied());
     for row in rows {

@@ -1,5 +1,6 @@
 //! `tidelog dev`: a broker on a laptop or in CI, with an account to use at once.
 
+use super::print::say;
 use super::{Common, Output};
 use crate::serve::{Ready, run};
 use crate::settings::Layer;
@@ -31,7 +32,7 @@ impl Dev {
             let Ready { kafka, http, admin_token, .. } = ready;
             let (account, username) = (&principal.cluster.account.name, &principal.username);
             match self.common.output {
-                Output::Json => println!(
+                Output::Json => say!(
                     "{}",
                     json!({
                         "kafka": kafka, "http": http, "account": account,
@@ -49,7 +50,7 @@ impl Dev {
                         .replace("{password}", &password)
                         .replace("{admin_token}", &admin_token)
                         .replace("{data_dir}", &data_dir.display().to_string());
-                    print!("{text}");
+                    say!("{}", text.trim_end());
                 }
             }
             Ok(())

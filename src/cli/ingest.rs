@@ -10,6 +10,7 @@ mod resume;
 
 use super::Output;
 use super::api::{Api, Error, segment};
+use super::print::{note, say};
 use crate::id;
 use anyhow::{Context, Result, bail};
 use chunk::{Chunk, Chunks};
@@ -93,7 +94,7 @@ impl Ingest {
                 }
             };
         if progress.lines > 0 {
-            eprintln!("going on after line {}, where an earlier run came to", progress.lines);
+            note!("going on after line {}, where an earlier run came to", progress.lines);
         }
         let bar = bar(total)?;
         let client = crate::http_client::new()?;
@@ -139,7 +140,7 @@ impl Ingest {
         };
         let found = kept.progress(&mut file)?;
         if found.is_none() {
-            eprintln!("{path} is not what an earlier run read; beginning at its first line");
+            note!("{path} is not what an earlier run read; beginning at its first line");
             file.rewind()?;
         }
         Ok((file, total, found))
@@ -165,7 +166,7 @@ impl Ingest {
                 Ok(answer) => return self.complete(chunk, answer),
                 Err(error) if error.is_passing() && attempt < ATTEMPTS_MAX => {
                     let wait = humantime::format_duration(pause);
-                    bar.suspend(|| eprintln!("{error}; trying again in {wait}"));
+                    bar.suspend(|| note!("{error}; trying again in {wait}"));
                     tokio::time::sleep(pause).await;
                     pause = PAUSE_MAX.min(pause * 2);
                 }
@@ -181,7 +182,7 @@ impl Ingest {
 
     /// An answer, if it tells of every line.
     fn complete(&self, chunk: &Chunk, answer: Value) -> Result<Value> {
-        let results = answer["results"].as_array().ok_or_else(|| self.api.foreign())?;
+        let results = answer["results"].as_array().ok_or_else(|| self.api.foreign(&answer))?;
         if results.len() == chunk.lines.len() {
             return Ok(answer);
         }
@@ -204,7 +205,7 @@ impl Ingest {
         for (line, error) in refused {
             progress.refused += 1;
             if progress.refused <= REFUSALS_PRINTED_MAX {
-                bar.suspend(|| eprintln!("line {line}: {error}"));
+                bar.suspend(|| note!("line {line}: {error}"));
             }
         }
         progress.bytes += chunk.bytes;
@@ -214,12 +215,12 @@ impl Ingest {
     fn finish(&self, progress: &Progress) -> Result<()> {
         let Progress { lines, records, events, refused, .. } = progress;
         match self.api.output() {
-            Output::Json => println!(
+            Output::Json => say!(
                 "{}",
                 json!({ "lines": lines, "records": records, "events": events, "refused": refused })
             ),
             Output::Table => {
-                println!("{records} records, {events} events, {refused} lines refused");
+                say!("{records} records, {events} events, {refused} lines refused");
             }
         }
         match refused {

@@ -1,5 +1,6 @@
 //! `tidelog log repair`: takes damage out of logs, with the broker stopped.
 
+use super::print::say;
 use super::{Common, Output};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -47,11 +48,11 @@ impl Repair {
         let excised = repair(&Disk, &root, &partitions, self.dry_run, count);
         progress.finish_and_clear();
         let excised = excised?;
-        excised.iter().for_each(|damage| println!("{}", self.line(&root, damage)));
+        excised.iter().for_each(|damage| say!("{}", self.line(&root, damage)));
         let bytes: u64 = excised.iter().map(|damage| damage.bytes).sum();
         let (logs, places, dry_run) = (partitions.len(), excised.len(), self.dry_run);
         match self.common.output {
-            Output::Json => println!(
+            Output::Json => say!(
                 "{}",
                 json!({ "sum": {
                     "logs": logs, "damages": places, "bytes": bytes, "dry_run": dry_run,
@@ -59,7 +60,7 @@ impl Repair {
             ),
             Output::Table => {
                 let done = if dry_run { "would be taken out" } else { "were taken out" };
-                println!("{logs} logs, {places} damages; {bytes} bytes {done}, all else stays");
+                say!("{logs} logs, {places} damages; {bytes} bytes {done}, all else stays");
             }
         }
         Ok(())

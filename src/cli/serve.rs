@@ -1,5 +1,6 @@
 //! `tidelog serve`: a broker for production.
 
+use super::print::say;
 use super::{Common, Output};
 use crate::broker::ADMIN_TOKEN_FILE;
 use crate::serve::{Ready, run};
@@ -31,19 +32,19 @@ impl Serve {
         let advertised = settings.kafka_advertise.clone();
         let ready = async |ready: Ready| {
             if self.common.output == Output::Json {
-                println!("{}", json!({ "kafka": ready.kafka, "http": ready.http }));
+                say!("{}", json!({ "kafka": ready.kafka, "http": ready.http }));
                 return Ok(());
             }
-            println!("Kafka     {}", ready.kafka);
+            say!("Kafka     {}", ready.kafka);
             match advertised {
-                Some((host, port)) => println!("          clients are told {host}:{port}"),
-                None => println!("          clients are told the address they reached"),
+                Some((host, port)) => say!("          clients are told {host}:{port}"),
+                None => say!("          clients are told the address they reached"),
             }
-            println!("HTTP      {}", ready.http);
+            say!("HTTP      {}", ready.http);
             if !own_token {
-                println!("Admin     token in {}", token_file.display());
+                say!("Admin     token in {}", token_file.display());
             }
-            println!("Accounts  tidelog account create NAME --url {}", ready.http);
+            say!("Accounts  tidelog account create NAME --url {}", ready.http);
             Ok(())
         };
         run(settings, ready, super::stop_signal()).await

@@ -4,6 +4,7 @@ mod backfill;
 mod verify;
 
 use super::api::{Api, print_table, read_json};
+use super::print::say;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -114,15 +115,16 @@ impl SyncCommand {
                     }
                     None => api.ask(Method::POST, "/v1/syncs", Some(&body)).await?,
                 };
-                api.print(&made, describe);
+                api.print(&api.with_text(made, "id")?, describe);
             }
             Self::List { api } => list(&api).await?,
             Self::Describe { id, api } => {
-                api.print(&api.ask(Method::GET, &path(&id), None).await?, describe);
+                let sync = api.ask(Method::GET, &path(&id), None).await?;
+                api.print(&api.with_text(sync, "id")?, describe);
             }
             Self::Update { id, definition, api } => {
                 let changed = api.ask(Method::PATCH, &path(&id), Some(&definition.json()?)).await?;
-                api.print(&changed, describe);
+                api.print(&api.with_text(changed, "id")?, describe);
             }
             Self::Verify { id, collection, api } => {
                 verify::run(&api, &id, collection.as_deref()).await?;
@@ -133,11 +135,12 @@ impl SyncCommand {
             Self::Delete { id, topics, api } => {
                 let fate = if topics { "delete" } else { "keep" };
                 let path = format!("{}?topics={fate}", path(&id));
-                api.print(&api.ask(Method::DELETE, &path, None).await?, |deleted| {
-                    println!("deleted {id}");
+                let deleted = api.ask(Method::DELETE, &path, None).await?;
+                api.print(&api.with_text(deleted, "deleted")?, |deleted| {
+                    say!("deleted {id}");
                     for (fate, said) in [("kept", "is kept"), ("deleted", "is deleted")] {
                         for topic in deleted["topics"][fate].as_array().into_iter().flatten() {
-                            println!("topic {} {said}", text(topic));
+                            say!("topic {} {said}", text(topic));
                         }
                     }
                 });
@@ -184,7 +187,7 @@ async fn list(api: &Api) -> Result<()> {
         let after = syncs.last().map_or(String::new(), |last| text(&last["id"]));
         let page = format!("/v1/syncs?limit={PAGE}&after={after}");
         let answer = api.ask(Method::GET, &page, None).await?;
-        let Value::Array(page) = answer else { return Err(api.foreign().into()) };
+        let Value::Array(page) = answer else { return Err(api.foreign(&answer).into()) };
         let is_last = page.len() < PAGE;
         syncs.extend(page);
         if is_last {
@@ -206,7 +209,7 @@ async fn list(api: &Api) -> Result<()> {
 fn describe(sync: &Value) {
     for field in ["id", "name", "provider", "external_id", "naming"] {
         if let Some(value) = sync[field].as_str() {
-            println!("{:<13}{value}", field.replace('_', " "));
+            say!("{:<13}{value}", field.replace('_', " "));
         }
     }
     let row = |(slug, it): (&String, &Value)| {
@@ -216,7 +219,7 @@ fn describe(sync: &Value) {
     let collections = sync["status"]["collections"].as_object();
     let rows: Vec<_> = collections.into_iter().flatten().map(row).collect();
     match rows.is_empty() {
-        true => println!("No collections yet: the first record makes one."),
+        true => say!("No collections yet: the first record makes one."),
         false => print_table(&["COLLECTION", "TABLE", "TOPIC", "MAPPING"], &rows),
     }
 }

@@ -1,5 +1,6 @@
 //! What was measured, for people and for scripts.
 
+use super::super::print::say;
 use super::super::{Common, Output};
 use anyhow::Result;
 use hdrhistogram::Histogram;
@@ -71,11 +72,11 @@ impl Report {
             for (name, latencies) in &self.latencies {
                 fields[format!("{name}_ms")] = latencies.json();
             }
-            println!("{fields}");
+            say!("{fields}");
             return;
         }
         let (count, seconds, mb) = (self.records, self.seconds, bytes / 1e6);
-        println!("{count} records in {seconds:.2} s: {records:.0} records/s, {mb:.1} MB/s");
+        say!("{count} records in {seconds:.2} s: {records:.0} records/s, {mb:.1} MB/s");
         for (name, latencies) in &self.latencies {
             let quantiles = latencies.quantiles();
             if quantiles.is_empty() {
@@ -83,7 +84,7 @@ impl Report {
             }
             let shown: Vec<_> =
                 quantiles.iter().map(|(name, ms)| format!("{name} {ms:.3} ms")).collect();
-            println!("{}: {}", name.replace('_', " "), shown.join(", "));
+            say!("{}: {}", name.replace('_', " "), shown.join(", "));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `tidelog sync backfill`: publishes what a collection's records are once more.
 
 use super::super::api::{Api, segment};
+use super::super::print::say;
 use super::text;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 pub(super) async fn run(api: &Api, id: &str, collection: &str, cancel: bool) -> Result<()> {
     let path = format!("/v1/syncs/{}/collections/{}/backfill", segment(id), segment(collection));
     let method = if cancel { Method::DELETE } else { Method::POST };
-    let mut backfill = api.ask(method, &path, None).await?;
+    let mut backfill = api.with_text(api.ask(method, &path, None).await?, "state")?;
     let began = text(&backfill["id"]);
     let style = ProgressStyle::with_template("{spinner} {msg}")?;
     let bar = ProgressBar::new_spinner().with_style(style);
@@ -27,7 +28,7 @@ pub(super) async fn run(api: &Api, id: &str, collection: &str, cancel: bool) -> 
         ));
         bar.tick();
         tokio::time::sleep(INTERVAL).await;
-        backfill = api.ask(Method::GET, &path, None).await?;
+        backfill = api.with_text(api.ask(Method::GET, &path, None).await?, "state")?;
         if backfill["id"] != began.as_str() {
             bail!("backfill '{began}' has ended, and '{}' was begun", text(&backfill["id"]));
         }
@@ -35,7 +36,7 @@ pub(super) async fn run(api: &Api, id: &str, collection: &str, cancel: bool) -> 
     bar.finish_and_clear();
     api.print(&backfill, |it: &Value| {
         let (state, records, events) = (text(&it["state"]), &it["records"], &it["published"]);
-        println!("backfill {began} is {state}: {records} records, {events} events");
+        say!("backfill {began} is {state}: {records} records, {events} events");
     });
     match backfill["problem"].as_str() {
         Some(problem) => {

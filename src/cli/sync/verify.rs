@@ -2,6 +2,7 @@
 
 use super::super::Output;
 use super::super::api::{Api, print_table, segment};
+use super::super::print::say;
 use anyhow::{Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
@@ -25,15 +26,17 @@ pub(super) async fn run(api: &Api, id: &str, collection: Option<&str>) -> Result
             show(&bar, &line["progress"]);
         } else if line["difference"].is_object() {
             differences.push(line["difference"].take());
-        } else {
+        } else if line["summary"].is_object() {
             summary = line["summary"].take();
+        } else {
+            return Err(api.foreign(&line).into());
         }
     }
     bar.finish_and_clear();
     let found = summary["differences"].as_u64();
     let found = found.ok_or_else(|| anyhow!("the broker stopped before all was compared"))?;
     match api.output() {
-        Output::Json => println!("{}", json!({ "summary": summary, "differences": differences })),
+        Output::Json => say!("{}", json!({ "summary": summary, "differences": differences })),
         Output::Table => print(&summary, &differences),
     }
     match found {
@@ -61,12 +64,12 @@ fn print(summary: &Value, differences: &[Value]) {
         print_table(&["COLLECTION", "PARTITION", "RECORD", "OFFSET", "DIFFERENCE"], &rows);
         let advice: std::collections::BTreeSet<_> =
             differences.iter().filter_map(|it| it["advice"].as_str()).collect();
-        advice.iter().for_each(|advice| println!("What to do: {advice}."));
+        advice.iter().for_each(|advice| say!("What to do: {advice}."));
     }
     let number = |name: &str| summary[name].as_u64().unwrap_or(0);
     let (records, events) = (number("records"), number("events"));
-    println!("{records} records and {events} events compared, {} differ", number("differences"));
+    say!("{records} records and {events} events compared, {} differ", number("differences"));
     if number("unverified") > 0 {
-        println!("{} of them are of events that the log no longer has", number("unverified"));
+        say!("{} of them are of events that the log no longer has", number("unverified"));
     }
 }
