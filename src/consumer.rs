@@ -16,6 +16,10 @@ mod subscription;
 pub use cursors::Reset;
 pub use member::{Assignment, Claim, Error, Limits, Member, Options, Part, Polled};
 pub use reader::{
-    DECOMPRESSED_BYTES_MAX, Read, offset_for_time, read, read_committed, read_or_wait,
+    DECOMPRESSED_BYTES_MAX, Read, Undecoded, offset_for_time, read, read_committed, read_or_wait,
+    undecoded_reads,
 };
 pub use receipt::Receipt;
+
+#[cfg(test)]
+pub(crate) use reader::undecodable;

@@ -6,6 +6,7 @@
 //! The format is a few lines of text a metric, and all numbers are kept elsewhere: a registry of
 //! them would be a second place.
 
+use crate::consumer::undecoded_reads;
 use crate::http::{Admin, ApiError, Context};
 use crate::ingest::Ingest;
 use axum::Router;
@@ -44,6 +45,9 @@ async fn metrics(_: Admin, State(sources): State<Sources>) -> Result<Response, A
     let unreadable: usize = clusters.iter().map(|it| it.groups.unreadable()).sum();
     let help = "Groups whose stored state could not be read at start.";
     page.one(GAUGE, "groups_unreadable", help, unreadable);
+    let help =
+        "Reads over REST and for webhooks and ingest that came to a batch that cannot be decoded.";
+    page.one(COUNTER, "undecoded_reads_total", help, undecoded_reads());
     let help = "Syncs whose stored definition could not be read at start.";
     page.one(GAUGE, "syncs_unreadable", help, ingest.unreadable());
     if let Ok(space) = space(&shared.settings.data_dir) {

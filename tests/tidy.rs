@@ -278,7 +278,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The front ends, and what they stand on.
     ("http", &["broker", "pace", "room", "tls", "topic"]),
     ("manage", &["account", "api", "http", "id", "topic"]),
-    ("metrics", &["http", "ingest"]),
+    ("metrics", &["consumer", "http", "ingest"]),
     (
         "ingest",
         &[

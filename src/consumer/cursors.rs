@@ -127,10 +127,14 @@ impl Cursors {
         self.uncommitted_since.get_or_insert(now);
     }
 
-    /// Takes in what was committed for a partition.
-    pub(super) fn committed(&mut self, place: &Place, offset: i64) {
+    /// Takes in what was committed for a partition whose log ends at `end`. The position moves
+    /// there if it is behind.
+    pub(super) fn committed(&mut self, place: &Place, offset: i64, end: i64) {
         if let Some(cursor) = self.by_place.get_mut(place) {
             cursor.committed = Some(offset);
+            if offset <= end {
+                cursor.position = cursor.position.max(offset);
+            }
         }
     }
 
@@ -189,7 +193,7 @@ mod tests {
         assert_eq!(start(&mut cursors, None, Some(0)), Some(5));
         assert_eq!(start(&mut cursors, Some(9), Some(0)), Some(9));
         cursors.advance(&place(), 12, Duration::ZERO);
-        cursors.committed(&place(), 12);
+        cursors.committed(&place(), 12, 12);
         assert_eq!(start(&mut cursors, Some(12), Some(0)), Some(12));
     }
 
@@ -216,9 +220,19 @@ mod tests {
         assert_eq!(cursors.commit_due(second), Some(second * 2));
         assert_eq!(cursors.uncommitted([place()].into_iter()).next(), Some((place(), 4)));
         cursors.committing(second * 9);
-        cursors.committed(&place(), 4);
+        cursors.committed(&place(), 4, 9);
         assert_eq!(cursors.commit_due(second), None);
         assert_eq!(cursors.uncommitted([place()].into_iter()).next(), None);
+    }
+
+    #[test]
+    fn a_commit_ahead_of_the_position_moves_it_unless_the_log_ends_before() {
+        let mut cursors = Cursors::default();
+        start(&mut cursors, None, Some(3));
+        for (offset, position) in [(2, 3), (7, 7), (10, 7), (9, 9)] {
+            cursors.committed(&place(), offset, 9);
+            assert_eq!(cursors.get(&place()).map(|cursor| cursor.position), Some(position));
+        }
     }
 
     #[test]

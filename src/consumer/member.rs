@@ -12,7 +12,7 @@ mod task;
 
 use super::cursors::{Cursors, Place, Reset};
 use super::membership::CLIENT_HOST;
-use super::reader::Read;
+use super::reader::{Read, Undecoded};
 use super::receipt::Receipt;
 use crate::clock;
 use crate::cluster::Cluster;
@@ -131,6 +131,17 @@ pub enum Error {
         partition: i32,
         /// Why.
         cause: Arc<storage::Error>,
+    },
+    /// A batch cannot be decoded, and no other partition has records. Who commits an offset after
+    /// it goes on there.
+    #[error("partition {partition} of topic '{topic}': {batch}")]
+    Undecoded {
+        /// The topic.
+        topic: Str,
+        /// The partition.
+        partition: i32,
+        /// The batch.
+        batch: Undecoded,
     },
 }
 
@@ -323,7 +334,8 @@ impl Member {
         self.commit_with(deadline, |shared, assignment| shared.uncommitted(assignment)).await
     }
 
-    /// Commits these offsets, as they are: the next offset to read, by partition.
+    /// Commits these offsets, as they are: the next offset to read, by partition. Where that is
+    /// ahead, the member reads on there: whoever commits it has done with what comes before.
     pub async fn commit(
         &self,
         offsets: Vec<(Str, i32, i64)>,
@@ -418,8 +430,16 @@ impl Shared {
         }
         let mut cursors = self.cursors.lock();
         for (topic, partition, offset) in offsets {
-            cursors.committed(&(topic, partition), offset);
+            let end = self.log_end(&topic, partition);
+            cursors.committed(&(topic, partition), offset, end);
         }
         Ok(())
+    }
+
+    /// Where a partition's log ends; at 0 if there is none.
+    fn log_end(&self, topic: &str, partition: i32) -> i64 {
+        let topic = self.cluster.topics.get(topic);
+        let log = topic.as_ref().and_then(|it| it.partition(partition).ok());
+        log.map_or(0, |it| it.log().log_end_offset())
     }
 }

@@ -4,6 +4,7 @@ use crate::task::blocking;
 use crate::topic::Partition;
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidelog_protocol::records::{Header, Record, RecordError, RecordHeader, Records, batches};
 use tidelog_storage as storage;
@@ -14,12 +15,35 @@ pub struct Read {
     /// The records, none below the offset asked for.
     pub records: Vec<Record>,
     /// The next offset to read. Past the last record, and past what is no record (markers, aborted
-    /// records, gaps left by compaction, a batch that cannot be decoded).
+    /// records, gaps left by compaction).
     pub next: i64,
     /// About how many bytes the records take in memory: the whole of a batch that was compressed.
     pub bytes: usize,
-    /// Where the first batch is that cannot be decoded, if one was passed over.
-    pub undecoded: Option<i64>,
+    /// The first batch that cannot be decoded, if the read came to one.
+    pub undecoded: Option<Undecoded>,
+}
+
+/// A batch whose records cannot be read, or take more than [`DECOMPRESSED_BYTES_MAX`] once they are
+/// decompressed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the batch of {bytes} bytes at offset {offset} cannot be decoded: {why}")]
+pub struct Undecoded {
+    /// The first offset of it that was not read.
+    pub offset: i64,
+    /// The offset after it: who gives it up goes on here.
+    pub next: i64,
+    /// What it has in the log.
+    pub bytes: usize,
+    /// Why.
+    pub why: RecordError,
+}
+
+/// Reads that came to a batch which cannot be decoded, since the process started.
+static UNDECODED: AtomicU64 = AtomicU64::new(0);
+
+/// How many reads came to a batch that cannot be decoded, since the process started.
+pub fn undecoded_reads() -> u64 {
+    UNDECODED.load(Ordering::Relaxed)
 }
 
 /// How much is read: about so many bytes in memory, and records.
@@ -33,8 +57,9 @@ struct Limit {
 pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
 
 /// Reads records that are durable, of aborted transactions too: about `bytes_max` bytes, compressed
-/// or not, and at most `records_max` of them, always one if the next batch has one. Decompresses,
-/// and may read the disk: not for an async worker.
+/// or not, and at most `records_max` of them, always one if the next batch has one. Passes over a
+/// batch that cannot be decoded, and says so in [`Read::undecoded`]. Decompresses, and may read the
+/// disk: not for an async worker.
 ///
 /// # Errors
 /// [`storage::Error::OffsetOutOfRange`] below the log's start or above its end.
@@ -50,11 +75,17 @@ pub fn read(
     }
     let bytes = partition.log().read(from, bytes_max, high_watermark)?;
     let limit = Limit { bytes: bytes_max, records: records_max };
-    Ok(decode(bytes, from..high_watermark, limit, |_| false))
+    let mut read = decode(bytes, from..high_watermark, limit, |_| false);
+    if let Some(batch) = &read.undecoded {
+        tracing::warn!("passed over: {batch}");
+        read.next = batch.next;
+    }
+    Ok(read)
 }
 
 /// Reads records that count, as consumers with `isolation.level=read_committed` do: only up to the
-/// last stable offset, and none of aborted transactions. Otherwise like [`read`].
+/// last stable offset, and none of aborted transactions. **Ends before a batch that cannot be
+/// decoded**, so that whoever asks again is told of it. Otherwise like [`read`].
 pub fn read_committed(
     partition: &Partition,
     from: i64,
@@ -112,12 +143,12 @@ fn decode(
         match records.and_then(|records| read.take(records, is_compressed, limit)) {
             Ok(true) => read.next = end,
             Ok(false) => break,
-            Err(error) => {
-                let at = read.next.max(header.base_offset);
-                tracing::warn!("what is at offsets {at} to {end} is passed over: {error}");
-                read.undecoded.get_or_insert(at);
+            Err(why) => {
+                UNDECODED.fetch_add(1, Ordering::Relaxed);
+                read.next = read.next.max(header.base_offset);
+                let (offset, bytes) = (read.next, batch.bytes().len());
+                read.undecoded = Some(Undecoded { offset, next: end, bytes, why });
                 // To decompress the next is another read's work.
-                read.next = end;
                 break;
             }
         }
@@ -185,6 +216,15 @@ pub async fn read_or_wait(
     blocking(work).await
 }
 
+/// A batch that takes more than [`DECOMPRESSED_BYTES_MAX`].
+#[cfg(test)]
+pub(crate) fn undecodable() -> tidelog_protocol::records::Batch {
+    use tidelog_protocol::records::{BatchBuilder, Compression};
+    let mut batch = BatchBuilder::new(Compression::Lz4, usize::MAX);
+    batch.append(0, None, Some(&vec![0; DECOMPRESSED_BYTES_MAX + 1]), &[]).unwrap();
+    batch.finish().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,15 +277,19 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_whose_rest_is_unreadable_is_read_to_there_and_passed_over() {
+    fn a_batch_whose_rest_is_unreadable_is_read_to_there_and_told() {
         let mut log = log(Compression::None, &[&[(1, 0), (1, 0)], &[(1, 0)]]);
         // The second record's length, in the first batch's last eight bytes.
         let at = log[0].len() - 8;
         assert_eq!(log[0][at], 14, "7 bytes follow");
         log[0][at] = 127;
-        assert_eq!(read(&log, 0).0, [0]);
-        assert_eq!(read(&log, 0).1, 2, "past the batch, so that the next read goes on after it");
-        assert_eq!(read(&log, 2).0, [] as [i64; 0], "its first batch is the damaged one");
-        assert_eq!(read(&log[1..], 2).0, [2]);
+        let (offsets, next, _) = read(&log, 0);
+        assert_eq!((offsets, next), (vec![0], 1));
+        let limit = Limit { bytes: 1 << 20, records: 500 };
+        let read = decode(log.concat().into(), 1..1000, limit, |_| false);
+        assert!(read.records.is_empty());
+        let why = RecordError::InvalidLength(-64);
+        let batch = Undecoded { offset: 1, next: 2, bytes: log[0].len(), why };
+        assert_eq!((read.next, read.undecoded), (1, Some(batch)));
     }
 }

@@ -132,8 +132,8 @@ fn replay_partition(
             Ok(read) => read,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        if let Some(offset) = read.undecoded {
-            return Ok(Err(format!("the batch at offset {offset} cannot be decoded")));
+        if let Some(batch) = read.undecoded {
+            return Ok(Err(batch.to_string()));
         }
         let mut changes = Vec::with_capacity(read.records.len());
         let mut notes = Changes::new();

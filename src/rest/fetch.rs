@@ -5,11 +5,12 @@ use super::extract::{Params, TopicPartitionOffset, partition, topic};
 use super::message::Message;
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::consumer::{Read, read_committed};
+use crate::consumer::{Read, Undecoded, read_committed};
 use crate::http::{Account, ApiError, Body};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic};
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -83,12 +84,18 @@ impl Place {
     fn refuse(&self, error: storage::Error) -> ApiError {
         match error {
             storage::Error::OffsetOutOfRange { .. } => error.into(),
+            storage::Error::Closed => error.into(),
             error => {
                 let (topic, partition) = (&self.topic.name, self.index);
                 tracing::error!(topic, partition, "cannot be read: {error}");
                 ApiError::partition_unreadable(topic, partition)
             }
         }
+    }
+
+    fn undecoded(&self, batch: &Undecoded) -> ApiError {
+        let way_out = format!("fetch from offset {} to go on after it", batch.next);
+        undecoded(&self.topic.name, self.index, batch, &way_out)
     }
 }
 
@@ -133,6 +140,12 @@ pub(super) async fn fetch(
     }
 }
 
+/// The refusal of what cannot be decoded, and the way out for whoever gives it up.
+pub(super) fn undecoded(topic: &str, index: i32, batch: &Undecoded, way_out: &str) -> ApiError {
+    let text = format!("partition {index} of topic '{topic}': {batch}; {way_out}");
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "undecodable", text)
+}
+
 /// An array of messages.
 pub(super) fn messages_response(messages: &[Message<'_>]) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(messages).map_err(ApiError::internal)?;
@@ -169,6 +182,10 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
                 continue;
             }
         };
+        if let Some(batch) = read.undecoded.as_ref().filter(|_| read.next == place.offset) {
+            refusal.get_or_insert(place.undecoded(batch));
+            continue;
+        }
         records_left -= read.records.len().min(records_left);
         bytes_left -= read.bytes.min(bytes_left);
         reads.push((at, read));

@@ -241,7 +241,7 @@ pub(super) fn is_final(error: &Error) -> bool {
         Error::Closed | Error::NoOffset { .. } | Error::OutOfRange { .. } => true,
         Error::Refused(group::Error::RebalanceInProgress | group::Error::Behind) => false,
         Error::Refused(_) => true,
-        Error::Unreadable { .. } => false,
+        Error::Unreadable { .. } | Error::Undecoded { .. } => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One consumer instance: a member of a group that answers consume requests.
 
+use super::fetch::undecoded;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::consumer::{Error, Member, Options, Reset};
@@ -136,6 +137,10 @@ impl From<Error> for ApiError {
             Error::Refused(_) => Self::conflict(error.to_string()),
             Error::Unreadable { topic, partition, .. } => {
                 Self::partition_unreadable(&topic, partition)
+            }
+            Error::Undecoded { topic, partition, batch } => {
+                let way_out = format!("commit offset {} to go on after it", batch.next);
+                undecoded(&topic, partition, &batch, &way_out)
             }
         }
     }

@@ -257,7 +257,7 @@ impl Driver {
         let source = fetch.source;
         let Some(at) = self.subscription.get(source) else { return };
         let reading: BoxFuture<'static, _> =
-            Box::pin(reader::fetch(at.clone(), fetch, self.window.clone()));
+            Box::pin(reader::fetch(self.webhook.clone(), at.clone(), fetch, self.window.clone()));
         let (handle, registration) = AbortHandle::new_pair();
         self.fetches.push(Abortable::new(reading, registration));
         self.fetching.insert(source, handle);

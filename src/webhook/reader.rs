@@ -1,13 +1,15 @@
 //! Reads a partition for a webhook: waits until there is something, and reads on.
 
 use super::delivery::{Record, Source};
+use super::instance::Webhook;
 use super::message::Message;
 use super::subscription::TopicPartition;
 use super::window::{Room, Window};
-use crate::consumer;
+use crate::consumer::{self, Undecoded};
 use crate::topic::Partition;
 use std::sync::Arc;
 use std::time::Duration;
+use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -34,33 +36,72 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// Bytes read at once: enough to be quick, little enough for many partitions.
 const READ_BYTES_MAX: usize = 1 << 20;
 
-/// Waits for records and reads them. Damage does not end it: an operator may repair the partition,
-/// and nothing may be left out before that.
-pub(super) async fn fetch(from: TopicPartition, fetch: Fetch, window: Arc<Window>) -> Fetched {
-    let mut told = false;
+/// Waits for records and reads them. Neither damage nor a batch that cannot be decoded ends it: an
+/// operator may repair the partition, the owner may commit what is after the batch, and nothing may
+/// be left out before that.
+pub(super) async fn fetch(
+    webhook: Arc<Webhook>,
+    from: TopicPartition,
+    fetch: Fetch,
+    window: Arc<Window>,
+) -> Fetched {
+    let mut stuck: Option<Stuck> = None;
     loop {
         let Some(partition) = from.partition() else { std::future::pending().await };
         partition.stable_past(fetch.from.saturating_add(1)).await;
         let (permit, records) = room(&fetch, &window).await;
-        match read(partition, &fetch, records).await {
-            Ok(read) if !read.records.is_empty() || read.next > fetch.from => {
-                return fetched(&from, &fetch, read, &window);
-            }
-            // Told once, and not each time as long as the damage is there.
-            _ if told => {}
-            Ok(_) => {
-                let (topic, at) = (&from.topic.name, fetch.from);
-                tracing::warn!("{topic}-{}: nothing can be read at offset {at}", from.index);
+        let read = read(partition, &fetch, records).await;
+        match read {
+            Ok(read) if read.next > fetch.from => return fetched(&from, &fetch, read, &window),
+            // Told once, and not each time as long as it lasts.
+            _ if stuck.is_some() => {}
+            Ok(read) => {
+                let why = way_past(read.undecoded, fetch.from, &webhook.group());
+                stuck = Some(Stuck::new(&webhook, &from, &why, why.clone()));
             }
             Err(error) => {
-                let topic = &from.topic.name;
-                tracing::warn!("{topic}-{}: a webhook cannot read it: {error}", from.index);
+                let shown = "it cannot be read; the broker's log says why".to_owned();
+                stuck = Some(Stuck::new(&webhook, &from, &error.to_string(), shown));
             }
         }
-        told = true;
         // Others read meanwhile.
         drop(permit);
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Why nothing came of a read, and what the owner can do.
+fn way_past(undecoded: Option<Undecoded>, from: i64, group: &str) -> String {
+    match undecoded {
+        None => format!("nothing can be read at offset {from}"),
+        Some(batch) => format!(
+            "{batch}; to go on after it, commit offset {} for group '{group}' and enable the \
+             webhook",
+            batch.next
+        ),
+    }
+}
+
+/// Has the webhook's owner see why a partition is read no further, until it is dropped.
+struct Stuck {
+    webhook: Arc<Webhook>,
+    at: (Uuid, i32),
+}
+
+impl Stuck {
+    /// Tells the log `why`; the owner is `shown` it without what is the operator's.
+    fn new(webhook: &Arc<Webhook>, from: &TopicPartition, why: &str, shown: String) -> Self {
+        let (id, topic, index) = (&webhook.id, &from.topic.name, from.index);
+        tracing::warn!("webhook {id}: {topic}-{index} is sent no further: {why}");
+        let at = (from.topic.id, index);
+        webhook.status.lock().stuck.insert(at, shown);
+        Self { webhook: webhook.clone(), at }
+    }
+}
+
+impl Drop for Stuck {
+    fn drop(&mut self) {
+        self.webhook.status.lock().stuck.remove(&self.at);
     }
 }
 

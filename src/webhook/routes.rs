@@ -192,6 +192,8 @@ pub(super) async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
             let start = || log.ok().map(|log| log.log().log_start_offset());
             let committed_offset = stored.or_else(|| start().filter(|_| unreadable.is_none()));
             let end_offset = log.ok().map(Partition::high_watermark);
+            let error = log.err().map(|absent| absent.to_string());
+            let stuck = webhook.status.lock().stuck.get(&(topic.id, partition)).cloned();
             // What is committed may be anything: any client of the account can say it.
             let lag = |(end, committed): (i64, i64)| end.saturating_sub(committed).max(0);
             statuses.push(PartitionStatus {
@@ -200,7 +202,7 @@ pub(super) async fn partitions(webhook: &Webhook) -> Vec<PartitionStatus> {
                 committed_offset,
                 end_offset,
                 lag: end_offset.zip(committed_offset).map(lag),
-                error: log.err().map(|absent| absent.to_string()).or_else(|| unreadable.clone()),
+                error: error.or_else(|| unreadable.clone()).or(stuck),
             });
         }
     }

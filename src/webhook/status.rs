@@ -6,7 +6,9 @@ use super::message::Message;
 use crate::clock;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tidelog_protocol::Uuid;
 
 /// How delivery goes.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,6 +29,9 @@ pub(super) struct Status {
     /// When the next record that failed is tried again, in time since the process started.
     #[serde(rename = "next_attempt_at", serialize_with = "deadline")]
     pub(super) next_attempt: Option<Duration>,
+    /// Why partitions are read no further, by topic and index.
+    #[serde(skip)]
+    pub(super) stuck: BTreeMap<(Uuid, i32), String>,
     /// The last attempt took long, however it ended.
     #[serde(skip)]
     slow: bool,

@@ -100,6 +100,11 @@ fn read_parts(ready: Vec<(Claim, i64)>, limits: Limits) -> Result<Vec<Part>, Err
         let Ok(partition) = claim.topic.partition(claim.partition) else { continue };
         let bytes_max = limits.partition_bytes_max.min(bytes_left);
         match read_committed(partition, from, bytes_max, records_left) {
+            Ok(read) if read.next == from && read.undecoded.is_some() => {
+                let (topic, partition) = claim.place();
+                let error = |batch| Error::Undecoded { topic, partition, batch };
+                unreadable = unreadable.or(read.undecoded.map(error));
+            }
             Ok(read) => {
                 records_left -= read.records.len().min(records_left);
                 bytes_left -= read.bytes.min(bytes_left);

@@ -1,6 +1,7 @@
 //! A partition whose records cannot be read.
 
 use super::*;
+use crate::consumer::undecodable;
 
 #[tokio::test]
 async fn a_damaged_partition_is_named_and_holds_up_no_other() {
@@ -31,6 +32,42 @@ async fn a_damaged_partition_is_named_and_holds_up_no_other() {
     }
     put(2, "3").await;
     assert_eq!(values(&server.ok(consume, Value::Null).await), ["3"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_decoded_is_named_with_the_way_past_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let put = async |partition: i32, value: &str| {
+        let message = json!({ "partition": partition, "value": value });
+        server.ok("POST /produce/red", message).await;
+    };
+    put(0, "before").await;
+    let topic = server.broker.clusters()[0].topics.get("red").unwrap();
+    topic.partition(0).unwrap().append(&undecodable()).unwrap();
+    put(0, "after").await;
+
+    let fetch =
+        |offset: i64| json!({ "topic": "red", "partition": 0, "offset": offset, "timeout": 0 });
+    let consume = "GET /consume/g/i/red?timeout=300";
+    assert_eq!(values(&server.ok("POST /fetch", fetch(0)).await), ["before"]);
+    assert_eq!(server.consume("i", &[]).await, ["before"]);
+    let refused = [("POST /fetch", fetch(1), "fetch from"), (consume, Value::Null, "commit")];
+    for (line, body, way_out) in refused {
+        let (status, error) = server.refused(line, body).await;
+        let way_out = format!("{way_out} offset 2 to go on after it");
+        let parts =
+            ["partition 0 of topic 'red'", "at offset 1 ", "more than 67108864 bytes", &way_out];
+        assert!(status == 422 && parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+    put(1, "other").await;
+    assert_eq!(values(&server.ok(consume, Value::Null).await), ["other"]);
+    assert_eq!(values(&server.ok("POST /fetch", fetch(2)).await), ["after"]);
+    let past = json!({ "topic": "red", "partition": 0, "offset": 2 });
+    server.ok("POST /commit/g/i", past).await;
+    assert_eq!(values(&server.ok(consume, Value::Null).await), ["after"]);
+    drop(topic);
     server.stop().await;
 }
 

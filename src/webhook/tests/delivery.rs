@@ -2,6 +2,10 @@
 
 use super::endpoint::{Endpoint, Reply};
 use super::{Rig, numbered};
+use crate::consumer::undecodable;
+use crate::webhook::cursor::commit;
+use crate::webhook::routes::partitions;
+use crate::webhook::subscription::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
@@ -170,6 +174,38 @@ async fn partitions_that_cannot_be_read_hold_up_no_other() {
     rig.produce("sound", 0, &numbered("b", 0..1)).await;
     let received = tokio::time::timeout(Duration::from_secs(20), endpoint.next()).await.unwrap();
     assert_eq!(received.header("tidelog-topic"), "sound");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_cannot_be_decoded_is_told_and_passed_once_its_owner_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("red", 1).await;
+    rig.produce("red", 0, &numbered("a", 0..1)).await;
+    rig.cluster.topics.get("red").unwrap().partition(0).unwrap().append(&undecodable()).unwrap();
+    rig.produce("red", 0, &numbered("a", 2..3)).await;
+    let mut endpoint = Endpoint::answering(200).await;
+    let webhook = rig.webhook(&endpoint.url, "red", "beginning").await;
+    assert_eq!(endpoint.next().await.body, "0");
+    let told = loop {
+        let shown = serde_json::to_value(partitions(&webhook).await).unwrap();
+        match shown[0]["error"].as_str() {
+            Some(error) => break error.to_owned(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let way_out = format!("commit offset 2 for group '{}' and enable", webhook.group());
+    assert!(told.contains("at offset 1 ") && told.contains(&way_out), "{told}");
+    while rig.cursor(&webhook).await != [1] {
+        tokio::task::yield_now().await;
+    }
+    let at = TopicPartition { topic: rig.cluster.topics.get("red").unwrap(), index: 0 };
+    commit(&rig.cluster, &webhook.group(), vec![(at, 2)]).await.unwrap();
+    rig.webhooks.enable(&webhook).await.unwrap();
+    assert_eq!(endpoint.next().await.body, "2");
+    let shown = serde_json::to_value(partitions(&webhook).await).unwrap();
+    assert_eq!(shown[0].get("error"), None, "{shown}");
     rig.close().await;
 }
 
