@@ -66,7 +66,7 @@ impl ApiError {
 
     /// The volume is full; the operator is told once, when it fills up.
     pub fn disk_full() -> Self {
-        let text = "the disk is full; nothing was stored";
+        let text = "the disk is full; nothing more is stored until there is room";
         Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", text)
     }
 
@@ -123,6 +123,11 @@ impl From<tidelog_storage::Error> for ApiError {
         }
         match error {
             tidelog_storage::Error::OffsetOutOfRange { .. } => Self::bad_request(error.to_string()),
+            tidelog_storage::Error::Closed => {
+                let text = "the partition was closed meanwhile: its topic is deleted, or the \
+                            broker is stopping";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "partition_closed", text)
+            }
             error => Self::internal(error),
         }
     }

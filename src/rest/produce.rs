@@ -1,5 +1,6 @@
 //! Produce, in three forms. **All of a request is checked before any of it is appended**, and it is
-//! answered when all of it is durable.
+//! answered when all of it is durable. Where appending fails half-way (a full disk), the error says
+//! how many messages are stored.
 
 use super::extract::{Params, partition};
 use super::message::NewMessage;
@@ -103,13 +104,22 @@ pub(super) async fn produce(
     }
     let admitted = shares.into_values().map(Share::admit).collect::<Result<Vec<_>, _>>()?;
     let mut waits = Vec::new();
-    for share in admitted {
-        waits.extend(share.append(&mut answers)?);
-    }
+    let appended = admitted.into_iter().try_for_each(|it| it.append(&mut answers, &mut waits));
+    // What comes before a failure is stored all the same.
     for (partition, last_offset) in waits {
         partition.durable(last_offset).await;
     }
-    Ok(answers)
+    match appended {
+        Ok(()) => Ok(answers),
+        Err(error) => Err(in_part(error, &answers)),
+    }
+}
+
+/// A failure, and how many messages it came too late for: who sends all again sends these twice.
+fn in_part(error: ApiError, answers: &[Metadata]) -> ApiError {
+    let (stored, all) = (answers.iter().filter(|it| it.offset >= 0).count(), answers.len());
+    let message = format!("{}; {stored} of {all} messages were stored", error.message);
+    ApiError { message, ..error }
 }
 
 /// Every topic named, all of which must be there and open to producers.
@@ -237,12 +247,15 @@ struct Admitted {
 }
 
 impl Admitted {
-    /// Appends, and gives what to wait for.
-    fn append(self, answers: &mut [Metadata]) -> Result<Option<(Partition, i64)>, ApiError> {
+    /// Appends, and notes where messages went and what to wait for.
+    fn append(
+        self,
+        answers: &mut [Metadata],
+        waits: &mut Vec<(Partition, i64)>,
+    ) -> Result<(), ApiError> {
         let partition = partition(&self.topic, self.partition)?;
         let append_time_ms = self.topic.config.log_append_time().then(clock::unix_ms);
         let mut places = self.places.into_iter();
-        let mut last = None;
         for batch in self.batches {
             let appended = partition.append_stamped(&batch, append_time_ms)?;
             let offsets = appended.base_offset..=appended.last_offset;
@@ -251,8 +264,8 @@ impl Admitted {
                 answer.offset = offset;
                 answer.timestamp = append_time_ms.unwrap_or(answer.timestamp);
             }
-            last = Some((partition.clone(), appended.last_offset));
+            waits.push((partition.clone(), appended.last_offset));
         }
-        Ok(last)
+        Ok(())
     }
 }

@@ -72,3 +72,25 @@ async fn the_time_that_the_topic_gives_is_answered() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn who_fails_half_way_is_told_how_much_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let red = server.broker.clusters()[0].topics.get("red").unwrap();
+    // As beside the topic's deletion.
+    red.partition(1).unwrap().log().clone().delete().unwrap();
+    let one = |topic: &str, index| json!({ "topic": topic, "partition": index, "value": topic });
+    let all = json!([one("red", 1), one("blue", 0), one("red", 0), one("red", 2)]);
+    let (status, error) = server.refused("POST /produce", all).await;
+    assert_eq!(status, 503);
+    assert!(
+        error.contains("closed") && error.ends_with("; 2 of 4 messages were stored"),
+        "{error}"
+    );
+    let place = |topic: &str| json!({ "topic": topic, "partition": 0, "offset": 0 });
+    let places = json!({ "topicPartitionOffsets": [place("red"), place("blue")], "timeout": 0 });
+    assert_eq!(values(&server.ok("POST /fetch", places).await), ["blue", "red"]);
+    drop(red);
+    server.stop().await;
+}
