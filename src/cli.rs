@@ -63,7 +63,7 @@ pub enum Output {
     /// For people
     #[default]
     Table,
-    /// One JSON object a line
+    /// JSON, a value a line
     Json,
 }
 

@@ -1,5 +1,11 @@
 //! The HTTP client of webhooks and the command line.
 
+use std::error::Error;
+use std::time::Duration;
+
+/// How long a connection may take to come about.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A client that follows no redirects and uses no proxy of the environment.
 ///
 /// # Errors
@@ -11,6 +17,7 @@ pub fn builder() -> reqwest::ClientBuilder {
     let agent = concat!("tidelog/", env!("CARGO_PKG_VERSION"));
     reqwest::Client::builder()
         .user_agent(agent)
+        .connect_timeout(CONNECT_TIMEOUT)
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
 }
@@ -21,4 +28,13 @@ pub fn builder() -> reqwest::ClientBuilder {
 /// When the system's certificates cannot be read.
 pub fn new() -> reqwest::Result<reqwest::Client> {
     builder().build()
+}
+
+/// What an error comes from in the end: it says most, and not the URL, which may hold a secret.
+pub fn root_cause(error: &reqwest::Error) -> &dyn Error {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
 }

@@ -52,16 +52,17 @@ pub struct Settings {
 /// The same, each optional: what one source says. In a file an unknown key is an error.
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
 pub struct Layer {
-    /// Directory that holds everything
+    /// Directory that holds everything [default: ./tidelog-data]
     #[arg(long, env = "TIDELOG_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Address for Kafka clients; port 0 picks a free one
+    /// Address for Kafka clients; port 0 picks a free one [default: 127.0.0.1:9092]
     #[arg(long, env = "TIDELOG_KAFKA_LISTEN", value_name = "ADDR:PORT")]
     pub kafka_listen: Option<SocketAddr>,
     /// What Kafka clients are told to connect to [default: the address they reached]
     #[arg(long, env = "TIDELOG_KAFKA_ADVERTISE", value_name = "HOST:PORT")]
     pub kafka_advertise: Option<String>,
     /// Address for REST, ingest, webhooks and the console; port 0 picks a free one
+    /// [default: 127.0.0.1:8080]
     #[arg(long, env = "TIDELOG_HTTP_LISTEN", value_name = "ADDR:PORT")]
     pub http_listen: Option<SocketAddr>,
     /// Certificate for TLS on both ports, in PEM; read again when it changes
@@ -73,13 +74,13 @@ pub struct Layer {
     /// Refuse clients that do not use TLS [default: false]
     #[arg(long, env = "TIDELOG_TLS_REQUIRED", value_name = "BOOL")]
     pub tls_required: Option<bool>,
-    /// Create topics that clients ask about
+    /// Create topics that clients ask about [default: false, in dev true]
     #[arg(long, env = "TIDELOG_AUTO_CREATE_TOPICS", value_name = "BOOL")]
     pub auto_create_topics: Option<bool>,
-    /// Partitions of a topic when nobody says how many
+    /// Partitions of a topic when nobody says how many [default: 1]
     #[arg(long, env = "TIDELOG_DEFAULT_PARTITIONS", value_name = "COUNT")]
     pub default_partitions: Option<i32>,
-    /// Milliseconds the first member of a group waits for others
+    /// Milliseconds the first member of a group waits for others [default: 3000, in dev 0]
     #[arg(long, env = "TIDELOG_GROUP_INITIAL_REBALANCE_DELAY_MS", value_name = "MS")]
     pub group_initial_rebalance_delay_ms: Option<u64>,
     /// Milliseconds that a member of a consumer group may be silent [default: 45000]
@@ -94,6 +95,7 @@ pub struct Layer {
     pub flush: Option<String>,
     /// Bearer token of the management API [default: made at the first start]
     #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(allow_hyphen_values = true)]
     pub admin_token: Option<String>,
 }
 

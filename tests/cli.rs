@@ -220,6 +220,12 @@ fn what_no_broker_would_answer_is_no_success() {
         ("sync verify crm", ("200 OK", "application/json", "[]\n"), foreign),
         ("sync backfill crm --collection a", ("200 OK", "application/json", "{}"), foreign),
         ("sync list", ("400 Bad Request", "text/html", "<html>"), "answered 400 Bad Request\n"),
+        (
+            ingest,
+            ("409 Conflict", "application/json", r#"{"error":"no","code":"conflict"}"#),
+            "no\n",
+        ),
+        ("sync list --url http://127.0.0.1:1", html, "127.0.0.1:1 (Connection refused (os error"),
     ];
     for (arguments, (status, kind, body), want) in table {
         let mut command = command(dir.path());
@@ -230,6 +236,12 @@ fn what_no_broker_would_answer_is_no_success() {
         assert!(output.stdout.is_empty(), "{arguments} {body}: {output:?}");
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(told.contains(want), "{arguments} {body}: {told}");
+        assert!(!told.contains("trying again"), "{arguments} {body}: {told}");
+    }
+    for url in ["localhost:8080", "ftp://localhost", "http://", "nonsense"] {
+        let output = command(dir.path()).args(["sync", "list", "--url", url]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains("expected an address such as http://127.0.0.1:8080"), "{told}");
     }
     // What was not done is still to be done.
     assert!(dir.path().join("a.ndjson.tidelog-ingest").exists());

@@ -35,6 +35,7 @@ pub(super) enum CredentialCommand {
 pub(super) struct Api {
     /// The broker's HTTP address
     #[arg(long, env = "TIDELOG_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(value_parser = super::api::base_url)]
     url: String,
     /// The admin token [default: the one in the data directory]
     #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -70,7 +71,7 @@ impl Api {
             Some(token) => token.clone(),
             None => token_in(&self.data_dir)?,
         };
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let url = format!("{}{path}", self.url);
         let request = crate::http_client::new()?.post(&url).bearer_auth(token).json(body);
         let created = super::api::send(&self.url, request).await?;
         Ok(super::api::with_text(&self.url, created, "password")?)

@@ -2,6 +2,7 @@
 
 use super::print::say;
 use super::{Common, Output};
+use crate::http_client::root_cause;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
@@ -13,6 +14,7 @@ use serde_json::Value;
 pub(super) struct Api {
     /// The broker's HTTP address
     #[arg(long, env = "TIDELOG_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(value_parser = base_url)]
     url: String,
     /// The account's username; `tidelog dev` and `tidelog account create` print one
     #[arg(long, env = "TIDELOG_USERNAME", value_name = "NAME")]
@@ -29,12 +31,12 @@ pub(super) struct Api {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// Nobody answered, or not to the end.
-    #[error("no broker answers at {url}; is it running, and is --url right?")]
+    #[error("no broker answers at {url} ({why}); is it running, and is --url right?")]
     Connection {
         /// Where.
         url: String,
         /// Why not.
-        source: reqwest::Error,
+        why: String,
     },
     /// What answers is no broker: a proxy's page, say.
     #[error("{url} answers what no broker would: {met}; is this Tidelog?")]
@@ -49,21 +51,23 @@ pub(super) enum Error {
     Refused {
         /// The answer's status.
         status: StatusCode,
+        /// The broker's name for what is wrong; empty if it gave none.
+        code: String,
         /// What the broker said.
         message: String,
     },
 }
 
 impl Error {
-    /// Whether the same may succeed a little later.
+    /// Whether the same may succeed a little later (`src/ingest/README.md`, Errors).
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Connection { .. } => true,
             Self::Foreign { .. } => false,
-            Self::Refused { status, .. } => {
+            Self::Refused { status, code, .. } => {
                 status.is_server_error()
-                    || *status == StatusCode::TOO_MANY_REQUESTS
-                    || *status == StatusCode::CONFLICT
+                    || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(status)
+                    || code == "idempotency_key_in_use"
             }
         }
     }
@@ -87,7 +91,7 @@ impl Api {
 
     /// The broker, and the account there.
     pub(super) fn place(&self) -> (&str, &str) {
-        (self.url.trim_end_matches('/'), &self.username)
+        (&self.url, &self.username)
     }
 
     /// A request with the account's credentials.
@@ -97,7 +101,7 @@ impl Api {
         method: Method,
         path: &str,
     ) -> RequestBuilder {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let url = format!("{}{path}", self.url);
         client.request(method, url).basic_auth(&self.username, Some(&self.password))
     }
 
@@ -138,8 +142,7 @@ impl Api {
 
 /// Sends a request to the broker at `url`, and takes its answer in.
 pub(super) async fn send(url: &str, request: RequestBuilder) -> Result<Value, Error> {
-    let answer = accepted(url, request).await?.text().await;
-    let text = answer.map_err(|source| Error::Connection { url: url.to_owned(), source })?;
+    let text = accepted(url, request).await?.text().await.map_err(|it| unanswered(url, &it))?;
     serde_json::from_str(&text).map_err(|_| foreign(url, &text))
 }
 
@@ -161,14 +164,13 @@ fn foreign(url: &str, met: &str) -> Error {
 
 /// An answer that is no refusal.
 async fn accepted(url: &str, request: RequestBuilder) -> Result<Response, Error> {
-    let connection = |source| Error::Connection { url: url.to_owned(), source };
-    let response = request.send().await.map_err(connection)?;
+    let response = request.send().await.map_err(|it| unanswered(url, &it))?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
     let kind = response.headers().get(CONTENT_TYPE).cloned();
-    let text = response.text().await.map_err(connection)?;
+    let text = response.text().await.map_err(|it| unanswered(url, &it))?;
     let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     let message = match answer["error"].as_str() {
         Some(said) => said.to_owned(),
@@ -177,7 +179,21 @@ async fn accepted(url: &str, request: RequestBuilder) -> Result<Response, Error>
         }
         None => format!("{url} answered {status}"),
     };
-    Err(Error::Refused { status, message })
+    let code = answer["code"].as_str().unwrap_or_default().to_owned();
+    Err(Error::Refused { status, code, message })
+}
+
+fn unanswered(url: &str, error: &reqwest::Error) -> Error {
+    Error::Connection { url: url.to_owned(), why: root_cause(error).to_string() }
+}
+
+/// An address as `--url` takes it, without a slash at its end.
+pub(super) fn base_url(text: &str) -> Result<String, String> {
+    let url = url::Url::parse(text).ok();
+    match url.is_some_and(|it| matches!(it.scheme(), "http" | "https") && it.has_host()) {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("expected an address such as http://127.0.0.1:8080".to_owned()),
+    }
 }
 
 /// Characters of a text that are shown of an answer which is not ours.

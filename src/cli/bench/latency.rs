@@ -76,6 +76,10 @@ impl Schedule {
 
 impl Latency {
     pub(super) fn run(self) -> Result<()> {
+        if self.warm_up >= self.duration {
+            let [warm_up, duration] = [self.warm_up, self.duration].map(humantime::format_duration);
+            bail!("--warm-up {warm_up} leaves nothing of --duration {duration} to be counted");
+        }
         self.target.prepare()?;
         let producers = self.target.connect_all()?;
         let consumers: Result<Vec<_>> = (0..self.consumers).map(|_| self.consumer()).collect();
