@@ -5,13 +5,14 @@
 //! connection itself uses, so that there is no second lookup to answer differently. Redirects are
 //! not followed.
 
-use super::delivery::Outcome;
+use super::delivery::{IN_FLIGHT_MAX, Outcome};
 use super::message::Message;
 use super::quota::{Quota, Quotas};
 use super::resolver::{self, Resolver};
 use super::signature::Secret;
 use super::target::Policy;
-use crate::{clock, http_client};
+use crate::clock;
+use crate::http_client::{self, CONNECT_TIMEOUT, root_cause};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use std::error::Error;
@@ -40,13 +41,16 @@ pub(super) struct Endpoint<'a> {
     pub(super) quota: &'a Quota,
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte of the connection to the last of the answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What is read of an answer, so that its connection can be used again.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How long that may take: the next record of the key waits for it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// Idle connections that are kept for a host's next requests, and how long: so many of each host
+/// that was called within this time, which are at most as many as there are webhooks.
+const IDLE_PER_HOST_MAX: usize = IN_FLIGHT_MAX;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Sender {
     /// A sender to what `policy` allows.
@@ -56,8 +60,9 @@ impl Sender {
     pub(super) fn new(policy: Policy) -> reqwest::Result<Self> {
         let client = http_client::builder()
             .dns_resolver(Arc::new(Resolver::new(policy)))
-            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build()?;
         Ok(Self { client, policy, quotas: Quotas::new() })
     }
@@ -151,10 +156,7 @@ async fn drain(mut response: Response, patience: Duration) {
 
 /// What went wrong, without the URL, which may hold a secret.
 fn describe(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
+    let cause = root_cause(error);
     match error {
         _ if error.is_connect() && error.is_timeout() => {
             format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
