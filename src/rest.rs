@@ -2,7 +2,8 @@
 //! unchanged.
 //!
 //! GET and POST mean the same, a body is JSON whatever its type, and a trailing slash is passed
-//! over. **Every answer is JSON**; a failure is `{"result":"Error","error":...,"status":...}`.
+//! over. **Every answer is JSON** but for 414 and 431, which hyper gives before there is a request;
+//! a failure is `{"result":"Error","error":...,"status":...}`.
 //! A batch that cannot be decoded, or takes more than 64 MiB decompressed, is refused with 422, its
 //! offset, and the one at which to go on: what a reader does not see is not passed over for it.
 //! Unlike Upstash: a first consume waits until the group has assigned partitions, a fetch answers

@@ -12,18 +12,23 @@ use crate::task::in_place;
 use crate::topic::{Partition, Refused, Topic, partition_for};
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidelog_protocol::records::{Batch, BatchBuilder, Compression, Record};
 
 /// Where a message went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub(super) struct Metadata {
-    topic: String,
+    #[serde(serialize_with = "name_of")]
+    topic: Arc<Topic>,
     partition: i32,
     offset: i64,
     timestamp: i64,
+}
+
+fn name_of<S: Serializer>(topic: &Topic, into: S) -> Result<S::Ok, S::Error> {
+    topic.name.serialize(into)
 }
 
 /// `GET /produce/{topic}/{message}?key=`: the rest of the path is the message.
@@ -86,13 +91,12 @@ pub(super) async fn produce(
     let topics = find_topics(cluster, &messages).await?;
     let keyless = rest.next_keyless();
     let now = clock::unix_ms();
-    let mut shares: BTreeMap<(String, i32), Share> = BTreeMap::new();
+    let mut shares: BTreeMap<(&str, i32), Share> = BTreeMap::new();
     let mut answers = Vec::with_capacity(messages.len());
     for (place, message) in messages.into_iter().enumerate() {
-        let name = message.topic.clone().unwrap_or_default();
-        let topic = &topics[&name];
+        let topic = &topics[message.topic.as_deref().unwrap_or_default()];
         let index = choose(topic, &message, keyless)?;
-        let share = shares.entry((name.clone(), index)).or_insert_with(|| Share {
+        let share = shares.entry((&topic.name, index)).or_insert_with(|| Share {
             topic: topic.clone(),
             partition: index,
             batches: Vec::new(),
@@ -100,7 +104,7 @@ pub(super) async fn produce(
         });
         let timestamp = time_of(topic, place, &message, now)?;
         share.add(place, &message, timestamp)?;
-        answers.push(Metadata { topic: name, partition: index, offset: -1, timestamp });
+        answers.push(Metadata { topic: topic.clone(), partition: index, offset: -1, timestamp });
     }
     let admitted = shares.into_values().map(Share::admit).collect::<Result<Vec<_>, _>>()?;
     let mut waits = Vec::new();
