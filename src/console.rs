@@ -47,10 +47,10 @@ const FILES: &[(&str, &str, &str)] = files! {
     "wordmark.js" => SCRIPT,
 };
 
-/// Its routes.
+/// Its routes. Where it redirects to is relative: a proxy may have put the whole below a path.
 pub fn router() -> Router {
     Router::new()
-        .route("/console", get(|| async { Redirect::permanent("/console/") }))
+        .route("/console", get(|| async { Redirect::permanent("console/") }))
         .route("/console/", get(|| async { file("index.html") }))
         .route("/console/{file}", get(|Path(name): Path<String>| async move { file(&name) }))
 }

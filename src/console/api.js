@@ -31,6 +31,8 @@ export async function get(path, credential) {
   if (!response.ok) {
     throw new ApiError(response.status, body?.error || `the server answered ${response.status}`);
   }
+  // A proxy's page, say.
+  if (!body) throw new ApiError(response.status, `what ${location.origin} answers is not Tidelog’s`);
   return body;
 }
 

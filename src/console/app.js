@@ -20,7 +20,7 @@ async function start() {
   const credential = session();
   if (!credential) return signedOut();
   try {
-    signedIn(await get("v1/connection", credential));
+    signedIn(await get("v1/connection", credential), credential);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) endSession();
@@ -34,21 +34,21 @@ function signedOut(error) {
   const enter = async (credential) => {
     const connection = await get("v1/connection", credential);
     startSession(credential);
-    signedIn(connection);
+    signedIn(connection, credential);
     app.querySelector("h1").focus();
   };
   app.replaceChildren(signInPage(enter, error));
   app.querySelector("input").focus();
 }
 
-function signedIn(connection) {
+function signedIn(connection, credential) {
   const main = el("main", { id: "main" });
   app.replaceChildren(bar(connection), main);
   leave = route((name, args) => {
     const [known, page] = PAGES[name] ? [name, PAGES[name]] : Object.entries(PAGES)[0];
     document.title = `${page.title} · Tidelog`;
     mark(known);
-    main.replaceChildren(page.show({ connection, credential: session(), args }));
+    main.replaceChildren(page.show({ connection, credential, args }));
   });
 }
 

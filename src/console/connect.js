@@ -25,7 +25,9 @@ export function connectPage({ connection, credential, args }) {
   const first = languages.find(({ id }) => id === args[0]) ?? languages[0];
   const reader = tabs("Client", languages, first.id, (id) => {
     note("connect", id);
-    return readBlocks(current().find((snippet) => snippet.id === id));
+    const snippet = current().find((snippet) => snippet.id === id);
+    // What stands for a password is no secret.
+    return readBlocks({ ...snippet, secret: password.value() && snippet.secret });
   });
   const write = el("div", {}, ...writeBlock(connection, password.value()));
 
@@ -85,5 +87,6 @@ function readBlocks({ install, file, code, run, language, secret }) {
 
 function writeBlock(connection, password) {
   const { code, secret } = writeSnippet(connection, password || "PASSWORD");
-  return [codeBlock({ title: "Paste into a shell to write", code, language: "shell", secret })];
+  const title = "Paste into a shell to write";
+  return [codeBlock({ title, code, language: "shell", secret: password && secret })];
 }

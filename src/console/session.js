@@ -4,13 +4,22 @@ const KEY = "tidelog.session";
 
 /** The {username, password} of the tab, or null. */
 export function session() {
-  return JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  return kept(() => JSON.parse(sessionStorage.getItem(KEY) ?? "null")) ?? null;
 }
 
 export function startSession(credential) {
-  sessionStorage.setItem(KEY, JSON.stringify(credential));
+  kept(() => sessionStorage.setItem(KEY, JSON.stringify(credential)));
 }
 
 export function endSession() {
-  sessionStorage.removeItem(KEY);
+  kept(() => sessionStorage.removeItem(KEY));
+}
+
+/** A browser may keep nothing for a page: then each reload asks anew. */
+function kept(work) {
+  try {
+    return work();
+  } catch {
+    return undefined;
+  }
 }
