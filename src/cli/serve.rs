@@ -27,7 +27,7 @@ impl Serve {
         super::start_logging("tidelog=info,warn");
         let settings =
             self.layer.over(Layer::from_file(self.config.as_deref())?).settings(false)?;
-        let token_file = settings.data_dir.join(ADMIN_TOKEN_FILE);
+        let data_dir = settings.data_dir.clone();
         let own_token = settings.admin_token.is_some();
         let advertised = settings.kafka_advertise.clone();
         let ready = async |ready: Ready| {
@@ -41,10 +41,14 @@ impl Serve {
                 None => say!("          clients are told the address they reached"),
             }
             say!("HTTP      {}", ready.http);
-            if !own_token {
-                say!("Admin     token in {}", token_file.display());
-            }
-            say!("Accounts  tidelog account create NAME --url {}", ready.http);
+            let token = match own_token {
+                true => "--admin-token TOKEN".to_owned(),
+                false => {
+                    say!("Admin     token in {}", data_dir.join(ADMIN_TOKEN_FILE).display());
+                    format!("--data-dir {}", data_dir.display())
+                }
+            };
+            say!("Accounts  tidelog account create NAME --url {} {token}", ready.http);
             Ok(())
         };
         run(settings, ready, super::stop_signal()).await
