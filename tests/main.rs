@@ -11,6 +11,7 @@ mod doors;
 mod dump_log;
 mod exactly_once;
 mod first_light;
+mod full_disk;
 mod idempotence;
 mod isolation;
 mod pipelining;

@@ -234,7 +234,7 @@ impl Membership {
                 self.member_id = Str::new();
                 Stage::Out
             }
-            Error::Behind => Stage::Waiting,
+            Error::Behind | Error::NoRoom => Stage::Waiting,
             Error::CoordinatorNotAvailable => {
                 self.member_id = Str::new();
                 Stage::Waiting
@@ -318,6 +318,7 @@ mod tests {
             (Error::IllegalGeneration, "a", false),
             (Error::UnknownMemberId, "", false),
             (Error::CoordinatorNotAvailable, "", true),
+            (Error::NoRoom, "a", true),
         ] {
             let mut membership = leader();
             membership.beaten(&Reply::Done);

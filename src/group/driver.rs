@@ -110,21 +110,24 @@ impl Groups {
 
     /// A member joins.
     pub fn join(&self, group: &str, join: Join) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, now, ticket, out| machine.join(now, join, ticket, out)))
+        wait(self.submit(group, true, |machine, now, ticket, out| {
+            machine.join(now, join, ticket, out);
+        }))
     }
 
     /// A member asks for its assignment.
     pub fn sync(&self, group: &str, sync: Sync) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, now, ticket, out| machine.sync(now, sync, ticket, out)))
+        let assigns = !sync.assignments.is_empty();
+        wait(self.submit(group, assigns, |machine, now, ticket, out| {
+            machine.sync(now, sync, ticket, out);
+        }))
     }
 
     /// A member is alive.
     pub fn heartbeat(&self, group: &str, beat: Heartbeat) -> impl Future<Output = Reply> + use<> {
-        wait(
-            self.submit(group, |machine, now, ticket, out| {
-                machine.heartbeat(now, beat, ticket, out)
-            }),
-        )
+        wait(self.submit(group, false, |machine, now, ticket, out| {
+            machine.heartbeat(now, beat, ticket, out)
+        }))
     }
 
     /// Members leave.
@@ -133,11 +136,9 @@ impl Groups {
         group: &str,
         members: Vec<LeavingMember>,
     ) -> impl Future<Output = Reply> + use<> {
-        wait(
-            self.submit(group, |machine, now, ticket, out| {
-                machine.leave(now, members, ticket, out)
-            }),
-        )
+        wait(self.submit(group, false, |machine, now, ticket, out| {
+            machine.leave(now, members, ticket, out)
+        }))
     }
 
     /// A member of the consumer protocol joins, stays or leaves.
@@ -146,24 +147,17 @@ impl Groups {
         group: &str,
         beat: &ConsumerHeartbeat,
     ) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, now, ticket, out| {
+        let joins = beat.member_epoch == 0;
+        wait(self.submit(group, joins, |machine, now, ticket, out| {
             machine.consumer_heartbeat(now, beat, ticket, out);
         }))
     }
 
     /// Offsets are committed.
     pub fn commit(&self, group: &str, commit: Commit) -> impl Future<Output = Reply> + use<> {
-        let committed = self.state.has_room().then(|| {
-            self.submit(group, |machine, now, ticket, out| {
-                machine.commit_offsets(now, commit, ticket, out);
-            })
-        });
-        async {
-            match committed {
-                Some(committed) => wait(committed).await,
-                None => Reply::Failed(Error::NoRoom),
-            }
-        }
+        wait(self.submit(group, true, |machine, now, ticket, out| {
+            machine.commit_offsets(now, commit, ticket, out);
+        }))
     }
 
     /// Deletes a group without members, or one that cannot be read, and its offsets.
@@ -187,7 +181,7 @@ impl Groups {
         group: &str,
         partitions: Vec<TopicPartition>,
     ) -> impl Future<Output = Reply> + use<> {
-        wait(self.submit(group, |machine, now, ticket, out| {
+        wait(self.submit(group, false, |machine, now, ticket, out| {
             machine.delete_offsets(now, &partitions, ticket, out);
         }))
     }
@@ -293,19 +287,26 @@ impl Groups {
     }
 
     /// Has a group take an input. **A store that is far behind refuses it**, before anything is
-    /// locked or changed: a disk that stalls holds up nobody but who has to wait for it.
+    /// locked or changed: a disk that stalls holds up nobody but who has to wait for it. What
+    /// `grows` the group's records is refused where there is no room for them, since a write that
+    /// meets the end of the disk ends the process.
     fn submit(
         &self,
         group: &str,
+        grows: bool,
         input: impl FnOnce(&mut Group<Ticket>, Now<'_>, Ticket, &mut Vec<Effect<Ticket>>),
     ) -> oneshot::Receiver<Reply> {
+        let refused = |error| {
+            let (ticket, reply) = oneshot::channel();
+            drop(ticket.send(Reply::Failed(error)));
+            reply
+        };
+        if grows && !self.state.has_room() {
+            return refused(Error::NoRoom);
+        }
         match self.state.try_place() {
             Some(place) => self.submit_at(place, group, input),
-            None => {
-                let (ticket, reply) = oneshot::channel();
-                drop(ticket.send(Reply::Failed(Error::Behind)));
-                reply
-            }
+            None => refused(Error::Behind),
         }
     }
 

@@ -32,6 +32,10 @@ impl Ingest {
                 round += 1;
                 self.drop_deleted();
             }
+            // To forget takes room too, at first.
+            if !self.broker.shared.state.has_room() {
+                continue;
+            }
             let mut streams: Vec<_> = self.streams.lock().values().cloned().collect();
             streams.retain(|stream| stream.had_much() || is_due);
             // Where nothing is ingested, no thread is woken.

@@ -372,7 +372,7 @@ impl Stream {
         self.moved.notify_waiters();
     }
 
-    /// Moves what has become durable into the store.
+    /// Moves what has become durable into the store, unless there is no room for it.
     pub(super) fn settle(&self) -> Result<(), state::Error> {
         (0..).zip(&self.tails).try_for_each(|(index, _)| self.settle_partition(index))
     }
@@ -384,6 +384,11 @@ impl Stream {
         let _writing = self.rows_of[at].lock();
         let high_watermark = partition.high_watermark();
         let (count, next, rows) = self.tails[at].lock().durable(high_watermark);
+        // A store that meets the end of the disk takes nothing any more until the next start. What
+        // stays in memory is bounded there: mutations are refused too.
+        if count > 0 && partition.log().check_spare().is_err() {
+            return Ok(());
+        }
         if count > 0 {
             let rows = rows.iter().map(|(id, row)| (&**id, row));
             self.rows.apply(index, next, rows, Changes::new())?;

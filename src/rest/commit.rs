@@ -90,8 +90,9 @@ async fn commit_alone(
             let text = format!("group '{group}' has other members, which may commit");
             Err(ApiError::conflict(text))
         }
-        Reply::Failed(Error::NoRoom) => Err(ApiError::disk_full()),
-        Reply::Failed(error @ (Error::Unreadable | Error::Behind)) => Err(Refused(error).into()),
+        Reply::Failed(error @ (Error::NoRoom | Error::Unreadable | Error::Behind)) => {
+            Err(Refused(error).into())
+        }
         Reply::Failed(error) => Err(ApiError::conflict(error.to_string())),
         _ => Err(ApiError::internal("a commit was answered as another request")),
     }

@@ -239,7 +239,9 @@ pub(super) async fn expire(instances: Weak<Instances>) {
 pub(super) fn is_final(error: &Error) -> bool {
     match error {
         Error::Closed | Error::NoOffset { .. } | Error::OutOfRange { .. } => true,
-        Error::Refused(group::Error::RebalanceInProgress | group::Error::Behind) => false,
+        Error::Refused(
+            group::Error::RebalanceInProgress | group::Error::Behind | group::Error::NoRoom,
+        ) => false,
         Error::Refused(_) => true,
         Error::Unreadable { .. } | Error::Undecoded { .. } => false,
     }

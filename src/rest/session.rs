@@ -134,6 +134,7 @@ impl From<Error> for ApiError {
                 let text = unreadable.to_string();
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "group_unreadable", text)
             }
+            Error::Refused(crate::group::Error::NoRoom) => Self::disk_full(),
             Error::Refused(_) => Self::conflict(error.to_string()),
             Error::Unreadable { topic, partition, .. } => {
                 Self::partition_unreadable(&topic, partition)

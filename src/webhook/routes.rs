@@ -116,6 +116,7 @@ async fn create(
     Json(definition): Json<Definition>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
     let cluster = account.0.cluster.clone();
+    cluster.shared.volume.check_spare()?;
     let webhook = to_the_end(async move { webhooks.create(&cluster, definition).await }).await?;
     let created = Created { secret: webhook.secret.expose(), webhook: Shown::from(&*webhook) };
     Ok((StatusCode::CREATED, Json(created)))

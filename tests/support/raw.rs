@@ -154,8 +154,13 @@ pub(crate) fn produce(topic: &str) -> Request {
 
 /// The same for another partition.
 pub(crate) fn produce_to(topic: &str, index: i32) -> Request {
+    produce_value(topic, index, b"v")
+}
+
+/// The same with this value.
+pub(crate) fn produce_value(topic: &str, index: i32, value: &[u8]) -> Request {
     let mut batch = BatchBuilder::new(Compression::None, 1 << 16);
-    batch.append(0, None, Some(b"v"), &[]).unwrap();
+    batch.append(0, None, Some(value), &[]).unwrap();
     let records = Some(batch.finish().unwrap().bytes().clone());
     let data = PartitionProduceData { index, records };
     let topic =

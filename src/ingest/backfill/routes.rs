@@ -44,6 +44,7 @@ pub(in crate::ingest) async fn post(
     Segments((sync, collection)): CollectionPath,
 ) -> Result<(StatusCode, Json<BackfillAnswer>), ApiError> {
     let cluster = principal.cluster;
+    cluster.shared.volume.check_spare()?;
     let target = Target::known(&ingest, &cluster, &sync, &collection)?;
     let state = ingest.broker.shared.state.clone();
     // Once it is noted it goes on, also when the client hangs up.

@@ -78,6 +78,7 @@ async fn open(
     State(routes): State<Routes>,
     Segments((sync, collection)): CollectionPath,
 ) -> Result<(StatusCode, Json<SnapshotAnswer>), ApiError> {
+    principal.cluster.shared.volume.check_spare()?;
     let target = Target::find(routes.ingest(), &principal.cluster, &sync, &collection).await?;
     let (id, now_ms) = (Id::from_random(clock::random()), clock::unix_ms());
     let stream = target.stream.clone();
@@ -105,6 +106,7 @@ async fn page(
     request: Request,
 ) -> Result<Response, ApiError> {
     let cluster = &account.0.cluster;
+    cluster.shared.volume.check_spare()?;
     let target = Target::known(&ingest, cluster, &sync, &collection)?;
     let page = target.stream.snapshots.page(parse(&snapshot)?, clock::unix_ms())?;
     // Whoever hangs up leaves a page that is still being written, and a snapshot that waits for it.
@@ -122,6 +124,7 @@ async fn close(
     State(routes): State<Routes>,
     Segments((sync, collection, snapshot)): SnapshotPath,
 ) -> Result<(StatusCode, Json<SnapshotAnswer>), ApiError> {
+    principal.cluster.shared.volume.check_spare()?;
     let target = Target::known(routes.ingest(), &principal.cluster, &sync, &collection)?;
     let id = parse(&snapshot)?;
     let snapshots = target.stream.snapshots.clone();
