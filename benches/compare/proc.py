@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STOP_S = 60
+# Between two looks at a process's memory.
+LOOK_S = 0.1
 # Files of zeros that fill memory.
 FILL = Path(__file__).resolve().parents[2] / "target" / "compare" / "fill"
 
@@ -22,6 +25,8 @@ class Process:
         with open(self.log, "wb") as out:
             self.child = subprocess.Popen(pinned(self.command, cpus), stdout=out, stderr=out)
         self.pid = self.child.pid
+        self.peak_own = 0
+        threading.Thread(target=self._watch, daemon=True).start()
 
     def stop(self):
         self.child.send_signal(signal.SIGTERM)
@@ -50,6 +55,20 @@ class Process:
 
     def resident(self):
         return self._number("status", "VmRSS:") * 1024
+
+    def own(self):
+        """What of that is its own: no page of a file, which the kernel takes back at will."""
+        anonymous, shared = (self._number("status", it) for it in ("RssAnon:", "RssShmem:"))
+        return (anonymous + shared) * 1024
+
+    def _watch(self):
+        """The kernel keeps no peak of what is its own; so this looks often."""
+        while self.alive():
+            try:
+                self.peak_own = max(self.peak_own, self.own())
+            except (OSError, StopIteration):
+                return  # It has ended.
+            time.sleep(LOOK_S)
 
     def peak(self):
         return self._number("status", "VmHWM:") * 1024

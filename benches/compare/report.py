@@ -183,8 +183,10 @@ def processes(results):
                 spread(results.of(name, "first_start_s", 1e3)),
                 spread(results.of(name, "start_s", 1e3)),
                 spread(results.of(name, "idle_resident_bytes", 1e-6), 1),
+                spread(results.of(name, "idle_own_bytes", 1e-6), 1),
                 spread(results.of(name, "idle_cpu_share", 100), 2),
                 spread(results.of(name, "peak_resident_bytes", 1e-6)),
+                spread(results.of(name, "peak_own_bytes", 1e-6)),
                 spread(written, 2),
                 spread(results.of(name, "retained_bytes", 1e-9), 1),
                 spread(results.of(name, "stop_s", 1e3)),
@@ -192,7 +194,8 @@ def processes(results):
             ]
         )
     start = ["first start to acknowledged record, ms", "the next, program in memory, ms"]
-    head = ["", *start, "idle MB", "idle CPU, %", "peak MB"]
+    own = "of it no file's pages"
+    head = ["", *start, "idle MB", own, "idle CPU, %", "peak MB", own]
     again = ["GB it then held", "stop, ms", "start with them, ms"]
     return table([*head, "bytes written to disk per byte produced", *again], rows)
 
@@ -256,6 +259,20 @@ def summary(results):
     return table(["", *names], cells)
 
 
+def tail_costs(results):
+    """Processor seconds with tail consumers, in those that loopback TCP takes for the same bytes.
+
+    First all that the broker takes with ten of them, for all that it moves: in once, which is
+    written and synced too, and out to each. Then what nine of them add to one, for their bytes.
+    """
+    raw = results.floor("tcp", "cpu_s_per_gb")
+    one = results.runs(TIDELOG, "1 tail consumer", cpu_per_gb)
+    ten = results.runs(TIDELOG, "10 tail consumers", cpu_per_gb)
+    added = [with_ten - with_one for with_ten, with_one in zip(ten, one)]
+    yield "ten tail consumers: CPU, of the bytes moved raw", ratio(ten, [11 * it for it in raw])
+    yield "nine more than one: CPU, of their bytes moved raw", ratio(added, [9 * it for it in raw])
+
+
 def targets(results):
     """What was wanted, what was found, and whether that is enough."""
     median = lambda values: statistics.median(values) if values else None
@@ -285,6 +302,8 @@ def targets(results):
     sendfile = results.floor("sendfile", "bytes_per_second", 1e-6)
     hot = runs(TIDELOG, "fetch hot", megabytes)
     add("fetch hot: of `sendfile`'s", ratio(hot, sendfile), 0.9)
+    for label, found in tail_costs(results):
+        add(label, found, 1.3, True)
     end_to_end = lambda quantile: latency("end_to_end_ms", quantile)
     rate = "latency 1,000/s"
     add("end to end p50, ms", median(runs(TIDELOG, rate, end_to_end("p50"))), 1, True)
