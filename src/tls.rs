@@ -29,7 +29,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What an HTTP client over TLS may ask for; Kafka clients ask for nothing.
-const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const ALPN: &[u8] = b"http/1.1";
 
 /// A connection, as its client opened it.
 pub enum Opened {
@@ -73,7 +73,7 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificate.clone());
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), certificate })
     }
 

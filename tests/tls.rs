@@ -5,9 +5,10 @@ use crate::support::process::{Tidelog, command};
 use crate::support::raw::Raw;
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::Value;
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -157,6 +158,16 @@ fn both_ports_take_tls_and_plaintext() {
     assert_eq!(connection["kafka"]["security_protocol"], "SASL_SSL");
     assert_eq!(connection["http"]["url"], https);
     get(&authority, &tidelog, &format!("{}/v1/connection", ready.http)).unwrap();
+
+    let mut offering = (*trusting(&authority)).clone();
+    offering.alpn_protocols = ["h2", "http/1.1"].map(Into::into).to_vec();
+    let name = "localhost".try_into().unwrap();
+    let mut tls = ClientConnection::new(Arc::new(offering), name).unwrap();
+    let mut stream = TcpStream::connect(ready.http.trim_start_matches("http://")).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).unwrap();
+    }
+    assert_eq!(tls.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
 
 #[test]

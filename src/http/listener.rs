@@ -1,35 +1,32 @@
-//! The HTTP listener: HTTP/1.1 and HTTP/2 on one port, with TLS and deadlines, which `axum::serve`
-//! lacks.
+//! The HTTP listener: HTTP/1.1 on one port, with TLS and deadlines, which `axum::serve` lacks.
+//!
+//! No HTTP/2: a client that takes nothing is given up, and what it has not taken is sent again.
+//! Over HTTP/2 the library takes answers before a client with a closed window does, and neither
+//! holds.
 
 use super::Connection;
 use super::body::PIECE_TIMEOUT;
 use super::connection::WRITE_TIMEOUT;
 use crate::tls::{self, Opened, Tls};
 use axum::Router;
+use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
 
 /// Connections at a time; beyond it, new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
-/// How long a connection may take to begin its first request. Over HTTP/1.1 each further one has as
-/// long.
+/// How long a client may take to send a request's head, and with that how long a connection may go
+/// without a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long one may go without a request being begun.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How often a client of HTTP/2 is asked whether it is there, and how long it may take to say so.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a client may take to read that it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,8 +53,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
             // it still works.
             let _ = stream.set_nodelay(true);
             match tls::open(tls.as_ref(), stream).await {
-                Ok(Opened::Plain(stream)) => converse(stream, router, PATIENCE).await,
-                Ok(Opened::Tls(stream)) => Box::pin(converse(stream, router, PATIENCE)).await,
+                Ok(Opened::Plain(stream)) => converse(stream, router, HEADER_TIMEOUT).await,
+                Ok(Opened::Tls(stream)) => Box::pin(converse(stream, router, HEADER_TIMEOUT)).await,
                 Ok(Opened::Refused(mut stream)) => {
                     // Courtesy to someone who left out an 's'; what becomes of it does not matter.
                     let _ = timeout(LINGER, stream.write_all(TLS_REQUIRED.as_bytes())).await;
@@ -69,54 +66,21 @@ pub async fn serve(listener: TcpListener, tls: Option<Tls>, router: Router) {
     }
 }
 
-/// How long a connection may go without a request.
-#[derive(Clone, Copy)]
-struct Patience {
-    /// Until the first one begins.
-    first: Duration,
-    /// Until another one begins.
-    next: Duration,
-}
-
-const PATIENCE: Patience = Patience { first: HEADER_TIMEOUT, next: IDLE_TIMEOUT };
-
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    patience: Patience,
+    header_timeout: Duration,
 ) {
     let connection = Connection::default();
     let stream = TokioIo::new(connection.watch(stream, WRITE_TIMEOUT));
     let router = TowerToHyperService::new(router);
-    let begun = Arc::new(Notify::new());
-    let begins = begun.clone();
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        begins.notify_one();
         request.extensions_mut().insert(connection.clone());
         router.call(request.map(|body| TimeoutBody::new(PIECE_TIMEOUT, body)))
     });
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut http2 = server.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
-    http2.keep_alive_timeout(PING_TIMEOUT);
-    let mut served = pin!(server.serve_connection(stream, service));
-    let mut wait = patience.first;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = served.as_mut() => break ended,
-            another = timeout(wait, begun.notified()) => match another {
-                Ok(()) => wait = patience.next,
-                Err(_) => {
-                    // What is being answered still is, in whole and however long that takes.
-                    served.as_mut().graceful_shutdown();
-                    break served.await;
-                }
-            }
-        }
-    };
-    if let Err(error) = ended {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    if let Err(error) = server.serve_connection(stream, service).await {
         tracing::debug!("an HTTP connection ended: {error}");
     }
 }
@@ -129,76 +93,41 @@ const TLS_REQUIRED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain
 mod tests {
     use super::*;
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::sync::Notify;
 
-    const MINUTE: Duration = Duration::from_secs(60);
-    const AT_ONCE: Patience = Patience { first: MINUTE, next: Duration::ZERO };
-    /// A preface, settings of which all are the default, and `GET /` in indexed header fields.
-    const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
-        \0\0\0\x04\0\0\0\0\0\
-        \0\0\x03\x01\x05\0\0\0\x01\x82\x84\x86";
-    const HEADERS: u8 = 1;
-    const GOAWAY: u8 = 7;
+    /// What a client is answered that sends this and then nothing, when it is given no time.
+    async fn answer(sent: &[u8], router: Router) -> String {
+        let (mut client, server) = duplex(1 << 10);
+        client.write_all(sent).await.unwrap();
+        let served = tokio::spawn(converse(server, router, Duration::ZERO));
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        served.await.unwrap();
+        answer
+    }
 
-    /// Answers when it is told to.
-    fn slow(told: Arc<Notify>) -> Router {
-        let answer = async move || {
+    #[tokio::test]
+    async fn who_begins_no_request_or_speaks_http_2_is_hung_up_on() {
+        let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        for sent in [&b""[..], b"GET / HT", http2] {
+            assert_eq!(answer(sent, Router::new()).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_long_comes_before_the_connection_ends_for_being_idle() {
+        let told = Arc::new(Notify::new());
+        let tell = told.clone();
+        let slow = async move || {
             told.notified().await;
             "done"
         };
-        Router::new().route("/", get(answer))
-    }
-
-    async fn read_until(client: &mut DuplexStream, kind: u8) {
-        loop {
-            let mut head = [0; 9];
-            client.read_exact(&mut head).await.unwrap();
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            client.read_exact(&mut vec![0; length as usize]).await.unwrap();
-            if head[3] == kind {
-                return;
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn who_begins_no_request_is_hung_up_on() {
-        let none = Patience { first: Duration::ZERO, next: MINUTE };
-        for sent in [&b""[..], b"PRI * HTTP/2.0"] {
-            let (mut client, server) = duplex(1 << 10);
-            client.write_all(sent).await.unwrap();
-            let served = tokio::spawn(converse(server, Router::new(), none));
-            client.read_to_end(&mut Vec::new()).await.unwrap();
-            served.await.unwrap();
-        }
-        let (mut client, server) = duplex(1 << 10);
-        client.write_all(&HTTP2[..33]).await.unwrap();
-        let served = tokio::spawn(converse(server, Router::new(), none));
-        read_until(&mut client, GOAWAY).await;
-        drop(client);
-        served.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_takes_long_comes_though_the_connection_ends_for_being_idle() {
-        let told = Arc::new(Notify::new());
-        let (mut client, server) = duplex(1 << 10);
-        let served = tokio::spawn(converse(server, slow(told.clone()), AT_ONCE));
-        client.write_all(HTTP2).await.unwrap();
-        read_until(&mut client, GOAWAY).await;
-        told.notify_one();
-        read_until(&mut client, HEADERS).await;
-        drop(client);
-        served.await.unwrap();
-
-        let (mut client, server) = duplex(1 << 10);
-        let served = tokio::spawn(converse(server, slow(told.clone()), AT_ONCE));
-        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let router = Router::new().route("/", get(slow));
+        let answer = tokio::spawn(answer(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", router));
         tokio::task::yield_now().await;
-        told.notify_one();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
+        tell.notify_one();
+        let answer = answer.await.unwrap();
         assert!(answer.ends_with("done"), "{answer}");
-        served.await.unwrap();
     }
 }

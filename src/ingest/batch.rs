@@ -173,7 +173,7 @@ pub(super) async fn stream(
     options: Options,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    // Over HTTP/2 a URI also says where it was sent.
+    // A URI may also say where it was sent, as a proxy is asked.
     let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
     let batch = Arc::new(batch);
     let ticket = batch.ticket(request.headers())?;

@@ -80,7 +80,7 @@ fn scheme(headers: &HeaderMap, tls: bool) -> &'static str {
 /// is shown on a page and pasted into shells: so only what can be a name or an address counts.
 fn named(uri: &Uri, headers: &HeaderMap) -> Option<(String, Option<u16>)> {
     let authority = match uri.authority() {
-        // Of HTTP/2.
+        // As a proxy is asked.
         Some(authority) => authority.clone(),
         None => headers.get(header::HOST)?.to_str().ok()?.parse::<Authority>().ok()?,
     };
@@ -145,8 +145,8 @@ mod tests {
             let want = want.map(|(name, port): (&str, _)| (name.to_owned(), port));
             assert_eq!(told(host), want, "{host}");
         }
-        let http2 = Uri::from_static("https://example.com:8443/v1/connection");
+        let whole = Uri::from_static("https://example.com:8443/v1/connection");
         let want = Some(("example.com".to_owned(), Some(8443)));
-        assert_eq!(named(&http2, &HeaderMap::new()), want);
+        assert_eq!(named(&whole, &HeaderMap::new()), want);
     }
 }

@@ -34,7 +34,7 @@ async fn a_write_that_is_sent_again_is_answered_as_the_first_time() {
         sandbox = sandbox.restart(State::Kept, |_| ()).await;
     }
     assert_eq!(sandbox.events("deal").await, events + 1);
-    // As it comes over HTTP/2.
+    // With a URI as a proxy is asked.
     let again = sandbox.http(&BATCH.replace("/v1", "http://localhost/v1"), &key("b"), batch).await;
     assert_eq!(again.json, of_batch.json);
 

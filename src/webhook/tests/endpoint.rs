@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -98,9 +98,9 @@ async fn serve(listener: TcpListener, reply: Decide, sender: UnboundedSender<Rec
         let (reply, sender) = (reply.clone(), sender.clone());
         let service = service_fn(move |request| answer(request, reply.clone(), sender.clone()));
         connections.spawn(async move {
-            let server = auto::Builder::new(TokioExecutor::new());
             // Hanging up is an error, and is meant.
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = served.await;
         });
     }
 }
