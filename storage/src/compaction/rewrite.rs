@@ -19,8 +19,8 @@ use crate::txn_index::{AbortedTxn, ENTRIES_MAX, Entry, marker_of};
 
 /// Bytes written at once.
 const WRITE_BYTES: usize = 1 << 20;
-/// Positions in an index have 31 bits.
-const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+/// Positions in an index have 31 bits. In tests of this module no file is that long.
+const SEGMENT_BYTES_MAX: u64 = if cfg!(test) { 64 << 10 } else { i32::MAX as u64 };
 
 /// One pass over a log.
 pub(super) struct Pass<'a> {
@@ -32,6 +32,9 @@ pub(super) struct Pass<'a> {
     compaction: Compaction,
     /// Whether something was left whole: with older values, so no tombstone after it goes.
     left: bool,
+    /// Whether no batch may grow, since the segment would be too long then: what goes goes, but
+    /// nothing gets a delete horizon, for which every record of its batch is written longer.
+    tight: bool,
     /// Whether a batch of the group got its delete horizon.
     marked: bool,
     /// Whether a record of the group goes.
@@ -70,6 +73,7 @@ impl<'a> Pass<'a> {
             now_ms,
             compaction,
             left: false,
+            tight: false,
             marked: false,
             dropped: false,
             transactions: Transactions::default(),
@@ -96,8 +100,15 @@ impl<'a> Pass<'a> {
                         self.go_back_to(0);
                         self.rewrite(&sealed[..1])
                     }
+                    (true, _) if !self.tight => {
+                        self.go_back_to(0);
+                        self.tight = true;
+                        let rewritten = self.rewrite(&sealed[..1]);
+                        self.tight = false;
+                        rewritten
+                    }
                     (true, _) => {
-                        (self.left, self.undone) = (true, true);
+                        self.leave();
                         Ok((1, None))
                     }
                 }
@@ -218,8 +229,13 @@ impl<'a> Pass<'a> {
     /// Notes that some of the group was removed meanwhile, and the rest is as it was: what was to
     /// go from it is still there. The next pass, which is due at once, takes it as it is then.
     fn try_again(&mut self) {
-        (self.left, self.undone) = (true, true);
+        self.leave();
         self.horizon = Some(self.horizon.map_or(self.now_ms, |first| first.min(self.now_ms)));
+    }
+
+    /// Notes that records stay which were to go.
+    fn leave(&mut self) {
+        (self.left, self.undone) = (true, true);
     }
 
     /// What stays of a batch of records.
@@ -243,14 +259,21 @@ impl<'a> Pass<'a> {
         records.retain(|record| !(self.keys.replaced(record) || expired && record.value.is_none()));
         self.dropped |= records.len() < before;
         let has_tombstones = records.iter().any(|record| record.value.is_none());
-        let horizon = has_tombstones.then(|| self.horizon_of(known));
+        let marks = has_tombstones && (known.is_some() || !self.tight);
+        let horizon = marks.then(|| self.horizon_of(known));
         if records.is_empty() {
             return Kept::Nothing;
         }
         if records.len() == before && (horizon.is_none() || horizon == known) {
             return Kept::Whole;
         }
-        Kept::Part(batch.retaining(&records, horizon.or(known)))
+        let part = batch.retaining(&records, horizon.or(known));
+        if self.tight && part.bytes().len() > batch.bytes().len() {
+            // Its producer compressed it better than is done here.
+            self.leave();
+            return Kept::Whole;
+        }
+        Kept::Part(part)
     }
 
     /// What stays of a control batch.
@@ -270,6 +293,9 @@ impl<'a> Pass<'a> {
         if known.is_some_and(|horizon| horizon <= self.now_ms) {
             self.dropped = true;
             return Kept::Nothing;
+        }
+        if self.tight && known.is_none() {
+            return Kept::Whole;
         }
         let horizon = self.horizon_of(known);
         let records: std::result::Result<Vec<_>, _> = match batch.records(RECORDS_BYTES_MAX) {
@@ -392,5 +418,81 @@ impl<'a> NewSegment<'a> {
         self.inner.check_open()?;
         let fs = &*self.inner.shared.files.fs;
         remove_if_there(fs, &self.path).context("remove", &self.path)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tidelog_protocol::records::{Batch, BatchBuilder, Compression};
+
+    use super::SEGMENT_BYTES_MAX;
+    use crate::fs::Disk;
+    use crate::{Compaction, Flush, Partition, PartitionOptions, Volume, VolumeOptions};
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+    const ALL: Compaction = Compaction {
+        dirty_ratio_min: 0.0,
+        lag_min_ms: 0,
+        lag_max_ms: i64::MAX,
+        delete_retention_ms: 1,
+        keys_max: 100_000,
+        until: i64::MAX,
+    };
+
+    /// Fifty keys of its own, one of them deleted, and one that all batches have.
+    fn batch(n: u32) -> Batch {
+        let mut builder = BatchBuilder::new(Compression::None, 1 << 16);
+        for key in 0..50 {
+            let (key, value) = (format!("{n}-{key}"), (key > 0).then_some(&b"value"[..]));
+            builder.append(0, Some(key.as_bytes()), value, &[]).unwrap();
+        }
+        builder.append(0, Some(b"shared"), Some(b"value"), &[]).unwrap();
+        builder.finish().unwrap()
+    }
+
+    fn keys(partition: &Partition) -> Vec<String> {
+        let (mut next, mut keys) = (0, Vec::new());
+        while next < partition.high_watermark() {
+            let mut read = partition.read(next, 1 << 20, i64::MAX).unwrap();
+            while !read.is_empty() {
+                let batch = Batch::split_from(&mut read).unwrap();
+                next = batch.header().last_offset() + 1;
+                let records = batch.records(1 << 20).unwrap().map(|it| it.unwrap().key.unwrap());
+                keys.extend(records.map(|key| String::from_utf8(key.to_vec()).unwrap()));
+            }
+        }
+        keys
+    }
+
+    /// Each record of a batch with a tombstone takes longer once that has its delete horizon.
+    #[test]
+    fn a_segment_that_would_be_too_long_is_compacted_without_delete_horizons() {
+        let root = tempfile::tempdir().unwrap();
+        let options = VolumeOptions { flush: Flush::Manual };
+        let volume = Volume::open(Arc::new(Disk), root.path(), options, Box::new(|_| {})).unwrap();
+        let segment_bytes = SEGMENT_BYTES_MAX - 1000;
+        let options = PartitionOptions { segment_bytes, ..PartitionOptions::default() };
+        let opened = volume.open_partition(Path::new("red-0"), [1; 16], options, Box::new(|_| {}));
+        let partition = opened.unwrap().0;
+        let mut batches = 0;
+        while partition.0.segments().len() < 3 {
+            partition.append(&batch(batches), 0).unwrap();
+            batches += 1;
+        }
+        volume.sync().unwrap();
+        let sealed_end = partition.0.segments()[2].base_offset;
+        let compacted = partition.compact(NOW_MS, ALL, &mut |_| {}).unwrap();
+        assert_eq!(compacted.segments, 2);
+        assert_eq!(partition.0.cleaned.lock().end, sealed_end, "it goes on from there");
+        let left = keys(&partition);
+        assert_eq!(left.iter().filter(|key| *key == "shared").count(), 2, "and the active one");
+        assert_eq!(left.len() as u32, batches * 50 + 2);
+        let again = partition.compact(NOW_MS, ALL, &mut |_| {}).unwrap();
+        assert_eq!(again.segments, 0);
+        volume.close().unwrap();
     }
 }
