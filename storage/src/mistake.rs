@@ -14,6 +14,8 @@ pub enum Mistake {
     AcknowledgesBeforeSync,
     /// Directories in which files were made are not synced.
     SkipsDirectorySync,
+    /// What an ended process wrote is believed as it reads, without a sync.
+    SkipsRecoverySync,
     /// Recovery leaves the last batch out.
     DropsTheLastBatch,
     /// A batch that is sent again is appended again.

@@ -134,7 +134,7 @@ impl Tail<'_> {
     /// Walks the segment as the disk has it, and repairs it: what it then holds is durable, but for
     /// the cut of zeros, which may come back and will be cut again.
     pub(crate) fn recover(&self, files: &Files, file: &Arc<dyn File>) -> Result<Outcome> {
-        if !self.swept {
+        if !self.swept && !files.mistakes.made(Mistake::SkipsRecoverySync) {
             file.sync_data().context("sync", self.path)?;
         }
         // Only what is on disk already can be dropped.

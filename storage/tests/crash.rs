@@ -83,7 +83,9 @@ fn live(fs: &Faulty, history: &mut History, seed: u64) -> Result<()> {
 
 fn live_until(fs: &Faulty, history: &mut History, seed: u64, told: &Arc<AtomicI64>) -> Result<()> {
     let mut random = Random::new(seed);
-    let options = PartitionOptions { segment_bytes: 12_000, ..SMALL };
+    // Batches are left to the commit round, or are written at once.
+    let preallocate = random.below(2) == 0;
+    let options = PartitionOptions { segment_bytes: 12_000, preallocate, ..SMALL };
     let failures = Arc::new(AtomicU64::new(0));
     let volume = open(fs, failures.clone())?;
     if let Some(Seeded::Engine(mistake)) = history.mistake {
@@ -149,7 +151,8 @@ fn live_until(fs: &Faulty, history: &mut History, seed: u64, told: &Arc<AtomicI6
 fn survive(seed: u64, mistake: Option<Seeded>) {
     let mut random = Random::new(seed);
     let mut history = History { mistake, ..History::default() };
-    let mut fs = Faulty::new(seed);
+    let new = if random.below(2) == 0 { Faulty::new } else { Faulty::without_syncfs };
+    let mut fs = new(seed);
     if let Some(Seeded::Files(bug)) = mistake {
         fs.seed(bug);
     }
@@ -519,6 +522,32 @@ fn a_start_after_a_kill_syncs_the_volume_once_and_no_log_by_itself() {
             assert_eq!(payloads(&read_all(&partition, 0)), ["kept"], "seed {seed}");
         }
     }
+}
+
+/// Whether all that a start finds, which is below the high watermark at once, is still there after
+/// a power cut; a process that was killed wrote it and synced none of it.
+fn is_kept_once_found(mistake: Option<Mistake>) -> bool {
+    let fs = Faulty::without_syncfs(1);
+    // Written at once.
+    let options = PartitionOptions { preallocate: false, ..SMALL };
+    let start = |fs: &Faulty, mistake: Option<Mistake>| {
+        let volume = open(fs, Arc::default()).unwrap();
+        mistake.into_iter().for_each(|mistake| volume.seed(mistake));
+        let opened = volume.open_partition(Path::new(DIR), TOPIC, options, Box::new(|_| {}));
+        let partition = opened.unwrap().0;
+        (volume, partition)
+    };
+    let (_killed, partition) = start(&fs, None);
+    (0..3).for_each(|n| _ = partition.append(&sent_as(n, b"written"), 0).unwrap());
+    let (_volume, partition) = start(&fs, mistake);
+    assert_eq!(partition.high_watermark(), 3);
+    (0..20).all(|seed| read_all(&start(&fs.crash(seed), None).1, 0).len() == 3)
+}
+
+#[test]
+fn a_start_that_believes_what_it_reads_without_a_sync_is_found() {
+    assert!(is_kept_once_found(None));
+    assert!(!is_kept_once_found(Some(Mistake::SkipsRecoverySync)));
 }
 
 #[test]
