@@ -203,6 +203,15 @@ fn what_compaction_takes_from_segments_that_a_crash_left_unsealed_is_still_known
     assert_eq!(append(&partition, &keyed(Some(2), "more", 10)).base_offset, 5);
 }
 
+/// A volume whose syncs may fail, with its partition.
+fn start_that_may_fail(fs: &Faulty) -> (Volume, Partition) {
+    let options = VolumeOptions { flush: MANUAL };
+    let volume = Volume::open(Arc::new(fs.clone()), Path::new("/data"), options, Box::new(|_| {}));
+    let volume = volume.unwrap();
+    let (partition, _) = open(&volume, SMALL);
+    (volume, partition)
+}
+
 #[test]
 fn the_snapshots_that_are_there_stay_while_there_is_no_room_for_new_ones() {
     let names = |fs: &Faulty| -> Vec<String> {
@@ -212,10 +221,7 @@ fn the_snapshots_that_are_there_stay_while_there_is_no_room_for_new_ones() {
     let mut refused = 0;
     for call in 0..20 {
         let fs = Faulty::new(call);
-        let options = VolumeOptions { flush: MANUAL };
-        let root = Path::new("/data");
-        let volume = Volume::open(Arc::new(fs.clone()), root, options, Box::new(|_| {})).unwrap();
-        let (partition, _) = open(&volume, SMALL);
+        let (volume, partition) = start_that_may_fail(&fs);
         let mut sequence = 0;
         // Each time a segment is sealed, the last two with a call that finds no room.
         let sealed = [false, false, false, true, true].iter().all(|no_room| {
@@ -238,7 +244,7 @@ fn the_snapshots_that_are_there_stay_while_there_is_no_room_for_new_ones() {
         assert!(!names.iter().any(|name| name.ends_with(".tmp")), "call {call}: {names:?}");
         refused += 1;
         // Nor does what a crash left of a file stay.
-        let left = root.join(DIR).join("00000000000000000096.index.tmp");
+        let left = Path::new("/data").join(DIR).join("00000000000000000096.index.tmp");
         fs.create(&left).unwrap();
         drop((volume, partition));
         let (_volume, partition) = start(&fs);
@@ -254,10 +260,7 @@ fn what_compaction_takes_from_segments_sealed_without_room_for_a_snapshot_is_sti
     let (mut refused, mut compacted) = (0, 0);
     for call in 0..20 {
         let fs = Faulty::new(call);
-        let options = VolumeOptions { flush: MANUAL };
-        let root = Path::new("/data");
-        let volume = Volume::open(Arc::new(fs.clone()), root, options, Box::new(|_| {})).unwrap();
-        let (partition, _) = open(&volume, SMALL);
+        let (volume, partition) = start_that_may_fail(&fs);
         let append = |partition: &Partition, sent: &Batch| partition.append(sent, 0).unwrap();
         append(&partition, &keyed(Some(0), "replaced", 10));
         append(&partition, &keyed(None, "replaced", 3700));
@@ -266,7 +269,7 @@ fn what_compaction_takes_from_segments_sealed_without_room_for_a_snapshot_is_sti
         if volume.sync().is_err() {
             continue;
         }
-        let names = fs.list(&root.join(DIR)).unwrap();
+        let names = fs.list(&Path::new("/data").join(DIR)).unwrap();
         refused += u64::from(!names.iter().any(|it| it.name.ends_with(".snapshot")));
         compacted += partition.compact(0, ALL, &mut |_| ()).unwrap().segments;
         volume.sync().unwrap();
