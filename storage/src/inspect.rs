@@ -15,11 +15,12 @@ use tidelog_protocol::records::{Batch, Header};
 use crate::error::{Context, Result};
 use crate::fs::{File, Fs, read_all, read_full_at, read_if_there};
 use crate::index::{self, OFFSET_ENTRY_BYTES, OffsetEntry, TIME_ENTRY_BYTES, TimeEntry};
-use crate::journal::{Journaled, Overlaid};
+use crate::journal::{Journaled, Overlaid, Shares};
 use crate::producers::Producers;
 use crate::scan::Window;
 use crate::segment::base_offset_of;
 use crate::txn_index::AbortedTxn;
+use crate::volume::root_of;
 use aborted::Aborted;
 
 /// Something in a partition's directory.
@@ -67,11 +68,28 @@ pub enum Found {
 /// # Errors
 /// [`Error::Io`](crate::Error::Io); damage is no error.
 pub fn inspect(fs: &dyn Fs, dir: &Path, visit: &mut dyn FnMut(&Path, Found)) -> Result<()> {
+    let journaled = match root_of(fs, dir) {
+        Some(root) => {
+            let name = dir.strip_prefix(root).unwrap_or(dir);
+            Shares::read(fs, root, Some(name))?.take(fs, dir, name)?
+        }
+        // It was carried elsewhere.
+        None => None,
+    };
+    inspect_with(fs, dir, journaled, visit)
+}
+
+/// The same for who has read what the journal has of the log.
+pub(crate) fn inspect_with(
+    fs: &dyn Fs,
+    dir: &Path,
+    mut journaled: Option<Journaled>,
+    visit: &mut dyn FnMut(&Path, Found),
+) -> Result<()> {
     let entries = fs.list(dir).context("list", dir)?;
     let mut segments: Vec<_> =
         entries.iter().filter_map(|entry| Some((segment_of(&entry.name)?, &entry.name))).collect();
     segments.sort_unstable();
-    let mut journaled = Journaled::of(fs, dir)?;
     let mut next_offset = 0;
     let mut producers = Producers::default();
     for (n, (base_offset, name)) in segments.iter().enumerate() {

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) use redo::{Redone, redo};
-pub(crate) use view::{Journaled, Overlaid};
+pub(crate) use view::{Journaled, Overlaid, Shares};
 
 use crate::checkpoint::End;
 use crate::commit::SINGLE_SYNCS_MAX;

@@ -25,8 +25,8 @@ use crate::checkpoint::Checkpoint;
 use crate::compaction::CLEANED_SUFFIX;
 use crate::error::{Context, Error, Result};
 use crate::fs::{Fs, read_full_at, remove_if_there, write_all_at};
-use crate::inspect::{Found, inspect};
-use crate::journal::{not_redone, redo};
+use crate::inspect::{Found, inspect_with};
+use crate::journal::{Journaled, Shares, not_redone, redo};
 use crate::segment::{base_offset_of, file_name};
 use crate::volume::{root_of, take_lock};
 
@@ -79,7 +79,10 @@ pub fn repair(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Excised>> {
     let _lock = take_lock(fs, root)?;
-    if !dry_run {
+    let mut shares = Shares::default();
+    if dry_run {
+        shares = Shares::read(fs, root, None)?;
+    } else {
         let redone = redo(fs, root)?;
         // What stays in the journal is written at the next start, and not over what is mended here.
         redone.settle(fs, root, false)?;
@@ -89,7 +92,8 @@ pub fn repair(
     }
     let mut all = Vec::new();
     for dir in partitions {
-        let found = damage_in(fs, dir, progress)?;
+        let journaled = shares.take(fs, dir, dir.strip_prefix(root).unwrap_or(dir))?;
+        let found = damage_in(fs, dir, journaled, progress)?;
         if !dry_run && !found.is_empty() {
             excise(fs, root, dir, &found)?;
         }
@@ -115,10 +119,15 @@ fn gather(fs: &dyn Fs, dir: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Re
 }
 
 /// The damage in the named segments of a partition, in order.
-fn damage_in(fs: &dyn Fs, dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<Vec<Excised>> {
+fn damage_in(
+    fs: &dyn Fs,
+    dir: &Path,
+    journaled: Option<Journaled>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Excised>> {
     let mut found: Vec<Excised> = Vec::new();
     let mut first_offset = 0;
-    inspect(fs, dir, &mut |path, part| {
+    inspect_with(fs, dir, journaled, &mut |path, part| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let Some(base_offset) = base_offset_of(name) else { return };
         match part {

@@ -464,6 +464,10 @@ fn a_repair_begins_with_what_the_journal_has() {
     for seed in 0..20 {
         let image = fs.crash(seed);
         let partitions: Vec<_> = (0..LOGS).map(|n| Path::new("/data").join(dir(n))).collect();
+        let mut seen = 0;
+        let planned = repair(&image, Path::new("/data"), &partitions, true, &mut |it| seen += it);
+        assert_eq!((planned.unwrap(), seen), (vec![], LOGS as u64 * 561), "seed {seed}");
+        assert_eq!(image.calls(), 0, "a dry run changes nothing");
         let excised = repair(&image, Path::new("/data"), &partitions, false, &mut |_| {});
         assert_eq!(excised.unwrap(), [], "seed {seed}");
         let volume = open(&image).unwrap();

@@ -1,9 +1,10 @@
 //! A log as the next start is going to have it: for who looks at the files of an ended process,
 //! or of one that runs, and changes nothing.
 
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::redo::{Share, each_share};
@@ -12,14 +13,15 @@ use crate::error::{Context, Result};
 use crate::fs::{File, Fs, read_full_at};
 use crate::mmap::Map;
 use crate::segment::base_offset_of;
-use crate::volume::root_of;
 
-/// What the journal has of a log's last segment.
-pub(crate) struct Journaled {
-    /// The segment's base offset.
-    pub segment: i64,
-    /// First written to last: a later one goes over those before it.
-    parts: Vec<Part>,
+/// What the journal has, by the directories of the logs as paths from the root.
+#[derive(Default)]
+pub(crate) struct Shares(HashMap<PathBuf, Vec<OfLog>>);
+
+struct OfLog {
+    topic_id: [u8; 16],
+    segment: i64,
+    part: Part,
 }
 
 struct Part {
@@ -33,38 +35,59 @@ impl Part {
     }
 }
 
-impl Journaled {
-    /// What there is of the log in `dir`; `None` if nothing is, as of a directory that lies in no
-    /// data directory, since it was carried elsewhere.
-    pub(crate) fn of(fs: &dyn Fs, dir: &Path) -> Result<Option<Self>> {
-        let Some(root) = root_of(fs, dir) else { return Ok(None) };
+impl Shares {
+    /// What the next start of `root` would write; with `only`, into this log. At most the bytes of
+    /// the journal's two files.
+    pub(crate) fn read(fs: &dyn Fs, root: &Path, only: Option<&Path>) -> Result<Self> {
+        let mut shares = Self::default();
         if Checkpoint::read(fs, root)?.clean {
-            return Ok(None);
+            return Ok(shares);
         }
-        let name = dir.strip_prefix(root).unwrap_or(dir);
+        each_share(fs, root, &mut |share| {
+            let Share { topic_id, segment, position, .. } = *share;
+            let name = Path::new(share.name);
+            if only.is_none_or(|only| only == name) {
+                let part = Part { position, bytes: share.batches.to_vec() };
+                let of_log = shares.0.entry(name.to_path_buf()).or_default();
+                of_log.push(OfLog { topic_id, segment, part });
+            }
+        })?;
+        Ok(shares)
+    }
+
+    /// Takes what the log in `dir` has use for; `name` is its path from the root.
+    pub(crate) fn take(
+        &mut self,
+        fs: &dyn Fs,
+        dir: &Path,
+        name: &Path,
+    ) -> Result<Option<Journaled>> {
+        let Some(shares) = self.0.remove(name) else { return Ok(None) };
         let topic_id = read_topic_id(fs, dir)?;
         let entries = fs.list(dir).context("list", dir)?;
         let last = entries.iter().filter_map(|entry| base_offset_of(&entry.name)).max();
         let Some(segment) = last else { return Ok(None) };
-        let mut journaled = Self { segment, parts: Vec::new() };
-        each_share(fs, root, &mut |share| {
-            let is_of_it = Path::new(share.name) == name
-                && topic_id == Some(format_topic_id(&share.topic_id))
-                && share.segment == segment;
-            if is_of_it {
-                journaled.add(share);
-            }
-        })?;
+        let is_used =
+            |it: &OfLog| it.segment == segment && topic_id == Some(format_topic_id(&it.topic_id));
+        let mut journaled = Journaled { segment, parts: Vec::new() };
+        shares.into_iter().filter(is_used).for_each(|it| journaled.add(it.part));
         Ok((!journaled.parts.is_empty()).then_some(journaled))
     }
+}
 
-    fn add(&mut self, share: &Share<'_>) {
-        match self.parts.last_mut().filter(|last| last.end() == share.position) {
-            Some(last) => last.bytes.extend_from_slice(share.batches),
-            None => {
-                let (position, bytes) = (share.position, share.batches.to_vec());
-                self.parts.push(Part { position, bytes });
-            }
+/// What the journal has of a log's last segment.
+pub(crate) struct Journaled {
+    /// The segment's base offset.
+    pub segment: i64,
+    /// First written to last: a later one goes over those before it.
+    parts: Vec<Part>,
+}
+
+impl Journaled {
+    fn add(&mut self, part: Part) {
+        match self.parts.last_mut().filter(|last| last.end() == part.position) {
+            Some(last) => last.bytes.extend_from_slice(&part.bytes),
+            None => self.parts.push(part),
         }
     }
 
