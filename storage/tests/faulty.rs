@@ -97,25 +97,7 @@ const ROOT: usize = 0;
 impl Faulty {
     pub(crate) fn new(seed: u64) -> Self {
         let root = Node::Dir { live: Entries::new(), durable: Entries::new() };
-        let random = Random::new(seed);
-        let state = State {
-            nodes: vec![root],
-            calls: 0,
-            syncs: 0,
-            reservations: 0,
-            reads: 0,
-            unreadable: None,
-            faults: Vec::new(),
-            random,
-            short: None,
-            during_sync: None,
-            before: None,
-            space: (1 << 40, 1 << 40),
-            sync_fails: false,
-            has_syncfs: true,
-            bug: None,
-        };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(State::new(vec![root], seed))))
     }
 
     /// One on a system that cannot sync all files at once.
@@ -218,29 +200,12 @@ impl Faulty {
         let keep_of_8 = random.below(9);
         let mut kept = || random.below(8) < keep_of_8;
         let nodes = self.state().nodes.iter().map(|node| node.crash(&mut kept)).collect();
-        let random = Random::new(seed.wrapping_add(1));
-        let (has_syncfs, bug, space) = {
-            let state = self.state();
-            (state.has_syncfs, state.bug, state.space)
-        };
-        let state = State {
-            nodes,
-            calls: 0,
-            syncs: 0,
-            reservations: 0,
-            reads: 0,
-            unreadable: None,
-            faults: Vec::new(),
-            random,
-            short: None,
-            during_sync: None,
-            before: None,
-            space,
-            sync_fails: false,
-            has_syncfs,
-            bug,
-        };
-        Self(Arc::new(Mutex::new(state)))
+        let mut crashed = State::new(nodes, seed.wrapping_add(1));
+        {
+            let State { has_syncfs, bug, space, .. } = *self.state();
+            (crashed.has_syncfs, crashed.bug, crashed.space) = (has_syncfs, bug, space);
+        }
+        Self(Arc::new(Mutex::new(crashed)))
     }
 
     /// The live bytes of a file.
@@ -346,6 +311,27 @@ impl Change {
 }
 
 impl State {
+    /// These files on a disk of a TiB, with which nothing has happened yet.
+    fn new(nodes: Vec<Node>, seed: u64) -> Self {
+        Self {
+            nodes,
+            calls: 0,
+            syncs: 0,
+            reservations: 0,
+            reads: 0,
+            unreadable: None,
+            faults: Vec::new(),
+            random: Random::new(seed),
+            short: None,
+            sync_fails: false,
+            has_syncfs: true,
+            bug: None,
+            during_sync: None,
+            before: None,
+            space: (1 << 40, 1 << 40),
+        }
+    }
+
     /// Counts a call; the fault if it is this one's.
     fn call(&mut self) -> io::Result<()> {
         self.calls += 1;
