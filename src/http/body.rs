@@ -17,51 +17,70 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bodies up to this size are in no account's room, like the frames of the Kafka listener.
 const FREE_BYTES: usize = 64 << 10;
-/// Nor is what is kept of one that is read as it comes, up to this size: more than what such a
-/// reader carries out at a time.
+/// Nor is what is kept of one that is read as it comes, up to this size: more than what its reader
+/// goes on with at a time, unless an item is larger.
 const FREE_OF_STREAM_BYTES: usize = 2 << 20;
 
-/// A body that is read a piece at a time.
-pub struct Arriving {
-    body: Body,
-    /// The room among the request's extensions, if it has one.
-    room: Option<Room>,
-    taken: Option<Taken>,
-    /// Bytes that may be kept without taking room.
-    free: usize,
-    /// The time of what is kept.
-    pace: Option<Pace>,
-    /// Whether what is free may come at any pace.
-    streams: bool,
-}
+/// A body that is read a piece at a time, by who goes on with parts of it.
+pub struct Arriving(Counted);
 
 impl Arriving {
-    /// A body of which the reader does with parts as they come.
-    pub fn streamed(request: Request) -> Self {
-        let (free, streams) = (FREE_OF_STREAM_BYTES, true);
-        Self { free, streams, ..Self::at_pace(request) }
-    }
-
-    /// A body that is kept whole.
-    fn at_pace(request: Request) -> Self {
-        let (parts, body) = request.into_parts();
-        let room = parts.extensions.get().cloned();
-        Self { body, room, taken: None, free: FREE_BYTES, pace: None, streams: false }
+    /// The body of a request.
+    pub fn new(request: Request) -> Self {
+        Self(Counted::new(request))
     }
 
     /// The next piece, when there is room for it beside the bytes that are `kept` of those before;
-    /// none at the end.
+    /// none at the end. What may be kept without taking room may come at any pace.
     ///
     /// # Errors
     /// 408 when it does not come in time, 400 when the body ends too early.
     pub async fn piece(&mut self, kept: usize) -> Result<Option<Bytes>, ApiError> {
-        if kept <= self.free {
-            self.taken = None;
-            self.pace.take_if(|_| self.streams);
+        if kept > FREE_OF_STREAM_BYTES {
+            self.0.pace.get_or_insert_with(Pace::begin);
+        } else {
+            (self.0.taken, self.0.pace) = (None, None);
         }
-        let paced = kept > self.free || !self.streams;
+        self.0.next(kept, FREE_OF_STREAM_BYTES).await
+    }
+
+    /// Ties the room that is taken to `bytes` of what was kept, which may outlive the request: its
+    /// client may hang up while they are carried out.
+    pub fn hold(&mut self, bytes: Bytes) -> Bytes {
+        self.0.hold(bytes)
+    }
+}
+
+/// All of a request's body, at most [`BODY_BYTES_MAX`] bytes, whose room is taken until they are
+/// dropped.
+///
+/// # Errors
+/// 413 of a longer one, and those of [`Arriving::piece`].
+pub(super) async fn whole(request: Request) -> Result<Bytes, ApiError> {
+    Counted { pace: Some(Pace::begin()), ..Counted::new(request) }.whole().await
+}
+
+/// A body, and what is taken of the room for what is kept of it.
+struct Counted {
+    body: Body,
+    /// The room among the request's extensions, if it has one.
+    room: Option<Room>,
+    taken: Option<Taken>,
+    /// The time of what is kept, if it may not come at any pace.
+    pace: Option<Pace>,
+}
+
+impl Counted {
+    fn new(request: Request) -> Self {
+        let (parts, body) = request.into_parts();
+        let room = parts.extensions.get().cloned();
+        Self { body, room, taken: None, pace: None }
+    }
+
+    /// The next piece, when there is room for what is kept with it beyond what is `free`.
+    async fn next(&mut self, kept: usize, free: usize) -> Result<Option<Bytes>, ApiError> {
         loop {
-            let frame = match paced.then(|| self.pace.get_or_insert_with(Pace::begin)) {
+            let frame = match &self.pace {
                 Some(pace) => timeout_at(pace.deadline(kept), self.body.frame()).await,
                 None => Ok(self.body.frame().await),
             };
@@ -69,27 +88,26 @@ impl Arriving {
                 return Ok(None);
             };
             if let Ok(piece) = frame.map_err(ApiError::body_lost)?.into_data() {
-                self.keep(kept + piece.len()).await;
+                if kept + piece.len() > free {
+                    self.keep(kept + piece.len()).await;
+                }
                 return Ok(Some(piece));
             }
         }
     }
 
     async fn keep(&mut self, bytes: usize) {
-        let Some(room) = self.room.as_ref().filter(|_| bytes > self.free) else { return };
+        let Some(room) = &self.room else { return };
         // As long as others have the memory it is not the client's turn.
-        let mut pace = self.pace.unwrap_or_else(Pace::begin);
-        pace.pause();
+        self.pace.iter_mut().for_each(Pace::pause);
         room.take(self.taken.get_or_insert_default(), bytes).await;
-        pace.go_on();
-        self.pace = Some(pace);
+        self.pace.iter_mut().for_each(Pace::go_on);
     }
 
-    /// All of it, at most [`BODY_BYTES_MAX`] bytes, whose room is taken until they are dropped.
     async fn whole(mut self) -> Result<Bytes, ApiError> {
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         let mut arrived = 0;
-        while let Some(piece) = self.piece(arrived).await? {
+        while let Some(piece) = self.next(arrived, FREE_BYTES).await? {
             arrived += piece.len();
             if arrived > BODY_BYTES_MAX {
                 let text = format!("the body is over the limit of {BODY_BYTES_MAX} bytes");
@@ -104,22 +122,18 @@ impl Arriving {
             }
         }
         let bytes = if all.is_empty() { first } else { all.freeze() };
-        Ok(match self.taken {
+        Ok(self.hold(bytes))
+    }
+
+    fn hold(&mut self, bytes: Bytes) -> Bytes {
+        match self.taken.take() {
             Some(taken) => Bytes::from_owner(Held { bytes, _taken: taken }),
             None => bytes,
-        })
+        }
     }
 }
 
-/// All of a request's body, at most [`BODY_BYTES_MAX`] bytes.
-///
-/// # Errors
-/// 413 of a longer one, and those of [`Arriving::piece`].
-pub(super) async fn whole(request: Request) -> Result<Bytes, ApiError> {
-    Arriving::at_pace(request).whole().await
-}
-
-/// All of a body, and what it takes of the room until it is dropped.
+/// Bytes of a body, and what is taken of the room until they are dropped.
 struct Held {
     bytes: Bytes,
     _taken: Taken,
@@ -179,14 +193,20 @@ mod tests {
         let (room, piece) = (Room::default(), Bytes::from(vec![7; 1 << 20]));
         let all = room.left();
         let (sender, request) = sent(&room);
-        let mut arriving = Arriving::streamed(request);
-        for (kept, taken) in [(0, 0), (1, 0), (2, 3), (3, 4), (1, 0)] {
+        let mut arriving = Arriving::new(request);
+        let left = |mib: usize| (all.0 - (mib << 20), all.1 - (mib << 20));
+        for (kept, taken) in [(0, 0), (1, 0), (2, 3), (3, 4), (1, 0), (2, 3)] {
             sender.send(piece.clone()).unwrap();
             assert!(arriving.piece(kept << 20).await.unwrap().is_some());
-            let left = (all.0 - (taken << 20), all.1 - (taken << 20));
-            assert_eq!(room.left(), left, "{kept} MiB kept");
-            assert_eq!(arriving.pace.is_some(), taken > 0);
+            assert_eq!(room.left(), left(taken), "{kept} MiB kept");
+            assert_eq!(arriving.0.pace.is_some(), kept > 2);
         }
+        // What is gone on with keeps its room, also when the rest of the body is given up.
+        let part = arriving.hold(piece.clone());
+        drop(arriving);
+        assert_eq!(room.left(), left(3));
+        drop(part);
+        assert_eq!(room.left(), all);
     }
 
     #[tokio::test]
@@ -195,14 +215,14 @@ mod tests {
         let (_sender, stalled) = request();
         let mut pace = Pace::begin();
         pace.age(Duration::from_secs(60));
-        let late = Arriving { pace: Some(pace), ..Arriving::at_pace(stalled) };
+        let late = Counted { pace: Some(pace), ..Counted::new(stalled) };
         let refused = late.whole().await.unwrap_err();
         assert_eq!((refused.status.as_u16(), refused.code), (408, "timeout"));
         // So is one that is read as it comes, of which the next piece is missing.
         let (_sender, stalled) = request();
         let timed =
             stalled.map(|it| Body::new(tower_http::timeout::TimeoutBody::new(Duration::ZERO, it)));
-        let lost = Arriving::streamed(timed).piece(0).await.unwrap_err();
+        let lost = Arriving::new(timed).piece(0).await.unwrap_err();
         assert_eq!((lost.status.as_u16(), lost.code), (408, "timeout"));
     }
 }

@@ -182,7 +182,7 @@ pub(super) async fn stream(
         (false, Some(_)) => PART,
         (false, None) => SMALL,
     };
-    let (splitter, body) = (Splitter::new(full), Arriving::streamed(request));
+    let (splitter, body) = (Splitter::new(full), Arriving::new(request));
     let source = Source { splitter, body, bytes: 0, items: 0 };
     match options.atomic {
         true => all_or_nothing(batch, source, path, ticket).await,
@@ -401,7 +401,7 @@ enum End {
 }
 
 impl Source {
-    /// The next part.
+    /// The next part, which has the room that was taken for it.
     ///
     /// # Errors
     /// When the body does not arrive in time.
@@ -432,7 +432,7 @@ impl Source {
             return Ok((Part::default(), End::Broken(ApiError::too_large(text))));
         }
         self.items += part.items().len();
-        Ok((part, end))
+        Ok((part.held(|bytes| self.body.hold(bytes)), end))
     }
 
     fn broken(&mut self, broken: &Broken) -> (Part, End) {
@@ -445,13 +445,14 @@ impl Source {
 #[allow(clippy::unwrap_used, reason = "a failed test panics")]
 mod tests {
     use super::*;
+    use crate::room::Room;
     use axum::body::Body;
     use axum::extract::Request;
 
     #[tokio::test]
     async fn a_batch_ends_at_its_limits_and_says_which() {
         let refused = async |bytes, items| {
-            let body = Arriving::streamed(Request::new(Body::from("{}\n{}\n")));
+            let body = Arriving::new(Request::new(Body::from("{}\n{}\n")));
             let splitter = Splitter::new(PART);
             let mut source = Source { splitter, body, bytes, items };
             match source.part().await.unwrap() {
@@ -464,5 +465,21 @@ mod tests {
         assert_eq!(refused(BYTES_MAX - 5, 0).await, Some((0, bytes.to_owned())));
         let items = "a batch has at most 100000 items; send several";
         assert_eq!(refused(0, ITEMS_MAX - 1).await, Some((0, items.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_part_has_its_room_until_it_is_carried_out_though_its_client_hung_up() {
+        let room = Room::default();
+        let all = room.left();
+        let text = format!(r#"[{{"op":"delete","id":"{}"}}]"#, "x".repeat(3 << 20));
+        let request = Request::builder().extension(room.clone());
+        let body = Arriving::new(request.body(Body::from(text)).unwrap());
+        let splitter = Splitter::new(ATOMIC);
+        let mut source = Source { splitter, body, bytes: 0, items: 0 };
+        let (part, _) = source.part().await.unwrap();
+        drop(source);
+        assert!(room.left().0 <= all.0 - (3 << 20), "{:?} of {all:?} is left", room.left());
+        drop(part);
+        assert_eq!(room.left(), all);
     }
 }

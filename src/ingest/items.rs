@@ -33,6 +33,11 @@ impl Part {
         &self.bytes
     }
 
+    /// The same part, of the bytes that `held` makes of its.
+    pub(super) fn held(self, held: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { bytes: held(self.bytes), ..self }
+    }
+
     /// The items' texts.
     pub(super) fn items(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.items.iter().map(|item| &self.bytes[item.clone()])
