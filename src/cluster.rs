@@ -57,6 +57,8 @@ pub struct Cluster {
     pub request_room: Room,
     /// Turns at looking through logs for a time.
     pub time_lookups: Arc<Semaphore>,
+    /// Parts of batches of mutations that more may be carried out.
+    pub batch_parts: Arc<Semaphore>,
     /// What all clusters share.
     pub shared: Shared,
 }
@@ -74,6 +76,9 @@ pub(crate) fn fetched_partitions() -> Allowance {
 /// Logs that one account has looked through for a time at once: each may take a thread for long,
 /// and the memory of a batch decompressed.
 const TIME_LOOKUPS_MAX: usize = 4;
+
+/// Parts of batches of mutations that one account has carried out at a time: a quarter of all.
+pub(crate) const BATCH_PARTS_MAX: usize = 16;
 
 /// Gives the topics as groups see them, taken anew when the catalog has changed.
 fn shapes(catalog: Arc<Catalog>) -> group::TopicsNow {
@@ -125,6 +130,7 @@ impl Cluster {
             waiting_fetches,
             request_room,
             time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
+            batch_parts: Arc::new(Semaphore::new(BATCH_PARTS_MAX)),
             shared,
         }
     }

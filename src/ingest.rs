@@ -41,6 +41,7 @@ mod outcomes;
 mod overlap;
 mod page;
 pub mod patch;
+mod permit;
 mod records;
 mod registry;
 mod replay;

@@ -20,6 +20,7 @@ use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
 use super::overlap::Overlap;
+use super::permit::Permit;
 use super::records::{idempotency_key, respond};
 use super::scan::{Scan, unquote};
 use super::shares::Shares;
@@ -37,7 +38,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Items of one request.
 pub(super) const ITEMS_MAX: usize = 100_000;
@@ -47,9 +47,6 @@ pub(super) const BYTES_MAX: usize = 256 << 20;
 const PART: Full = Full { items: 1000, bytes: 1 << 20 };
 /// What is carried out at a time without one. Both fit [`ITEMS_MAX`], where a batch ends, exactly.
 const SMALL: Full = Full { items: 125, bytes: 256 << 10 };
-/// Room for parts that are carried out, of all accounts. Each has one of the runtime's 512 blocking
-/// threads, and may wait there for a new collection, whose topic takes another.
-static CARRIED_OUT: Semaphore = Semaphore::const_new(64);
 /// What an atomic batch stays below.
 pub(super) const ATOMIC: Full = Full { items: 10_000, bytes: 16 << 20 };
 
@@ -209,10 +206,11 @@ async fn each_part(
         if let Some(ticket) = ticket.clone() {
             let named = format!("{path} {number}");
             let batch = batch.clone();
+            let permit = Permit::of(&batch.cluster).await;
             // Once begun it ends with a stored answer, also when the client hangs up.
             let share = to_the_end(async move {
                 let fingerprint = fingerprint(&[&named], part.bytes());
-                let carry_out = |under| batch.clone().carry_out(part, first, under);
+                let carry_out = |under| batch.clone().carry_out((part, permit), first, under);
                 ticket.once((number, last), &fingerprint, &batch.cluster, carry_out).await
             });
             let (answer, replayed) = share.await?;
@@ -249,12 +247,13 @@ async fn all_or_nothing(
             return Err(ApiError::too_large(text));
         }
     };
+    let permit = Permit::of(&batch.cluster).await;
     let whole = to_the_end(async move {
         let Some(ticket) = ticket else {
-            return Ok((batch.carry_out_atomic(part, None).await?, false));
+            return Ok((batch.carry_out_atomic((part, permit), None).await?, false));
         };
         let fingerprint = fingerprint(&[&path], part.bytes());
-        let carry_out = |under| batch.clone().carry_out_atomic(part, Some(under));
+        let carry_out = |under| batch.clone().carry_out_atomic((part, permit), Some(under));
         ticket.once((0, true), &fingerprint, &batch.cluster, carry_out).await
     });
     match whole.await {
@@ -287,13 +286,12 @@ impl Batch {
     /// Carries out a part's items, each for itself, and gives their results.
     async fn carry_out(
         self: Arc<Self>,
-        part: Part,
+        (part, permit): (Part, Permit),
         first: usize,
         under: Under,
     ) -> Result<Answer, ApiError> {
-        let room = room().await;
         let outcomes = blocking(move || {
-            let _room = room;
+            let _permit = permit;
             let shares = self.shares(&part, first, Some(&under));
             shares.mutate(Some(&under.0)).inspect(Outcomes::settle)
         });
@@ -305,12 +303,12 @@ impl Batch {
     /// Carries out a part's items or none of them.
     async fn carry_out_atomic(
         self: Arc<Self>,
-        part: Part,
+        (part, permit): (Part, Permit),
         under: Option<Under>,
     ) -> Result<Answer, Refused> {
-        let (batch, room) = (self.clone(), room().await);
+        let batch = self.clone();
         let carried = blocking(move || {
-            let _room = room;
+            let _permit = permit;
             let shares = batch.shares(&part, 0, under.as_ref());
             atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
         });
@@ -376,11 +374,6 @@ impl Batch {
         let mutation = Mutation::new(id, item.op, item.data);
         Ok((collection, Mutation { version: item.version, ..mutation }))
     }
-}
-
-/// Waits until one more part may be carried out, which ends when this is dropped.
-pub(super) async fn room() -> SemaphorePermit<'static> {
-    CARRIED_OUT.acquire().await.expect("the semaphore is never closed")
 }
 
 /// A body as it arrives.

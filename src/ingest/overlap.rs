@@ -2,9 +2,10 @@
 //! and those before wait for their syncs. Each begins to be carried out when the one before has
 //! been, so mutations keep their order.
 
-use super::batch::{Batch, room};
+use super::batch::Batch;
 use super::items::Part;
 use super::outcomes::{Outcomes, Results};
+use super::permit::Permit;
 use crate::http::ApiError;
 use crate::task::begin_blocking;
 use std::collections::VecDeque;
@@ -51,9 +52,9 @@ impl Overlap {
         }
         let (carried_out, next) = oneshot::channel();
         let turn = std::mem::replace(&mut self.turn, next);
-        let (batch, room) = (self.batch.clone(), room().await);
+        let (batch, permit) = (self.batch.clone(), Permit::of(&self.batch.cluster).await);
         let carry_out = move || {
-            let _room = room;
+            let _permit = permit;
             let shares = batch.shares(&part, first, None);
             let before = turn.blocking_recv();
             before.map_err(|_| ApiError::internal("the part before was not carried out"))?;
