@@ -19,10 +19,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// `producer.id.expiration.ms`.
 const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Bytes that compaction reads and writes in a second: a few hundredths of what a disk of today
-/// does, and the rest is for records.
-const COMPACTION_BYTES_PER_SECOND: u64 = 64 << 20;
-
 /// Applies every topic's retention, for ever.
 pub async fn enforce(broker: Arc<Broker>) {
     let mut interval = tokio::time::interval(INTERVAL);
@@ -87,7 +83,7 @@ fn each_partition(cluster: &Cluster, id: Uuid, mut rule: impl FnMut(&Topic, i32,
 
 /// On a blocking thread, which waits where compaction has to.
 pub(crate) fn compact_topic(cluster: &Cluster, id: Uuid) {
-    let mut pace = Pace::new(COMPACTION_BYTES_PER_SECOND);
+    let mut pace = Pace::new(cluster.shared.settings.compaction_bytes_per_second);
     let runtime = Handle::current();
     let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
     each_partition(cluster, id, |topic, index, partition, until| {

@@ -11,13 +11,11 @@ use tokio::time::sleep;
 const INTERVAL: Duration = Duration::from_secs(60);
 /// How far apart rounds over everything begin; one that takes longer is followed by the next.
 const PERIOD_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// A hundredth of what a disk of today reads: 5 TB a week.
-const BYTES_PER_SECOND: u64 = 8 << 20;
 const STEP_BYTES: u64 = 1 << 20;
 
 /// Scrubs the volume, for ever.
 pub async fn scrub(broker: Arc<Broker>) {
-    let mut pace = Pace::new(BYTES_PER_SECOND);
+    let mut pace = Pace::new(broker.shared.settings.scrub_bytes_per_second);
     loop {
         // Not at once: a start has other things to read.
         sleep(INTERVAL).await;

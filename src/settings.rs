@@ -45,6 +45,11 @@ pub struct Settings {
     pub dev: bool,
     /// When records become durable, in topics that do not have it otherwise.
     pub flush: Flush,
+    /// Bytes that compaction reads and writes in a second, of all accounts; Kafka's
+    /// `log.cleaner.io.max.bytes.per.second`, which is without a bound there unless set.
+    pub compaction_bytes_per_second: u64,
+    /// Bytes that are read again in a second, to find damage.
+    pub scrub_bytes_per_second: u64,
     /// The bearer token of the management API; made at the first start when absent.
     pub admin_token: Option<String>,
 }
@@ -93,6 +98,12 @@ pub struct Layer {
     /// never. The last two lose acknowledged records when the power fails [default: commit]
     #[arg(long, env = "TIDELOG_FLUSH", value_name = "WHEN")]
     pub flush: Option<String>,
+    /// Bytes that compaction reads and writes in a second [default: 67108864]
+    #[arg(long, env = "TIDELOG_COMPACTION_BYTES_PER_SECOND", value_name = "BYTES")]
+    pub compaction_bytes_per_second: Option<u64>,
+    /// Bytes that are read again in a second, to find damage [default: 8388608]
+    #[arg(long, env = "TIDELOG_SCRUB_BYTES_PER_SECOND", value_name = "BYTES")]
+    pub scrub_bytes_per_second: Option<u64>,
     /// Bearer token of the management API [default: made at the first start]
     #[arg(long, env = "TIDELOG_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     #[arg(allow_hyphen_values = true)]
@@ -193,6 +204,10 @@ impl Layer {
                 .group_consumer_heartbeat_interval_ms
                 .or(below.group_consumer_heartbeat_interval_ms),
             flush: self.flush.or(below.flush),
+            compaction_bytes_per_second: self
+                .compaction_bytes_per_second
+                .or(below.compaction_bytes_per_second),
+            scrub_bytes_per_second: self.scrub_bytes_per_second.or(below.scrub_bytes_per_second),
             admin_token: self.admin_token.or(below.admin_token),
         }
     }
@@ -232,8 +247,35 @@ impl Layer {
             group_consumer_heartbeat_interval: heartbeat,
             dev,
             flush: self.flush.as_deref().map_or(Ok(Flush::Commit), flush)?,
+            compaction_bytes_per_second: rate(
+                "compaction_bytes_per_second",
+                self.compaction_bytes_per_second,
+                COMPACTION_BYTES_PER_SECOND,
+            )?,
+            scrub_bytes_per_second: rate(
+                "scrub_bytes_per_second",
+                self.scrub_bytes_per_second,
+                SCRUB_BYTES_PER_SECOND,
+            )?,
             admin_token: self.admin_token,
         })
+    }
+}
+
+/// A few hundredths of what a disk of today does, and the rest is for records.
+const COMPACTION_BYTES_PER_SECOND: u64 = 64 << 20;
+/// A hundredth of what a disk of today reads: 5 TB a week.
+const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
+/// What is read at once takes a second then.
+const BYTES_PER_SECOND_MIN: u64 = 1 << 20;
+
+fn rate(name: &'static str, given: Option<u64>, default: u64) -> Result<u64, Error> {
+    match given.unwrap_or(default) {
+        rate @ BYTES_PER_SECOND_MIN.. => Ok(rate),
+        rate => {
+            let reason = format!("{rate} is not possible: at least {BYTES_PER_SECOND_MIN}");
+            Err(Error::Invalid { name, reason })
+        }
     }
 }
 
@@ -361,6 +403,19 @@ mod tests {
         assert_eq!(settings.data_dir, Path::new("/b"));
         assert_eq!(settings.default_partitions, 4);
         assert_eq!(settings.kafka_listen.port(), 9092);
+    }
+
+    #[test]
+    fn background_work_has_a_rate_and_none_so_low_that_it_never_ends() {
+        let read = |text: &str| parse(text).unwrap().settings(false);
+        let rates = |it: Settings| (it.compaction_bytes_per_second, it.scrub_bytes_per_second);
+        assert_eq!(rates(read("").unwrap()), (64 << 20, 8 << 20));
+        let given = "compaction_bytes_per_second = 1048576\nscrub_bytes_per_second = 2000000";
+        assert_eq!(rates(read(given).unwrap()), (1 << 20, 2_000_000));
+        for name in ["compaction_bytes_per_second", "scrub_bytes_per_second"] {
+            let error = read(&format!("{name} = 1000")).unwrap_err().to_string();
+            assert_eq!(error, format!("{name}: 1000 is not possible: at least 1048576"));
+        }
     }
 
     #[test]
