@@ -113,7 +113,7 @@ impl Partition {
             // The batches alone say what their producers sent last.
             return Ok(Compacted::default());
         }
-        match inner.clean(cleaned, &sealed, (now_ms, compaction), spend) {
+        match inner.clean(cleaned, &sealed, now_ms, compaction, spend) {
             // Its files went away meanwhile.
             Err(Error::Io { .. }) if inner.log.lock().closed => Err(Error::Closed),
             compacted => compacted.inspect_err(|error| {
@@ -130,7 +130,8 @@ impl Inner {
         &self,
         cleaned: Cleaned,
         sealed: &[Sealed],
-        (now_ms, compaction): (i64, Compaction),
+        now_ms: i64,
+        compaction: Compaction,
         spend: &mut dyn FnMut(u64),
     ) -> Result<Compacted> {
         let mut io = Io { inner: self, spend, owed: 0 };

@@ -95,7 +95,7 @@ pub(crate) fn inspect_with(
     for (n, (base_offset, name)) in segments.iter().enumerate() {
         let (base_offset, next) = (*base_offset, segments.get(n + 1).map(|(_, name)| &***name));
         let journaled = journaled.take_if(|it| it.segment == base_offset);
-        let mut segment = Segment::open(fs, dir, (base_offset, name), next, journaled)?;
+        let mut segment = Segment::open(fs, dir, base_offset, name, next, journaled)?;
         if base_offset < next_offset {
             let reason = format!("starts at {base_offset} where {next_offset} or more follows");
             visit(&segment.path, Found::Damage { position: 0, bytes: 0, reason });
@@ -184,7 +184,8 @@ impl Segment {
     fn open(
         fs: &dyn Fs,
         dir: &Path,
-        (base_offset, name): (i64, &str),
+        base_offset: i64,
+        name: &str,
         next: Option<&str>,
         journaled: Option<Journaled>,
     ) -> Result<Self> {

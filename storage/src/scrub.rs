@@ -97,7 +97,7 @@ impl Step<'_> {
             if self.left == 0 {
                 return Ok(Some(from));
             }
-            let (next, damage) = self.segment(segment, (from, end))?;
+            let (next, damage) = self.segment(segment, from, end)?;
             // A file that was removed or replaced meanwhile says nothing of the log.
             let is_there = inner.segments().iter().any(|it| Arc::ptr_eq(it, segment));
             if !damage.is_empty() && is_there {
@@ -116,7 +116,8 @@ impl Step<'_> {
     fn segment(
         &mut self,
         segment: &Segment,
-        (from, end): (i64, u64),
+        from: i64,
+        end: u64,
     ) -> Result<(Option<i64>, Vec<Repair>)> {
         let path = segment.path();
         let mut damage = Vec::new();

@@ -49,7 +49,7 @@ impl Inner {
             let merge = self.dir.join(file_name(base, MERGE));
             let text = mark(last.end, new.published());
             replace(fs, &merge, text.as_bytes()).context("write", &merge)?;
-            if let Err(error) = self.merge(group, &new, (cleaned, &merge)) {
+            if let Err(error) = self.merge(group, &new, cleaned, &merge) {
                 // Half done, and only opening the log finishes it.
                 return shared.sync(|| Err(error));
             }
@@ -67,7 +67,8 @@ impl Inner {
         &self,
         group: &[Sealed],
         new: &Arc<Segment>,
-        (cleaned, merge): (&Path, &Path),
+        cleaned: &Path,
+        merge: &Path,
     ) -> Result<()> {
         let fs = &*self.shared.files.fs;
         remove(fs, &self.dir, new.base_offset, &INDEXES)?;
