@@ -86,11 +86,16 @@ impl Map {
     /// The bytes of `range`, which must end at or below the published length, without a copy.
     /// They keep the map alive, also after the file was deleted.
     pub(crate) fn bytes(&self, range: Range<usize>) -> Bytes {
-        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} is not mapped");
         match range.is_empty() {
             true => Bytes::new(),
-            false => Bytes::from_owner(Slice { map: self.clone(), range }),
+            false => Bytes::from_owner(self.view(range)),
         }
+    }
+
+    /// The same to look at, for which nothing is allocated.
+    pub(crate) fn view(&self, range: Range<usize>) -> impl AsRef<[u8]> + Send + 'static {
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} is not mapped");
+        Slice { map: self.clone(), range }
     }
 }
 
@@ -188,7 +193,7 @@ impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
         match &*self.map.0 {
             Region::Heap(bytes) => &bytes[self.range.clone()],
-            // SAFETY: `Map::bytes` checked that the range lies within the map, which lives as long
+            // SAFETY: `Map::view` checked that the range lies within the map, which lives as long
             // as `self.map`. The bytes are initialised (a file's) and do not change or go away
             // while borrowed, since they are below the segment's published length; see the
             // invariants in the module's documentation.

@@ -163,7 +163,7 @@ impl Segment {
         if bring(answer.clone()).is_err() {
             // Batches before what the disk cannot give come by themselves.
             answer = answer_at(position, &first, 0);
-            bring(answer.clone()).context("read", &self.path())?;
+            bring(answer.clone()).map_err(|error| self.unreadable(error))?;
         }
         // No byte after these is looked at.
         let bytes = bytes.slice(..within(answer, bytes.len() as u64).end);
@@ -232,7 +232,7 @@ impl Segment {
         if (map.len() as u64) < published {
             return false;
         }
-        let bytes = map.bytes(0..usize_of(published));
+        let bytes = map.view(0..usize_of(published));
         let all = Cell::new(true);
         let probe = |range: Range<u64>| {
             all.set(all.get() && map.is_resident(within(range, published)));
@@ -241,7 +241,7 @@ impl Segment {
                 false => Err(io::ErrorKind::WouldBlock.into()),
             }
         };
-        match self.find(files, &bytes, entry, (from, |_| true), probe) {
+        match self.find(files, bytes.as_ref(), entry, (from, |_| true), probe) {
             Ok(Some((at, first))) => probe(answer_at(at, &first, max_bytes)).is_ok(),
             _ => all.get(),
         }
@@ -336,12 +336,12 @@ impl Segment {
             brought = if bring(far.clone()).is_ok() { far } else { header };
             bring(brought.clone())
         };
-        let path = self.path();
-        bring_header(start.map_or(0, |entry| entry.position)).context("read", &path)?;
+        bring_header(start.map_or(0, |entry| entry.position))
+            .map_err(|error| self.unreadable(error))?;
         let (mut position, mut next_offset) = self.begin(bytes, start);
         let mut before: Option<(u64, Header)> = None;
         while usize_of(position) < bytes.len() {
-            bring_header(position).context("read", &path)?;
+            bring_header(position).map_err(|error| self.unreadable(error))?;
             let mut rest = &bytes[usize_of(position)..];
             let next =
                 Header::parse(rest).map_or(position, |it| position + it.total_bytes() as u64);
@@ -351,7 +351,7 @@ impl Segment {
             }
             let mut whole = whole_batch(rest, next_offset, true);
             if whole.as_ref().is_ok_and(|header| is_doubted(header, rest)) {
-                bring(position..next).context("read", &path)?;
+                bring(position..next).map_err(|error| self.unreadable(error))?;
                 whole = whole_batch(rest, next_offset, false);
             }
             let header = match whole {
@@ -360,7 +360,7 @@ impl Segment {
                     let end = bytes.len() as u64;
                     let mut window = Window::new(self.file(files)?, end);
                     let found = window.resync_after(before.as_ref(), position, next_offset);
-                    match found.context("read", &path)? {
+                    match found.map_err(|error| self.unreadable(error))? {
                         Some((found, header)) if header.base_offset <= from || from == i64::MIN => {
                             position = found;
                             header
@@ -393,6 +393,10 @@ impl Segment {
 
     fn map_index(&self, files: &Files, kind: Kind, path: &Path) -> io::Result<Map> {
         self.not_kept_if_gone(files, files.map_index(self.key, kind, path))
+    }
+
+    fn unreadable(&self, source: io::Error) -> Error {
+        Error::Io { operation: "read", path: self.path(), source }
     }
 
     fn corrupt(&self, position: u64, reason: String) -> Error {
