@@ -89,32 +89,48 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
         if read.bytes >= min_bytes || read.failed || is_over {
             return FetchResponse { responses: read.responses, ..Default::default() };
         }
-        let is_changed = match &mut waiting {
+        let (changes, _held) = match &mut waiting {
+            Some(waiting) => waiting,
             None => {
                 let Some(held) = cluster.waiting_fetches.try_take(partitions) else {
                     // The account waits for as much as it may.
                     return FetchResponse { responses: read.responses, ..Default::default() };
                 };
-                waiting = Some((cluster.topics.watch(), held));
                 // From here on no topic goes unnoticed, but one may have gone before.
-                true
-            }
-            Some((changes, _)) => {
-                let changed = async {
-                    tokio::select! {
-                        () = more(&asked, read.responses) => false,
-                        Ok(()) = changes.changed() => true,
-                    }
-                };
-                // Time being up is not an error: what is there is the answer.
-                timeout(left, changed).await.unwrap_or(false)
+                let waiting = waiting.insert((cluster.topics.watch(), held));
+                if find_again(&mut asked, find) {
+                    continue;
+                }
+                waiting
             }
         };
-        if is_changed {
-            // One of them may be gone, or another have its name.
-            asked.iter_mut().for_each(|asked| asked.topic = find(&asked.request));
+        let changed = async {
+            tokio::select! {
+                () = more(&asked, read.responses) => false,
+                Ok(()) = changes.changed() => true,
+            }
+        };
+        // Time being up is not an error: what is there is the answer.
+        if timeout(left, changed).await.unwrap_or(false) {
+            find_again(&mut asked, find);
         }
     }
+}
+
+/// Finds topics once more: one of them may be gone, or another have its name. Whether that is so.
+fn find_again(
+    asked: &mut [Asked],
+    find: impl Fn(&FetchTopic) -> Result<Arc<Topic>, ErrorCode>,
+) -> bool {
+    let mut is_other = false;
+    for Asked { topic, request } in asked {
+        let before = std::mem::replace(topic, find(request));
+        is_other |= match (&before, &*topic) {
+            (Ok(before), Ok(topic)) => !Arc::ptr_eq(before, topic),
+            (before, topic) => before.as_ref().err() != topic.as_ref().err(),
+        };
+    }
+    is_other
 }
 
 fn find(cluster: &Cluster, request: &FetchTopic, version: i16) -> Result<Arc<Topic>, ErrorCode> {
