@@ -23,7 +23,7 @@ use tidelog_storage::fs::{Disk, Fs};
 const MOUNT_VARIABLE: &str = "TIDELOG_FULL_DISK_TEST";
 const SYNC: &str = "/v1/syncs/sync_1a107d79";
 const COLLECTION: &str = "/v1/syncs/sync_1a107d79/collections/deal";
-const FULL: &str = "the disk is full; nothing was stored";
+const FULL: &str = "the disk is full; nothing more is stored until there is room";
 const DONE: &str = "went on after each full disk";
 
 #[test]
@@ -240,7 +240,8 @@ fn commit(http: &Http, offset: usize) -> Answer {
 /// What the doors of HTTP say of a full disk.
 fn refuses_records(http: &Http) {
     let record = json!({ "value": "x".repeat(30_000) });
-    assert_eq!(http.post("/produce/red", record.to_string()).refusal(507), FULL);
+    let text = http.post("/produce/red", record.to_string()).refusal(507);
+    assert_eq!(text, format!("{FULL}; 0 of 1 messages were stored"));
     assert_eq!(keyed(http, "unheard").refusal(507), FULL);
     let item = json!([{"op": "upsert", "id": "a", "data": {"name": "unheard"}}]);
     let batch = http.post(&format!("{COLLECTION}/records"), item.to_string()).json();
