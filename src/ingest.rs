@@ -139,7 +139,7 @@ impl Ingest {
             backfills: replayed.backfills,
         });
         snapshot::resume(&ingest).await;
-        backfill::resume(&ingest)?;
+        backfill::resume(&ingest);
         Ok(ingest)
     }
 

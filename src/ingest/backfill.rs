@@ -120,20 +120,19 @@ pub(super) fn stored(rows: &Rows) -> Result<Option<Backfill>, state::Error> {
 }
 
 /// Goes on with the backfills that were running when the process ended.
-pub(super) fn resume(ingest: &Arc<Ingest>) -> Result<(), state::Error> {
+pub(super) fn resume(ingest: &Arc<Ingest>) {
     for cluster in ingest.broker.clusters() {
         for topic in cluster.topics.all() {
             let Some(sync) = topic.sync.clone() else { continue };
-            let rows = Rows::new(ingest.broker.shared.state.clone(), topic.id);
-            let running = stored(&rows)?.filter(|it| it.phase == Phase::Running);
+            let running = ingest.backfills.get(&topic.id).filter(|it| it.phase == Phase::Running);
             let collection = topic.name.strip_prefix(&format!("sequin.{sync}."));
             if let Some((collection, running)) = collection.zip(running) {
-                let of = Of { sync, collection: collection.to_owned(), id: running.id };
+                let (collection, id) = (collection.to_owned(), running.id.clone());
+                let of = Of { sync, collection, id };
                 tokio::spawn(run(ingest.clone(), cluster.clone(), of));
             }
         }
     }
-    Ok(())
 }
 
 /// A backfill, and which collection it is of.

@@ -41,6 +41,16 @@ async fn to_its_end(sandbox: &Sandbox) -> backfill::Backfill {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_that_cannot_be_read_keeps_nothing_from_starting() {
+    let sandbox = Sandbox::new().await;
+    sandbox.target("deal").await.stream.rows().write_backfill(b"{").unwrap();
+    let sandbox = sandbox.restart(State::Kept, |_| ()).await;
+    assert!(sandbox.target("deal").await.stream.backfill.lock().is_none());
+    let begun = sandbox.http("POST /v1/syncs/sync_a/collections/deal/backfill", &[], "").await;
+    assert_eq!(begun.status, 202, "{}", begun.json);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn columns_that_meet_under_the_mapping_of_now_are_not_merged() {
     let sandbox = Sandbox::new().await;
     for id in ["1", "2", "3"] {
