@@ -101,7 +101,8 @@ impl<'a> Compare<'a> {
         Renamed { data, whole, before }: Renamed<'a>,
         merged: &'a mut String,
     ) -> Result<Made<'a>, Error> {
-        let prior = self.prior(before.as_ref(), incoming.operation)?;
+        let replaces = incoming.operation != Operation::Patch && incoming.keeps.is_empty();
+        let prior = self.prior(before.as_ref(), replaces)?;
         if incoming.version.is_some()
             && incoming.version == self.row.version
             && let Some(follows) = incoming.follows
@@ -167,12 +168,12 @@ impl<'a> Compare<'a> {
         patch::keep(record, prior, &columns.filter_map(|name| mapping.name(name)).collect())
     }
 
-    /// What the record was, under the names of the present mapping if those fit; a patch needs
-    /// them.
+    /// What the record was, under the names of the present mapping if those fit; where some of it
+    /// stays they have to.
     fn prior(
         &self,
         incoming: Option<&Object<'_>>,
-        operation: Operation,
+        replaces: bool,
     ) -> Result<Option<Object<'a>>, Error> {
         let Some(data) = self.row.data.as_deref() else { return Ok(None) };
         let state = Object::parse(data).map_err(Error::Unreadable)?;
@@ -180,8 +181,8 @@ impl<'a> Compare<'a> {
             return Ok(Some(state));
         }
         match carry_over(self.defined, self.row, state.clone(), incoming) {
-            // Nothing of it stays: its columns have the names they had.
-            Err(Error::Mapping(_)) if operation != Operation::Patch => Ok(Some(state)),
+            // Its columns have the names they had.
+            Err(Error::Mapping(_)) if replaces => Ok(Some(state)),
             carried => carried.map(Some),
         }
     }

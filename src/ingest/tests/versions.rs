@@ -266,6 +266,15 @@ async fn a_column_of_which_only_the_name_is_known_stays_and_all_others_are_repla
     outcome(&sandbox, delete("1")).await;
     assert_eq!(outcome(&sandbox, put(other)).await, "inserted");
     assert_eq!(record(&sandbox).await, r#"{"id":2}"#);
+    // Where two columns would have the name, it is not known which of them stays.
+    let two = |data| Mutation { keeps: &keeps, ..upsert("2", data) };
+    let asis = r#"{"naming":"as-is","collections":{"contact":{"partitions":1}}}"#;
+    assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], asis).await.status, 200);
+    outcome(&sandbox, upsert("2", r#"{"Big":"A","big":"b"}"#)).await;
+    assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], snake).await.status, 200);
+    let meets = r#"columns "Big" and "big" both map to "big": give each its own name"#;
+    assert_eq!(outcome(&sandbox, two(r#"{"id":2,"Big":"?"}"#)).await, meets);
+    assert_eq!(outcome(&sandbox, upsert("2", r#"{"Big":"C"}"#)).await, "updated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
