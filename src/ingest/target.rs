@@ -10,7 +10,7 @@ use super::sync::{Defined, Sync};
 use crate::cluster::Cluster;
 use crate::http::ApiError;
 use axum::http::StatusCode;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A collection of a sync.
@@ -89,21 +89,19 @@ impl Target {
     ) -> Result<Vec<Result<Done, Error>>, ApiError> {
         let noted = mutations.iter().map(|it| self.noted(it, ticket));
         let noted = noted.collect::<Result<Vec<_>, _>>()?;
-        let mut has_event = HashSet::new();
-        let mut left = Vec::with_capacity(mutations.len());
-        for (mut mutation, noted) in mutations.into_iter().zip(&noted).rev() {
-            if noted.is_some() {
-                has_event.insert(mutation.id.as_str().to_owned());
-            } else {
-                mutation.is_over = has_event.contains(mutation.id.as_str());
-                left.push(mutation);
-            }
-        }
-        left.reverse();
-        let mut carried_out = self.stream.mutate(self.destination(), left).into_iter();
-        let mut next = || carried_out.next();
+        // The place of each record's last event.
+        let with_event = mutations.iter().enumerate().filter(|(at, _)| noted[*at].is_some());
+        let last_events: HashMap<_, _> =
+            with_event.map(|(at, it)| (it.id.as_str().to_owned(), at)).collect();
+        let left = mutations.into_iter().enumerate().filter(|(at, _)| noted[*at].is_none());
+        let left = left.map(|(at, mutation)| {
+            let is_over = last_events.get(mutation.id.as_str()).is_some_and(|last| *last > at);
+            Mutation { is_over, ..mutation }
+        });
+        let left = self.stream.mutate(self.destination(), left.collect());
         // Every mutation is noted or was carried out.
-        Ok(noted.into_iter().map_while(|noted| noted.map(Ok).or_else(&mut next)).collect())
+        let mut left = left.into_iter();
+        Ok(noted.into_iter().filter_map(|it| it.map(Ok).or_else(|| left.next())).collect())
     }
 
     /// What a mutation published before a crash took its answer away.
