@@ -14,6 +14,7 @@ mod first_light;
 mod full_disk;
 mod idempotence;
 mod isolation;
+mod kills;
 mod pipelining;
 mod reading;
 mod record_state;

@@ -99,8 +99,11 @@ pub(crate) fn on_disk(root: &Path, options: PartitionOptions) -> (Volume, Partit
     (volume, partition, recovered)
 }
 
-/// `count` runs, times what `TIDELOG_TEST_ITERATIONS` says.
+/// `count` runs, times what `TIDELOG_TEST_ITERATIONS` says; without end if it says `forever`.
 pub(crate) fn iterations(count: u64) -> u64 {
-    let factor = std::env::var("TIDELOG_TEST_ITERATIONS").ok();
-    count * factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+    match std::env::var("TIDELOG_TEST_ITERATIONS").as_deref() {
+        Ok("forever") => u64::MAX,
+        Ok(factor) => count * factor.parse::<u64>().expect("a number, or forever"),
+        Err(_) => count,
+    }
 }

@@ -77,21 +77,29 @@ pub(crate) fn topics(config: &ClientConfig) -> Vec<(String, usize)> {
 /// What is in a topic when this is called, sorted by partition and offset; checks that offsets are
 /// dense. Others may go on writing.
 pub(crate) fn read_all(config: &ClientConfig, topic: &str) -> Vec<Record> {
+    read_from(config, topic, &[])
+}
+
+/// The same from these offsets on, one a partition, or from the start.
+pub(crate) fn read_from(config: &ClientConfig, topic: &str, starts: &[i64]) -> Vec<Record> {
     let mut config = config.clone();
     config.set("group.id", "reads-all").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), wait::DEADLINE).unwrap();
     let mut assignment = TopicPartitionList::new();
-    let mut ends = BTreeMap::new();
+    let (mut next, mut ends) = (BTreeMap::new(), BTreeMap::new());
     for partition in metadata.topics()[0].partitions() {
         let (low, high) = consumer.fetch_watermarks(topic, partition.id(), wait::DEADLINE).unwrap();
         assert_eq!(low, 0, "{topic}-{} starts at its first record", partition.id());
-        assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        let start = starts.get(partition.id() as usize).copied().unwrap_or(0);
+        assert!(start <= high, "{topic}-{} has lost records", partition.id());
+        let offset = Offset::Offset(start);
+        assignment.add_partition_offset(topic, partition.id(), offset).unwrap();
+        next.insert(partition.id(), start);
         ends.insert(partition.id(), high);
     }
     assert!(!ends.is_empty(), "{topic} has no partitions");
     consumer.assign(&assignment).unwrap();
-    let mut next: BTreeMap<i32, i64> = ends.keys().map(|partition| (*partition, 0)).collect();
     let mut records = Vec::new();
     wait::until(&format!("the ends of {topic}: {ends:?}"), || {
         while next.iter().any(|(partition, next)| *next < ends[partition]) {

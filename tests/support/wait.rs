@@ -21,6 +21,17 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Looks until it is done; what it has done so far may stand still for no longer than the deadline.
+pub(crate) fn while_it_moves(what: &str, mut look: impl FnMut() -> (u64, bool)) {
+    let (mut before, mut is_done) = look();
+    while !is_done {
+        until(&format!("{what}, more than {before}"), || {
+            let (now, done) = look();
+            (now != before || done).then(|| (before, is_done) = (now, done))
+        });
+    }
+}
+
 /// Lets something under test run for a while: what a test does between two kills.
 pub(crate) fn run_for(duration: Duration) {
     std::thread::sleep(duration);
