@@ -5,7 +5,8 @@
 //! to the *trusted* position (the recovery point) header by header, and from there on with
 //! checksums. Of a long segment the walk begins at the last batch before that position, so a start
 //! takes no longer the more the logs hold: index and aborted transactions are then found at the
-//! first use, and damage before by reading. The first batch that does not hold decides:
+//! first use, and damage before by readers and by the scrubber. The first batch that does not hold
+//! decides:
 //!
 //! 1. **Only zeros follow**: preallocated space, cut off.
 //! 2. **Below the trusted position, or a good batch follows**: acknowledged bytes are damaged. They
