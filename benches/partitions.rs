@@ -1,8 +1,9 @@
 //! What ten thousand partitions cost: to start, to hold, and to sync.
 //!
 //! `cargo bench --bench partitions` prints how long a start takes after a clean stop and after a
-//! kill, what the process holds then, and a commit of a thousand dirty partitions as a multiple of
-//! one partition's. `-- <path>` measures another build of the program.
+//! kill, what the process holds then, with one segment each and with several; and a commit of a
+//! thousand dirty partitions as a multiple of one partition's, with one batch and with the same
+//! bytes. `-- <path>` measures another build of the program.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a failed benchmark panics")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the time")]
@@ -33,10 +34,11 @@ fn main() {
     // The HTTP client asks for one although it speaks to us in plaintext.
     rustls::crypto::ring::default_provider().install_default().unwrap();
     commits();
-    starts(&program);
+    starts(&program, false);
+    starts(&program, true);
 }
 
-/// Syncs of one dirty partition and of many, in turns.
+/// Syncs of one dirty partition, of many, and of one with as many bytes, in turns.
 fn commits() {
     let root = tempfile::tempdir().unwrap();
     let failed = Box::new(|error: &tidelog_storage::Error| panic!("{error}"));
@@ -49,34 +51,39 @@ fn commits() {
     let partitions: Vec<Partition> = (0..1_000).map(open).collect();
     let batch = batch();
     // The commit, and with it the appends before, since these have the disk begin.
-    let time = |partitions: &[Partition]| {
+    let time = |partitions: &[&Partition]| {
         let start = Instant::now();
         for partition in partitions {
             partition.append(&batch, 0).unwrap();
         }
         let appended = Instant::now();
         volume.sync().unwrap();
-        (appended.elapsed(), start.elapsed())
+        [appended.elapsed(), start.elapsed()]
     };
-    time(&partitions);
+    let all: Vec<_> = partitions.iter().collect();
+    time(&all);
     for many in [10, 100, 1_000] {
-        let rounds: Vec<_> = (0..ROUNDS)
-            .map(|_| {
-                let ((one, _), (all, appended)) =
-                    (time(&partitions[..1]), time(&partitions[..many]));
-                [one, all, appended]
+        // As many bytes in one partition tell what of it the bytes cost, and not the partitions.
+        let same_bytes = vec![&partitions[0]; many];
+        let rounds = (0..ROUNDS).map(|_| [&all[..1], &all[..many], &same_bytes[..]].map(&time));
+        let rounds: Vec<_> = rounds.collect();
+        let [one, many_dirty, one_with_all] = [0, 1, 2].map(|of| {
+            [0, 1].map(|part| {
+                let mut values: Vec<Duration> = rounds.iter().map(|it| it[of][part]).collect();
+                values.sort();
+                values[ROUNDS / 2]
             })
-            .collect();
-        let [one, all, appended] = [0, 1, 2].map(|of| {
-            let mut values: Vec<Duration> = rounds.iter().map(|round| round[of]).collect();
-            values.sort();
-            values[ROUNDS / 2]
         });
-        let ratio = all.as_secs_f64() / one.as_secs_f64();
-        println!(
-            "commit of {many:>5} dirty partitions: {all:>10.1?}, of one {one:.1?}: {ratio:.1} x; \
-             with the appends before, {appended:.1?}"
-        );
+        let row = |what: &str, [commit, appended]: [Duration; 2]| {
+            let ratio = commit.as_secs_f64() / one[0].as_secs_f64();
+            println!(
+                "{what:<38}: {commit:>10.1?}, of one batch {:.1?}: {ratio:.1} x; with the appends \
+                 before, {appended:.1?}",
+                one[0]
+            );
+        };
+        row(&format!("commit of {many:>5} dirty partitions"), many_dirty);
+        row(&format!("commit of {many:>5} batches in one of them"), one_with_all);
     }
     volume.close().unwrap();
 }
@@ -87,16 +94,21 @@ fn batch() -> Batch {
     builder.finish().unwrap()
 }
 
-/// Starts of a broker with all the partitions, each with data.
-fn starts(program: &str) {
+/// Starts of a broker with all the partitions, each with data, and each with `sealed` segments
+/// before its last one or without.
+fn starts(program: &str, sealed: bool) {
+    println!("{}:", if sealed { "several segments each" } else { "one segment each" });
     let dir = tempfile::tempdir().unwrap();
     let empty = Broker::start(program, dir.path());
     let empty_kib = empty.resident_kib();
     println!("empty: ready in {:.0?}, {} MiB resident", empty.took, empty_kib / 1024);
     for topic in 0..TOPICS {
-        empty.create(&format!("topic{topic}"));
+        empty.create(&format!("topic{topic}"), sealed);
     }
     empty.produce(3);
+    if sealed {
+        empty.produce(3);
+    }
     empty.stop("TERM");
 
     let clean = Broker::start(program, dir.path());
@@ -132,10 +144,12 @@ impl Broker {
         self.ready[field].as_str().unwrap()
     }
 
-    fn create(&self, topic: &str) {
+    /// With `sealed`, whatever comes later than what is there begins a segment.
+    fn create(&self, topic: &str, sealed: bool) {
         let url = format!("{}/v1/topics", self.text("http"));
-        let body = json!({ "name": topic, "partitions": PARTITIONS_OF_TOPIC }).to_string();
-        let request = reqwest::Client::new().post(url).body(body);
+        let configs = if sealed { json!({ "segment.ms": "1" }) } else { json!({}) };
+        let body = json!({ "name": topic, "partitions": PARTITIONS_OF_TOPIC, "configs": configs });
+        let request = reqwest::Client::new().post(url).body(body.to_string());
         let request = request.basic_auth(self.text("username"), Some(self.text("password")));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let answer = runtime.block_on(request.send()).unwrap();
