@@ -139,7 +139,9 @@ impl Ingest {
         to_the_end(changed).await
     }
 
-    /// The collection of this name, made if it is not there and the sync takes new ones.
+    /// The collection of this name, made with its topic if it is not there and the sync takes new
+    /// ones; and its topic, if that alone is not there. Topics are made by whoever edits syncs, so
+    /// none is made of a sync that is deleted meanwhile.
     pub(super) async fn add_collection(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -153,7 +155,8 @@ impl Ingest {
             let Some(sync) = ingest.sync(&cluster, id.as_str()) else {
                 return Err(Error::Unknown(id));
             };
-            if sync.collections.contains_key(&slug) {
+            if let Some(defined) = sync.collections.get(&slug) {
+                ingest.topic(&cluster, &sync, defined).await?;
                 return Ok(sync);
             }
             if sync.definition.new_collections == NewCollections::Refuse {
@@ -286,7 +289,7 @@ impl Ingest {
     }
 
     /// The topic of a collection, made if it is not there.
-    pub(super) async fn topic(
+    async fn topic(
         &self,
         cluster: &Cluster,
         sync: &Sync,
@@ -308,7 +311,7 @@ impl Ingest {
         }
     }
 
-    /// The live stream of a collection that has a topic.
+    /// The live stream of a collection that has a topic, if the sync is still there.
     pub(super) fn known_stream(
         &self,
         cluster: &Cluster,
@@ -316,8 +319,13 @@ impl Ingest {
         defined: &Defined,
     ) -> Option<Arc<Stream>> {
         let topic = cluster.topics.get(&sync.topic(&defined.collection))?;
-        let fed = topic.sync.as_deref() == Some(sync.id.as_str());
-        fed.then(|| self.stream(topic))
+        if topic.sync.as_deref() != Some(sync.id.as_str()) {
+            return None;
+        }
+        let stream = self.stream(topic);
+        // Whoever deletes the sync removes it from the others first, and stops the streams that
+        // there are then: not one that was made since.
+        self.sync(cluster, sync.id.as_str()).map(|_| stream)
     }
 }
 

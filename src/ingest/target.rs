@@ -34,19 +34,14 @@ impl Target {
         collection: &str,
     ) -> Result<Self, ApiError> {
         let sync = find_sync(ingest, cluster, sync)?;
-        let (sync, defined) = match sync.collections.get(collection) {
-            Some(defined) => (sync.clone(), defined.clone()),
-            None => {
-                let slug = Collection::parse(collection)
-                    .map_err(|error| ApiError::bad_request(error.to_string()))?;
-                let sync = ingest.add_collection(cluster, &sync.id, &slug).await?;
-                let defined = sync.collections.get(collection).cloned();
-                let defined = defined.ok_or_else(|| no_collection(&sync, collection))?;
-                (sync, defined)
-            }
-        };
-        let topic = ingest.topic(cluster, &sync, &defined).await?;
-        Ok(Self { sync, defined, stream: ingest.stream(topic) })
+        if let Some(target) = Self::live(ingest, cluster, &sync, collection) {
+            return Ok(target);
+        }
+        let slug = Collection::parse(collection)
+            .map_err(|error| ApiError::bad_request(error.to_string()))?;
+        let sync = ingest.add_collection(cluster, &sync.id, &slug).await?;
+        let target = Self::live(ingest, cluster, &sync, collection);
+        target.ok_or_else(|| no_collection(&sync, collection))
     }
 
     /// The collection of this name, to be read.
@@ -60,11 +55,15 @@ impl Target {
         collection: &str,
     ) -> Result<Self, ApiError> {
         let sync = find_sync(ingest, cluster, sync)?;
-        let defined = sync.collections.get(collection).cloned();
-        let defined = defined.ok_or_else(|| no_collection(&sync, collection))?;
-        let stream = ingest.known_stream(cluster, &sync, &defined);
-        let stream = stream.ok_or_else(|| no_collection(&sync, collection))?;
-        Ok(Self { sync, defined, stream })
+        let target = Self::live(ingest, cluster, &sync, collection);
+        target.ok_or_else(|| no_collection(&sync, collection))
+    }
+
+    /// A collection that has a topic.
+    fn live(ingest: &Ingest, cluster: &Cluster, sync: &Arc<Sync>, name: &str) -> Option<Self> {
+        let defined = sync.collections.get(name)?.clone();
+        let stream = ingest.known_stream(cluster, sync, &defined)?;
+        Some(Self { sync: sync.clone(), defined, stream })
     }
 
     /// Carries out mutations in their order; see [`Stream::mutate`]. They have the settler come, if
