@@ -12,6 +12,7 @@ use super::mutation::{Done, Error, Mutation};
 use super::outcomes::Outcomes;
 use super::run::Run;
 use super::shares::{Share, Shares};
+use super::target::Target;
 use crate::http::ApiError;
 use std::collections::{BTreeMap, HashSet};
 use tokio::runtime::Handle;
@@ -30,14 +31,14 @@ pub(super) fn mutate(
     shares: Shares<'_>,
     ticket: Option<&Ticket>,
 ) -> Result<(Outcomes, Option<Intent>), Outcomes> {
-    let refused = shares.is_refused();
+    let is_refused = shares.is_refused();
     let (mut shares, mut outcomes) = shares.into_parts();
-    let intent = match refused {
-        true => Err(Vec::new()),
-        false => carry_out(ingest, &mut shares, ticket),
+    let carried_out = match carried_out_before(&mut shares, ticket.filter(|_| !is_refused)) {
+        Ok(None) => carry_out(ingest, &mut shares, is_refused),
+        before => before.map(|done| (done.unwrap_or_default(), None)),
     };
     let targets = shares.into_iter().map(|(target, _)| target).collect();
-    match intent {
+    match carried_out {
         Ok((done, intent)) => {
             done.into_iter().for_each(|(at, done)| outcomes[at] = Some(Ok(done)));
             Ok((Outcomes::new(targets, outcomes), intent))
@@ -57,18 +58,18 @@ type Each<T> = Vec<(usize, T)>;
 /// What was carried out, of which share, and the intent that is to be forgotten.
 type Carried = (Each<(usize, Done)>, Option<Intent>);
 
+/// The mutations of a partition, and of which share they are.
+type InPartition<'m, 't> = (usize, &'t Target, Each<Mutation<'m>>);
+
+/// Carries out all, unless something is refused or an item was before: then all are touched, as a
+/// refused mutation is no proof that its record is gone.
 fn carry_out(
     ingest: &Ingest,
     shares: &mut [Share<'_>],
-    ticket: Option<&Ticket>,
+    is_refused: bool,
 ) -> Result<Carried, Each<ApiError>> {
-    if let Some(ticket) = ticket
-        && let Some(done) = carried_out_before(shares, ticket)?
-    {
-        return Ok((done, None));
-    }
     // A topic's id and the partition's index: the order in which all lock.
-    let mut by_partition = BTreeMap::new();
+    let mut by_partition: BTreeMap<_, InPartition<'_, '_>> = BTreeMap::new();
     for (share, (target, mutations)) in shares.iter_mut().enumerate() {
         for (at, mutation) in std::mem::take(mutations) {
             let place = (target.stream.topic().id, target.stream.partition_of(&mutation.id));
@@ -76,34 +77,55 @@ fn carry_out(
             its.2.push((at, mutation));
         }
     }
-    let (mut runs, mut done, mut refused, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    for ((_, index), (share, target, mutations)) in by_partition {
-        let mut run = match target.stream.run(target.destination(), index) {
-            Ok(run) => run,
-            Err(error) => {
-                let each = |(at, _)| (at, ApiError::from(error.clone()));
-                refused.extend(mutations.into_iter().map(each));
-                continue;
-            }
-        };
-        for (at, mutation) in mutations {
-            match run.plan(mutation) {
-                Ok(it) => done.push((at, (share, it))),
-                Err(error) => refused.push((at, error.into())),
-            }
-            if bytes + run.bytes() > BYTES_MAX {
-                return Err(vec![(at, Error::TooMuch(BYTES_MAX).into())]);
-            }
-        }
-        bytes += run.bytes();
-        runs.push(run);
+    let mut plan = Plan::default();
+    for ((_, index), its) in by_partition {
+        plan.add(index, its);
     }
-    if !refused.is_empty() {
+    let Plan { runs, done, refused, .. } = plan;
+    if is_refused || !refused.is_empty() {
+        runs.into_iter().for_each(Run::refuse);
         return Err(refused);
     }
     match append(ingest, runs) {
         Ok(intent) => Ok((done, intent)),
         Err(error) => Err(done.into_iter().map(|(at, _)| (at, error.clone().into())).collect()),
+    }
+}
+
+/// What is to be appended, and what is said of items.
+#[derive(Default)]
+struct Plan<'a> {
+    runs: Vec<Run<'a>>,
+    done: Each<(usize, Done)>,
+    refused: Each<ApiError>,
+    /// Of the events so far.
+    bytes: usize,
+}
+
+impl<'a> Plan<'a> {
+    fn add(&mut self, index: i32, (share, target, mutations): InPartition<'_, 'a>) {
+        let mut run = match target.stream.run(target.destination(), index) {
+            Ok(run) => run,
+            Err(error) => {
+                let each = |(at, _)| (at, ApiError::from(error.clone()));
+                return self.refused.extend(mutations.into_iter().map(each));
+            }
+        };
+        for (at, mutation) in mutations {
+            if self.bytes + run.bytes() > BYTES_MAX {
+                run.touch(&mutation);
+                continue;
+            }
+            match run.plan(mutation) {
+                Ok(done) => self.done.push((at, (share, done))),
+                Err(error) => self.refused.push((at, error.into())),
+            }
+            if self.bytes + run.bytes() > BYTES_MAX {
+                self.refused.push((at, Error::TooMuch(BYTES_MAX).into()));
+            }
+        }
+        self.bytes += run.bytes();
+        self.runs.push(run);
     }
 }
 
@@ -131,12 +153,12 @@ fn append(ingest: &Ingest, mut runs: Vec<Run<'_>>) -> Result<Option<Intent>, Err
 /// has no event had changed nothing. The versions of those are held now, as they may not have been.
 fn carried_out_before(
     shares: &mut [Share<'_>],
-    ticket: &Ticket,
+    ticket: Option<&Ticket>,
 ) -> Result<Option<Each<(usize, Done)>>, Each<ApiError>> {
     let mut outcomes = Vec::new();
     for (share, (target, mutations)) in shares.iter().enumerate() {
         for (at, mutation) in mutations {
-            let noted = target.noted(mutation, Some(ticket)).map_err(|error| vec![(*at, error)])?;
+            let noted = target.noted(mutation, ticket).map_err(|error| vec![(*at, error)])?;
             outcomes.extend(noted.map(|done| (*at, (share, done))));
         }
     }

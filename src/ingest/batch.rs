@@ -111,17 +111,19 @@ fn string(text: &str) -> Option<Cow<'_, str>> {
     text.starts_with('"').then(|| unquote(text)).flatten()
 }
 
-/// Reads an item, and says what is wrong with it.
-fn read(text: &[u8]) -> Result<Item<'_, Object<'_>>, ApiError> {
-    let invalid =
-        |what: &str, error: String| ApiError::bad_request(format!("invalid item: {what}{error}"));
-    let item: Item<'_, &RawValue> =
-        serde_json::from_slice(text).map_err(|error| invalid("", error.to_string()))?;
+/// Reads an item, or says what is wrong with it; or with its record alone, which is an item then
+/// all the same.
+fn read(text: &[u8]) -> Result<(Item<'_, Object<'_>>, Option<Box<str>>), ApiError> {
+    let item: Item<'_, &RawValue> = serde_json::from_slice(text)
+        .map_err(|error| ApiError::bad_request(format!("invalid item: {error}")))?;
     let Item { op, id, data, collection, version } = item;
     let data = data.filter(|_| op != Operation::Delete);
     let data = data.map(|data| Object::parse(data.get().as_bytes())).transpose();
-    let data = data.map_err(|error| invalid("data: ", error.to_string()))?;
-    Ok(Item { op, id, data, collection, version })
+    let (data, refused) = match data {
+        Ok(data) => (data, None),
+        Err(error) => (None, Some(format!("invalid item: data: {error}").into())),
+    };
+    Ok((Item { op, id, data, collection, version }, refused))
 }
 
 /// `POST .../collections/{collection}/records`
@@ -351,7 +353,7 @@ impl Batch {
     }
 
     fn parse<'a>(&'a self, text: &'a [u8]) -> Result<Parsed<'a>, ApiError> {
-        let item = read_at_once(text).map_or_else(|| read(text), Ok)?;
+        let (item, refused) = read_at_once(text).map_or_else(|| read(text), |it| Ok((it, None)))?;
         let collection = match (item.collection, self.collection.as_deref()) {
             (None, Some(of_path)) => Cow::Borrowed(of_path),
             (Some(its), None) => its,
@@ -372,7 +374,7 @@ impl Batch {
         let id = RecordId::parse(&item.id)
             .map_err(|error| ApiError::bad_request(format!("invalid item: id: {error}")))?;
         let mutation = Mutation::new(id, item.op, item.data);
-        Ok((collection, Mutation { version: item.version, ..mutation }))
+        Ok((collection, Mutation { version: item.version, refused, ..mutation }))
     }
 }
 

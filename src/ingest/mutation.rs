@@ -48,6 +48,8 @@ pub(super) struct Mutation<'a> {
     pub is_reading: bool,
     /// What the record must be for the mutation to be carried out.
     pub condition: Condition,
+    /// Why it is refused whatever its record is: what it brings cannot be read, say.
+    pub refused: Option<Box<str>>,
     /// The name its sender gave it.
     pub key: Option<Key>,
     /// It was carried out before a crash and published nothing, so it publishes nothing now; only
@@ -60,6 +62,7 @@ impl<'a> Mutation<'a> {
     pub(super) fn new(id: RecordId, operation: Operation, data: Option<Object<'a>>) -> Self {
         let (version, follows, condition, key) = (None, None, Condition::Any, None);
         let (keeps, revives, is_reading, is_over) = (&[][..], false, false, false);
+        let refused = None;
         Self {
             id,
             operation,
@@ -70,6 +73,7 @@ impl<'a> Mutation<'a> {
             revives,
             is_reading,
             condition,
+            refused,
             key,
             is_over,
         }
@@ -211,6 +215,9 @@ pub enum Error {
     /// A patch that cannot be merged.
     #[error("the patch cannot be merged: {0}")]
     Patch(json::Error),
+    /// What it brings is wrong; see [`Mutation::refused`].
+    #[error("{0}")]
+    Refused(Box<str>),
     /// An upsert or patch without a record.
     #[error("'data' is missing: an upsert or patch needs a JSON object")]
     NoData,

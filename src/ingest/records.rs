@@ -170,17 +170,18 @@ impl Write {
     }
 
     fn mutate(self, under: Option<&Under>) -> Result<Result<Done, Error>, ApiError> {
-        let data =
-            match self.operation {
-                Operation::Delete => None,
-                _ => Some(Object::parse(&self.body).map_err(|error| {
-                    ApiError::bad_request(format!("invalid JSON body: {error}"))
-                })?),
-            };
+        let data = match self.operation {
+            Operation::Delete => Ok(None),
+            _ => Object::parse(&self.body).map(Some),
+        };
+        let (data, refused) = match data {
+            Ok(data) => (data, None),
+            Err(error) => (None, Some(format!("invalid JSON body: {error}").into())),
+        };
         let key = under.map(|(ticket, hold)| ticket.key(None, hold));
         let (version, condition) = (self.version, self.condition);
         let mutation = Mutation::new(self.id, self.operation, data);
-        let mutation = Mutation { version, condition, key, ..mutation };
+        let mutation = Mutation { version, condition, refused, key, ..mutation };
         let ticket = under.map(|(ticket, _)| &**ticket);
         let mut outcomes = self.target.mutate_once(vec![mutation], ticket)?;
         self.target.stream.settle_after(outcomes.iter().flatten());

@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
     /// Compares a mutation with its record, and plans its event if there is to be one. The answer
     /// is true once [`Run::append`] has said so.
     pub(super) fn plan(&mut self, mutation: Mutation<'_>) -> Result<Done, Error> {
-        self.touched.iter_mut().for_each(|touched| touched.add(&mutation));
+        self.touch(&mutation);
         let known = self.admit(&mutation)?;
         let Some(version) = mutation.newest(&known)? else {
             return Ok(self.stale(&mutation.id, &known));
@@ -100,6 +100,11 @@ impl<'a> Run<'a> {
             Made::Past => Ok(self.stale(&id, &known)),
             Made::Changed(change, text) => self.change(&id, &change, &text, version, key.as_ref()),
         }
+    }
+
+    /// Has a mutation count as a sign of life of its record, whatever becomes of it.
+    pub(super) fn touch(&mut self, mutation: &Mutation<'_>) {
+        self.touched.iter_mut().for_each(|touched| touched.add(mutation));
     }
 
     /// Plans the event of a change; `data` is the record, or what it last was.
@@ -201,6 +206,11 @@ impl<'a> Run<'a> {
         appended.map_err(|(_, error)| error)
     }
 
+    /// Lets go of the partition with nothing appended.
+    pub(super) fn refuse(self) {
+        self.mark();
+    }
+
     fn append_batches(&mut self) -> Result<(), (i64, Error)> {
         let mut refused = None;
         for (offset, batch) in self.batches.take() {
@@ -235,6 +245,9 @@ impl<'a> Run<'a> {
     /// What is known of the record of a mutation that may be carried out.
     fn admit(&self, mutation: &Mutation<'_>) -> Result<Known, Error> {
         self.must_take()?;
+        if let Some(reason) = &mutation.refused {
+            return Err(Error::Refused(reason.clone()));
+        }
         let known = self.known(&mutation.id)?;
         let is_sweep = mutation.condition == Condition::Untouched;
         let is_touched = is_sweep && self.place.snapshots.is_touched(mutation.id.as_str())?;

@@ -3,7 +3,8 @@
 //!
 //! One snapshot of a collection is open at a time. While it is, **every mutation leaves a mark on
 //! its record**, whoever sent it and whatever became of it: an upsert that changed nothing was in
-//! the snapshot too, and a refused one is no proof that the record is gone. So a page is a batch
+//! the snapshot too, and a refused one is no proof that the record is gone, whether its own record
+//! cannot be read or another item of an atomic batch is wrong. So a page is a batch
 //! like any other, "was in it" and "was touched later" are the same question, and closing deletes
 //! the records without a mark. Marks are rows of the state store ([`marks`]), so memory does not
 //! grow with the collection; without an open snapshot there are none and nothing is looked up.

@@ -180,9 +180,11 @@ impl From<Error> for ApiError {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "half_written", text)
             }
             Error::Log(_) | Error::State(_) | Error::Unreadable(_) => Self::internal(text),
-            Error::Mapping(_) | Error::Patch(_) | Error::NoData | Error::Version { .. } => {
-                Self::bad_request(text)
-            }
+            Error::Mapping(_)
+            | Error::Patch(_)
+            | Error::Refused(_)
+            | Error::NoData
+            | Error::Version { .. } => Self::bad_request(text),
         }
     }
 }

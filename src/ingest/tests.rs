@@ -8,6 +8,7 @@ mod deletions;
 mod keys;
 mod limits;
 mod power;
+mod refusals;
 mod retention;
 mod settling;
 mod unreadable;

@@ -55,6 +55,9 @@ impl Snapshots {
     /// failure, so that nothing is acknowledged which a closing might delete.
     pub(in super::super) fn mark(&self, touched: &Touched) {
         let count = touched.records.len() as u64;
+        if count == 0 {
+            return;
+        }
         match self.marks.add(touched.snapshot, touched.records.iter().map(RecordId::as_str)) {
             Ok(()) => drop(self.touched.fetch_add(count, Ordering::Relaxed)),
             Err(error) => {
