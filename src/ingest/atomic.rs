@@ -11,9 +11,8 @@ use super::intents::Intent;
 use super::mutation::{Done, Error, Mutation};
 use super::outcomes::Outcomes;
 use super::run::Run;
-use super::shares::{Share, Shares};
+use super::shares::{Refusal, Share, Shares};
 use super::target::Target;
-use crate::http::ApiError;
 use std::collections::{BTreeMap, HashSet};
 use tokio::runtime::Handle;
 
@@ -67,7 +66,7 @@ fn carry_out(
     ingest: &Ingest,
     shares: &mut [Share<'_>],
     is_refused: bool,
-) -> Result<Carried, Each<ApiError>> {
+) -> Result<Carried, Each<Refusal>> {
     // A topic's id and the partition's index: the order in which all lock.
     let mut by_partition: BTreeMap<_, InPartition<'_, '_>> = BTreeMap::new();
     for (share, (target, mutations)) in shares.iter_mut().enumerate() {
@@ -88,7 +87,10 @@ fn carry_out(
     }
     match append(ingest, runs) {
         Ok(intent) => Ok((done, intent)),
-        Err(error) => Err(done.into_iter().map(|(at, _)| (at, error.clone().into())).collect()),
+        Err(error) => {
+            let each = |(at, (share, _))| (at, Refusal::new(share, error.clone()));
+            Err(done.into_iter().map(each).collect())
+        }
     }
 }
 
@@ -97,7 +99,7 @@ fn carry_out(
 struct Plan<'a> {
     runs: Vec<Run<'a>>,
     done: Each<(usize, Done)>,
-    refused: Each<ApiError>,
+    refused: Each<Refusal>,
     /// Of the events so far.
     bytes: usize,
 }
@@ -107,7 +109,7 @@ impl<'a> Plan<'a> {
         let mut run = match target.stream.run(target.destination(), index) {
             Ok(run) => run,
             Err(error) => {
-                let each = |(at, _)| (at, ApiError::from(error.clone()));
+                let each = |(at, _)| (at, Refusal::new(share, error.clone()));
                 return self.refused.extend(mutations.into_iter().map(each));
             }
         };
@@ -116,12 +118,17 @@ impl<'a> Plan<'a> {
                 run.touch(&mutation);
                 continue;
             }
+            // What the batch itself would have made of the record is not so then.
+            let is_its_own = run.has_planned(&mutation.id);
             match run.plan(mutation) {
                 Ok(done) => self.done.push((at, (share, done))),
-                Err(error) => self.refused.push((at, error.into())),
+                Err(error) if is_its_own => {
+                    self.refused.push((at, Refusal { error: error.into(), tells: None }));
+                }
+                Err(error) => self.refused.push((at, Refusal::new(share, error))),
             }
             if self.bytes + run.bytes() > BYTES_MAX {
-                self.refused.push((at, Error::TooMuch(BYTES_MAX).into()));
+                self.refused.push((at, Refusal::new(share, Error::TooMuch(BYTES_MAX))));
             }
         }
         self.bytes += run.bytes();
@@ -154,11 +161,12 @@ fn append(ingest: &Ingest, mut runs: Vec<Run<'_>>) -> Result<Option<Intent>, Err
 fn carried_out_before(
     shares: &mut [Share<'_>],
     ticket: Option<&Ticket>,
-) -> Result<Option<Each<(usize, Done)>>, Each<ApiError>> {
+) -> Result<Option<Each<(usize, Done)>>, Each<Refusal>> {
     let mut outcomes = Vec::new();
     for (share, (target, mutations)) in shares.iter().enumerate() {
         for (at, mutation) in mutations {
-            let noted = target.noted(mutation, ticket).map_err(|error| vec![(*at, error)])?;
+            let noted =
+                target.noted(mutation, ticket).map_err(|error| vec![(*at, error.into())])?;
             outcomes.extend(noted.map(|done| (*at, (share, done))));
         }
     }
@@ -171,7 +179,8 @@ fn carried_out_before(
         let over = |(at, mutation)| (at, Mutation { is_over: true, ..mutation });
         let (places, rest): (Vec<_>, Vec<_>) = rest.map(over).unzip();
         for (at, done) in places.into_iter().zip(target.mutate(rest)) {
-            outcomes.push((at, (share, done.map_err(|error| vec![(at, error.into())])?)));
+            let done = done.map_err(|error| vec![(at, Refusal::new(share, error))])?;
+            outcomes.push((at, (share, done)));
         }
     }
     Ok(Some(outcomes))

@@ -227,7 +227,7 @@ pub(super) fn step(
     let last = known.keys().next_back().cloned();
     let mut by_partition: BTreeMap<i32, Vec<RecordId>> = BTreeMap::new();
     let mut step = Step::default();
-    for (id, (_, known)) in known {
+    for (id, known) in known {
         step.records += u64::from(known.row.data.is_some());
         if let (Some(_), Ok(id)) = (known.row.data, RecordId::parse(&id)) {
             by_partition.entry(stream.partition_of(&id)).or_default().push(id);

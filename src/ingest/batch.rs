@@ -314,7 +314,13 @@ impl Batch {
             let shares = batch.shares(&part, 0, under.as_ref());
             atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
         });
-        let (outcomes, intent) = carried.await.map_err(Refused::Items)?;
+        let (outcomes, intent) = match carried.await {
+            Ok(carried) => carried,
+            Err(refused) => {
+                refused.confirm().await;
+                return Err(Refused::Items(refused));
+            }
+        };
         outcomes.confirm().await;
         if let Some(intent) = intent {
             let state = self.ingest.broker.shared.state.clone();

@@ -3,7 +3,7 @@
 //! Every record that was acknowledged before the request is in its page as it is then, or later.
 
 use super::Ingest;
-use super::mutation::Error;
+use super::mutation::{Done, Error};
 use super::page;
 use super::stream::Stream;
 use super::target::Target;
@@ -13,7 +13,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of a page's records; one record may be more.
@@ -39,8 +38,8 @@ struct Page {
     records: Vec<Listed>,
     /// The last id that was looked at, if there may be more.
     last: Option<String>,
-    /// The offsets that must be durable before this is told, by partition.
-    rests_on: BTreeMap<i32, i64>,
+    /// What it tells.
+    told: Vec<Done>,
 }
 
 /// A page of a collection.
@@ -54,9 +53,7 @@ pub(super) async fn list(
     let target = Target::known(&ingest, &principal.cluster, &sync, &collection)?;
     let stream = target.stream.clone();
     let page = blocking(move || read(&stream, asked.after(), limit)).await?;
-    for (partition, offset) in &page.rests_on {
-        target.stream.durable(*partition, Some(*offset)).await;
-    }
+    target.stream.tell(page.told.iter()).await;
     let path = format!("/v1/syncs/{sync}/collections/{collection}/records");
     let next = page.last.map(|last| page::next(&path, &last, limit));
     let link = next.as_deref().map(page::link);
@@ -65,14 +62,11 @@ pub(super) async fn list(
 
 fn read(stream: &Stream, after: &str, limit: usize) -> Result<Page, Error> {
     let (known, is_all) = stream.known_after(after, limit)?;
-    let mut page = Page { records: Vec::new(), last: None, rests_on: BTreeMap::new() };
+    let mut page = Page { records: Vec::new(), last: None, told: Vec::new() };
     let mut bytes = 0;
     let mut rest = known.into_iter().peekable();
-    while let Some((id, (partition, known))) = rest.next() {
-        if let Some(offset) = known.rests_on {
-            let highest = page.rests_on.entry(partition).or_insert(offset);
-            *highest = offset.max(*highest);
-        }
+    while let Some((id, known)) = rest.next() {
+        page.told.push(Done::unchanged(stream.partition_of_id(&id), &id, &known));
         let more = rest.peek().is_some() || !is_all;
         if let Some(data) = &known.row.data {
             let data = serde_json::from_slice(data).map_err(|error| {

@@ -79,19 +79,24 @@ impl<'a> Mutation<'a> {
         }
     }
 
-    /// The version its record has after it; nothing if it is too old.
+    /// The version its record in a partition has after it; nothing if it is too old.
     ///
     /// # Errors
     /// When the record's is of another kind.
-    pub(super) fn newest(&self, known: &Known) -> Result<Option<Option<Version>>, Error> {
-        let Known { row, rests_on, .. } = known;
+    pub(super) fn newest(
+        &self,
+        partition: i32,
+        known: &Known,
+    ) -> Result<Option<Option<Version>>, Error> {
+        let row = &known.row;
         let raised = self.version.filter(|_| !self.is_reading).or(row.version);
         let (Some(given), Some(held)) = (self.version, row.version) else {
             return Ok(Some(raised));
         };
         let order = given.compare(&held).ok_or_else(|| {
             let (given, held) = (given.to_string(), held.to_string());
-            Error::Version { given, held, rests_on: *rests_on }
+            let record = Box::new(Done::unchanged(partition, self.id.as_str(), known));
+            Error::Version { given, held, record }
         })?;
         let is_gone = row.data.is_none() && !self.revives;
         let stale = order == Ordering::Less || order == Ordering::Equal && is_gone;
@@ -188,10 +193,10 @@ impl Done {
     };
 
     /// Of what changed nothing of a record; true once what others made of that is durable.
-    pub(super) fn unchanged(partition: i32, id: &RecordId, known: &Known) -> Self {
+    pub(super) fn unchanged(partition: i32, id: &str, known: &Known) -> Self {
         let Known { row, rests_on, raised } = known;
         let etag = row.data.as_ref().map(|_| row.offset);
-        let raised = raised.then(|| Raised { id: id.as_str().into(), row: row.clone() });
+        let raised = raised.then(|| Raised { id: id.into(), row: row.clone() });
         let (version, rests_on) = (row.version, *rests_on);
         Self { version, partition, etag, rests_on, raised, ..Self::NOTHING }
     }
@@ -208,7 +213,7 @@ pub(super) struct Raised {
 
 /// Why a mutation was not carried out; it published nothing.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// Two columns would get the same name.
     #[error(transparent)]
     Mapping(#[from] mapping::Error),
@@ -221,10 +226,14 @@ pub enum Error {
     /// An upsert or patch without a record.
     #[error("'data' is missing: an upsert or patch needs a JSON object")]
     NoData,
-    /// The record is not what `If-Match` or `If-None-Match` asks for, with the offset that rests
-    /// on.
-    #[error("{0}")]
-    Condition(String, Option<i64>),
+    /// The record is not what `If-Match` or `If-None-Match` asks for.
+    #[error("{text}")]
+    Condition {
+        /// What it is.
+        text: String,
+        /// The same.
+        record: Box<Done>,
+    },
     /// Versions of two kinds do not compare.
     #[error(
         "version {given} does not compare with {held}, which the record has: versions of a record are all numbers or all times"
@@ -234,8 +243,8 @@ pub enum Error {
         given: String,
         /// What the record has.
         held: String,
-        /// The offset that rests on.
-        rests_on: Option<i64>,
+        /// The record as it is.
+        record: Box<Done>,
     },
     /// The log is damaged where the record's events are, so there is nothing to compare with.
     #[error("the log of the record's partition {0} is damaged, and its last state not known")]
@@ -276,21 +285,22 @@ pub enum Error {
 
 impl Error {
     /// Says what a record is, when a condition wants it otherwise.
-    pub(super) fn unmet(topic: &Uuid, id: &RecordId, known: &Known) -> Self {
-        let Known { row, rests_on, .. } = known;
+    pub(super) fn unmet(topic: &Uuid, partition: i32, id: &RecordId, known: &Known) -> Self {
+        let row = &known.row;
+        let record = Box::new(Done::unchanged(partition, id.as_str(), known));
         let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
         let (id, tag) = (id.as_str(), etag::write(topic, row.offset));
         let text = match row.data {
             Some(_) => format!("record '{id}' has ETag {tag}{version}"),
             None => format!("record '{id}' does not exist{version}"),
         };
-        Self::Condition(text, *rests_on)
+        Self::Condition { text, record }
     }
 
-    /// The offset in the record's partition that must be durable before this is told.
-    pub(super) fn rests_on(&self) -> Option<i64> {
+    /// The record, if its state is told: a power cut must not take back what was told.
+    pub(super) fn tells(&self) -> Option<&Done> {
         match self {
-            Self::Condition(_, rests_on) | Self::Version { rests_on, .. } => *rests_on,
+            Self::Condition { record, .. } | Self::Version { record, .. } => Some(record),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use super::answers::Answer;
 use super::mutation::Done;
 use super::records::{RecordAnswer, respond};
-use super::shares::ByItem;
+use super::shares::{ByItem, Outcome};
 use super::target::Target;
 use crate::http::ApiError;
 use axum::http::StatusCode;
@@ -18,8 +18,8 @@ const ERROR_BYTES_MAX: usize = 400;
 /// What became of a part's items.
 pub(super) struct Outcomes {
     targets: Vec<Target>,
-    /// In order: which target's, and what became of it.
-    items: Vec<Result<(usize, Done), ApiError>>,
+    /// In order; a share is a target's.
+    items: Vec<Outcome>,
 }
 
 /// What an item answers.
@@ -33,7 +33,7 @@ enum ItemAnswer<'a> {
 impl Outcomes {
     /// Every item has an outcome.
     pub(super) fn new(targets: Vec<Target>, items: ByItem) -> Self {
-        let missing = || Err(ApiError::internal("a mutation had no outcome"));
+        let missing = || Err(ApiError::internal("a mutation had no outcome").into());
         Self { targets, items: items.into_iter().map(|it| it.unwrap_or_else(missing)).collect() }
     }
 
@@ -41,21 +41,25 @@ impl Outcomes {
     /// [`Stream::settle_after`](super::stream::Stream::settle_after).
     pub(super) fn settle(&self) {
         for (index, target) in self.targets.iter().enumerate() {
-            target.stream.settle_after(self.of(index));
+            let done = self.items.iter().flatten().filter(|(of, _)| *of == index);
+            target.stream.settle_after(done.map(|(_, done)| done));
         }
     }
 
     /// Waits until the outcomes may be answered.
     pub(super) async fn confirm(&self) {
         for (index, target) in self.targets.iter().enumerate() {
-            target.stream.confirm(self.of(index)).await;
+            target.stream.confirm(self.told(index)).await;
         }
     }
 
-    /// What became of a target's mutations.
-    fn of(&self, target: usize) -> impl Iterator<Item = &Done> + Send {
-        let its = self.items.iter().flatten().filter(move |(of, _)| *of == target);
-        its.map(|(_, done)| done)
+    /// What is told of a target's records, also by those that were refused.
+    fn told(&self, target: usize) -> impl Iterator<Item = &Done> + Send {
+        let told = self.items.iter().filter_map(|item| match item {
+            Ok((of, done)) => Some((*of, done)),
+            Err(refused) => refused.tells.as_ref().map(|(of, record)| (*of, &**record)),
+        });
+        told.filter(move |(of, _)| *of == target).map(|(_, done)| done)
     }
 
     /// The ids of the topics of the mutations.
@@ -73,7 +77,7 @@ impl Outcomes {
                     let answer = RecordAnswer::new(&topics[*target].name, done);
                     push(&mut json, &ItemAnswer::Done(answer));
                 }
-                Err(error) => push(&mut json, &failed(error, index)),
+                Err(refused) => push(&mut json, &failed(&refused.error, index)),
             }
         }
         json
@@ -83,7 +87,7 @@ impl Outcomes {
     pub(super) fn refusal(&self) -> Response {
         let refused = (0..)
             .zip(&self.items)
-            .filter_map(|(index, item)| item.as_ref().err().map(|error| (index, error)));
+            .filter_map(|(index, item)| item.as_ref().err().map(|it| (index, &it.error)));
         let refused: Vec<_> = refused.collect();
         let status = refused.first().map_or(StatusCode::BAD_REQUEST, |(_, error)| error.status);
         let body = serde_json::json!({

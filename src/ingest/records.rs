@@ -153,16 +153,10 @@ impl Write {
     /// Carries it out, under its key if it has one, and waits until it may be answered.
     async fn carry_out(self, under: Option<Under>) -> Result<Answer, ApiError> {
         let stream = self.target.stream.clone();
-        let partition = stream.partition_of(&self.id);
-        let done = match blocking(move || self.mutate(under.as_ref())).await? {
-            Ok(done) => done,
-            Err(error) => {
-                // It says what the record is, which a power cut must not take back either.
-                stream.durable(partition, error.rests_on()).await;
-                return Err(error.into());
-            }
-        };
-        stream.confirm(std::iter::once(&done)).await;
+        let done = blocking(move || self.mutate(under.as_ref())).await?;
+        // What is refused may say what the record is.
+        stream.confirm(done.as_ref().map_or_else(Error::tells, Some).into_iter()).await;
+        let done = done?;
         let topic = stream.topic();
         let body = serde_json::to_vec(&RecordAnswer::new(&topic.name, &done));
         let body = body.map_err(ApiError::internal)?;
@@ -207,7 +201,8 @@ pub(super) async fn read(
         return Ok(([(header::CONTENT_TYPE, json)], data).into_response());
     }
     let known = blocking(move || stream.get(&record)).await?;
-    target.stream.durable(partition, known.rests_on).await;
+    let told = Done::unchanged(partition, &id, &known);
+    target.stream.tell(std::iter::once(&told)).await;
     let Some(data) = known.row.data else {
         return Err(ApiError::not_found(format!("record '{id}' does not exist in '{collection}'")));
     };

@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
     pub(super) fn plan(&mut self, mutation: Mutation<'_>) -> Result<Done, Error> {
         self.touch(&mutation);
         let known = self.admit(&mutation)?;
-        let Some(version) = mutation.newest(&known)? else {
+        let Some(version) = mutation.newest(self.place.index, &known)? else {
             return Ok(self.stale(&mutation.id, &known));
         };
         let Mutation { id, operation, data, follows, keeps, key, is_over, .. } = mutation;
@@ -105,6 +105,11 @@ impl<'a> Run<'a> {
     /// Has a mutation count as a sign of life of its record, whatever becomes of it.
     pub(super) fn touch(&mut self, mutation: &Mutation<'_>) {
         self.touched.iter_mut().for_each(|touched| touched.add(mutation));
+    }
+
+    /// Whether anything of a record is planned.
+    pub(super) fn has_planned(&self, id: &RecordId) -> bool {
+        self.planned.contains_key(id.as_str())
     }
 
     /// Plans the event of a change; `data` is the record, or what it last was.
@@ -253,7 +258,10 @@ impl<'a> Run<'a> {
         let is_touched = is_sweep && self.place.snapshots.is_touched(mutation.id.as_str())?;
         match !is_touched && mutation.condition.holds(&known.row) {
             true => Ok(known),
-            false => Err(Error::unmet(&self.batches.topic.id, &mutation.id, &known)),
+            false => {
+                let (topic, index) = (&self.batches.topic.id, self.place.index);
+                Err(Error::unmet(topic, index, &mutation.id, &known))
+            }
         }
     }
 
@@ -281,7 +289,7 @@ impl<'a> Run<'a> {
 
     /// Of a mutation that leaves a record as it is; it waits for what others made of that.
     fn unchanged(&self, id: &RecordId, known: &Known) -> Done {
-        Done::unchanged(self.place.index, id, known)
+        Done::unchanged(self.place.index, id.as_str(), known)
     }
 
     /// Of one that came too late.

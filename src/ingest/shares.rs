@@ -1,7 +1,7 @@
 //! A part of a batch by collection, and what became of its items.
 
 use super::answers::Ticket;
-use super::mutation::{Done, Mutation};
+use super::mutation::{Done, Error, Mutation};
 use super::outcomes::Outcomes;
 use super::target::Target;
 use crate::http::ApiError;
@@ -10,8 +10,32 @@ use std::collections::BTreeMap;
 /// Mutations of one collection, each with its place in the part.
 pub(super) type Share<'a> = (Target, Vec<(usize, Mutation<'a>)>);
 
-/// In order: of which share each item is and what became of it, if anything did.
-pub(super) type ByItem = Vec<Option<Result<(usize, Done), ApiError>>>;
+/// Of which share an item is and what became of it.
+pub(super) type Outcome = Result<(usize, Done), Refusal>;
+
+/// In order, if anything became of an item.
+pub(super) type ByItem = Vec<Option<Outcome>>;
+
+/// Why an item is not carried out.
+pub(super) struct Refusal {
+    pub error: ApiError,
+    /// What that tells of a record, and of which share.
+    pub tells: Option<(usize, Box<Done>)>,
+}
+
+impl Refusal {
+    /// Of an item of a share.
+    pub(super) fn new(share: usize, error: Error) -> Self {
+        let tells = error.tells().map(|record| (share, Box::new(record.clone())));
+        Self { error: error.into(), tells }
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self { error, tells: None }
+    }
+}
 
 /// Mutations by collection.
 pub(super) struct Shares<'a> {
@@ -55,7 +79,7 @@ impl<'a> Shares<'a> {
 
     /// Says why an item is refused.
     pub(super) fn refuse(&mut self, at: usize, error: ApiError) {
-        self.outcomes[at] = Some(Err(error));
+        self.outcomes[at] = Some(Err(error.into()));
     }
 
     /// Carries out what was not refused, each for itself.
@@ -67,7 +91,8 @@ impl<'a> Shares<'a> {
         for (share, (target, mutations)) in self.shares.into_iter().enumerate() {
             let (places, mutations): (Vec<_>, Vec<_>) = mutations.into_iter().unzip();
             for (at, outcome) in places.into_iter().zip(target.mutate_once(mutations, ticket)?) {
-                self.outcomes[at] = Some(outcome.map(|done| (share, done)).map_err(ApiError::from));
+                let refused = |error| Refusal::new(share, error);
+                self.outcomes[at] = Some(outcome.map(|done| (share, done)).map_err(refused));
             }
             targets.push(target);
         }

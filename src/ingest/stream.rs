@@ -13,14 +13,14 @@ use super::name::RecordId;
 use super::run::{Destination, Place, Run};
 use super::snapshot::Snapshots;
 use super::state::{self, Frozen, Rows, TOMBSTONE_RETENTION};
-use super::tail::{Known, Tail};
+use super::tail::{Durable, Known, Tail};
 use crate::state::{Changes, State};
 use crate::task::blocking;
 use crate::topic::{Partition, Topic, partition_for};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -44,10 +44,20 @@ pub(super) struct Stream {
     unsettled: Arc<Notify>,
     /// Told when something has moved to the store.
     moved: Notify,
+    raised: Raises,
 }
 
-/// Records by id, each with its partition.
-pub(super) type KnownById = BTreeMap<String, (i32, Known)>;
+/// What is known of records, by id.
+pub(super) type KnownById = BTreeMap<String, Known>;
+
+/// Whether versions that came without an event, and that the settler moved to the store, are synced
+/// there: it writes without a sync, and nothing but the store has them.
+struct Raises {
+    /// How often any were moved. What an earlier process did counts as once.
+    moved: AtomicU64,
+    /// How many of these times the store was synced since.
+    synced: AtomicU64,
+}
 
 /// From how many bytes of a partition on they move to the store before the second is over.
 const SETTLE_BYTES: usize = 256 << 10;
@@ -91,6 +101,7 @@ impl Stream {
             has_much: AtomicBool::new(false),
             unsettled,
             moved: Notify::new(),
+            raised: Raises::default(),
         }
     }
 
@@ -106,7 +117,12 @@ impl Stream {
 
     /// The partition of a record.
     pub(super) fn partition_of(&self, id: &RecordId) -> i32 {
-        partition_for(id.as_str().as_bytes(), self.partitions.count())
+        self.partition_of_id(id.as_str())
+    }
+
+    /// The same of an id's text.
+    pub(super) fn partition_of_id(&self, id: &str) -> i32 {
+        partition_for(id.as_bytes(), self.partitions.count())
     }
 
     /// The record as it is now.
@@ -157,13 +173,13 @@ impl Stream {
                 return Err(Error::Damaged(index));
             }
             let rest = tail.all().filter(|(id, _)| *id > after);
-            unsettled.extend(rest.map(|(id, known)| (id.to_owned(), (index, known.clone()))));
+            unsettled.extend(rest.map(|(id, known)| (id.to_owned(), known.clone())));
         }
         // What moves to the store meanwhile is in both, and newer there or the same.
         let (stored, is_all) = self.rows.after(after, limit)?;
         let last = stored.last().map(|(id, _)| id.clone()).filter(|_| !is_all);
         let mut known: BTreeMap<_, _> =
-            stored.into_iter().map(|(id, row)| (id, (0, Known::stored(row)))).collect();
+            stored.into_iter().map(|(id, row)| (id, Known::stored(row))).collect();
         if let Some(last) = &last {
             unsettled.retain(|id, _| id <= last);
         }
@@ -222,8 +238,10 @@ impl Stream {
         }
         if let Err((end, error)) = run.append() {
             for at in places {
-                let rests = |done: &Done| done.rests_on.is_some_and(|offset| offset >= end);
-                if matches!(&outcomes[at], Some(Ok(done)) if rests(done)) {
+                // What is refused may tell of what was to be appended, too.
+                let outcome = outcomes[at].as_ref();
+                let told = outcome.and_then(|it| it.as_ref().map_or_else(Error::tells, Some));
+                if told.is_some_and(|it| it.rests_on.is_some_and(|offset| offset >= end)) {
                     outcomes[at] = Some(Err(error.clone()));
                 }
             }
@@ -301,12 +319,24 @@ impl Stream {
         self.has_much.swap(false, Ordering::Relaxed)
     }
 
-    /// Waits until answers may be given: what they rest on is durable, and what is nowhere but in
-    /// the state store is synced there.
+    /// Waits until writes may be answered: what is told of records may be, and the marks that keep
+    /// them from being deleted, which are nowhere but in the state store, are synced there.
     pub(super) async fn confirm(self: &Arc<Self>, done: impl Iterator<Item = &Done> + Send) {
+        let is_synced = self.tell(done).await;
+        if !is_synced && self.snapshots.is_marking() {
+            self.sync_store().await;
+        }
+    }
+
+    /// Waits until it may be told what became of records, or what they are: the events that rests
+    /// on are durable, and versions that came without one are synced in the state store. Gives
+    /// whether that was synced for it.
+    pub(super) async fn tell(self: &Arc<Self>, done: impl Iterator<Item = &Done> + Send) -> bool {
         let mut last: BTreeMap<i32, i64> = BTreeMap::new();
-        let mut raised = Vec::new();
+        let (mut raised, mut tells_stored) = (Vec::new(), false);
         for done in done {
+            // An event has its version in the log.
+            tells_stored |= done.published.is_none() && done.version.is_some();
             if let Some(offset) = done.rests_on {
                 let highest = last.entry(done.partition).or_insert(offset);
                 *highest = offset.max(*highest);
@@ -316,13 +346,21 @@ impl Stream {
         for (partition, offset) in last {
             self.durable(partition, Some(offset)).await;
         }
+        if raised.is_empty() && !(tells_stored && self.raised.are_unsynced()) {
+            return false;
+        }
         if !raised.is_empty() {
             self.write_all_raised(raised).await;
-        } else if !self.snapshots.is_marking() {
-            return;
         }
-        // Also a mark, which keeps the record from being deleted, is nowhere but in the store.
+        self.sync_store().await;
+        true
+    }
+
+    /// Waits until all that is in the store is synced there.
+    async fn sync_store(&self) {
+        let moved = self.raised.moved.load(Ordering::Acquire);
         self.snapshots.synced().await;
+        self.raised.synced.fetch_max(moved, Ordering::AcqRel);
     }
 
     async fn write_all_raised(self: &Arc<Self>, raised: Vec<(i32, Raised)>) {
@@ -383,7 +421,7 @@ impl Stream {
         let at = position(index);
         let _writing = self.rows_of[at].lock();
         let high_watermark = partition.high_watermark();
-        let (count, next, rows) = self.tails[at].lock().durable(high_watermark);
+        let Durable { count, next, rows, raised } = self.tails[at].lock().durable(high_watermark);
         // A store that meets the end of the disk takes nothing any more until the next start. What
         // stays in memory is bounded there: mutations are refused too.
         if count > 0 && partition.log().check_spare().is_err() {
@@ -392,6 +430,10 @@ impl Stream {
         if count > 0 {
             let rows = rows.iter().map(|(id, row)| (&**id, row));
             self.rows.apply(index, next, rows, Changes::new())?;
+        }
+        if raised {
+            // Before anybody finds them in the store only.
+            self.raised.moved.fetch_add(1, Ordering::AcqRel);
         }
         let mut tail = self.tails[at].lock();
         tail.drop_front(count);
@@ -440,13 +482,25 @@ impl Stream {
         let oldest = self.rows.deleted_before(before_ms, limit)?;
         let count = oldest.len() as u64;
         for deleted in oldest {
-            let index = RecordId::parse(&deleted.id).map_or(0, |id| self.partition_of(&id));
+            let index = self.partition_of_id(&deleted.id);
             // So that the record does not come back between the look and the removal.
             let _writing = self.rows_of[position(index)].lock();
             let _tail = self.tails[position(index)].lock();
             self.rows.forget(deleted)?;
         }
         Ok(count)
+    }
+}
+
+impl Raises {
+    fn are_unsynced(&self) -> bool {
+        self.synced.load(Ordering::Acquire) < self.moved.load(Ordering::Acquire)
+    }
+}
+
+impl Default for Raises {
+    fn default() -> Self {
+        Self { moved: AtomicU64::new(1), synced: AtomicU64::new(0) }
     }
 }
 

@@ -48,6 +48,18 @@ pub(super) struct Entry {
     pub hold: Option<Weak<()>>,
 }
 
+/// What is durable at the front of a tail.
+pub(super) struct Durable {
+    /// How many entries.
+    pub count: usize,
+    /// The offset after them.
+    pub next: i64,
+    /// Those rows that are not older than what is in the store.
+    pub rows: Vec<(Box<str>, Row)>,
+    /// Whether any entry's version came without an event.
+    pub raised: bool,
+}
+
 impl Known {
     /// Of a row of the store.
     pub(super) fn stored(row: Row) -> Self {
@@ -103,17 +115,18 @@ impl Tail {
         self.entries.front().map(|entry| entry.offset)
     }
 
-    /// How many entries at the front may move to the store, the offset after them, and the rows
-    /// that are not older than what is there.
-    pub(super) fn durable(&self, high_watermark: i64) -> (usize, i64, Vec<(Box<str>, Row)>) {
+    /// What may move to the store.
+    pub(super) fn durable(&self, high_watermark: i64) -> Durable {
         let count = self.settled(high_watermark);
         let its = self.entries.range(..count);
         let next = its.clone().next_back().map_or(0, |last| last.offset + 1);
         let is_older = |entry: &Entry| {
             self.ahead.get(&entry.id).is_some_and(|ahead| ahead.is_as_new_as(&entry.row))
         };
+        let raised = its.clone().any(|entry| entry.raised);
         let rows = its.filter(|entry| !is_older(entry));
-        (count, next, rows.map(|entry| (entry.id.clone(), entry.row.clone())).collect())
+        let rows = rows.map(|entry| (entry.id.clone(), entry.row.clone())).collect();
+        Durable { count, next, rows, raised }
     }
 
     /// Takes in that a row of a record that is here went to the store.

@@ -172,7 +172,7 @@ impl From<Error> for ApiError {
             Error::Damaged(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "log_damaged", text),
             Error::Retired => Self::not_found(text),
             Error::Remapped => Self::conflict(text),
-            Error::Condition(..) => {
+            Error::Condition { .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)
             }
             Error::HalfWritten(_) => {

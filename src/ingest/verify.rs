@@ -15,7 +15,6 @@ pub(super) mod routes;
 mod rows;
 
 use super::mutation::Error;
-use super::name::RecordId;
 use super::replay::after;
 use super::state::{Frozen, Row};
 use super::stream::Stream;
@@ -240,7 +239,7 @@ impl Check<'_> {
     }
 
     fn partition_of(&self, id: &str) -> i32 {
-        RecordId::parse(id).map_or(0, |id| self.stream.partition_of(&id))
+        self.stream.partition_of_id(id)
     }
 }
 

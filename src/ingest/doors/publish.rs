@@ -7,6 +7,7 @@ use crate::ingest::Ingest;
 use crate::ingest::json::Object;
 use crate::ingest::mutation::{Done, Hold, Key, Mutation};
 use crate::ingest::records::RecordAnswer;
+use crate::ingest::shares::Refusal;
 use crate::ingest::sync::routes::COLLECTION_REFUSED;
 use crate::ingest::target::{Target, find_sync};
 use crate::task::blocking;
@@ -81,7 +82,7 @@ pub(super) async fn publish(
                             let collection = collection.clone();
                             answers.insert(index, ItemAnswer::Done { collection, id, record });
                         }
-                        Err(error) => drop(failed.insert(index, error)),
+                        Err(refused) => drop(failed.insert(index, refused.error)),
                     }
                 }
             }
@@ -113,7 +114,7 @@ fn wants_no_other(error: &ApiError) -> bool {
 }
 
 /// What became of each change, once that may be answered.
-async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<Done, ApiError>)> {
+async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<Done, Refusal>)> {
     let work = target.clone();
     let outcomes = blocking(move || {
         let mut outcomes = Vec::with_capacity(share.len());
@@ -125,13 +126,13 @@ async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<
                     mutations.push(mutation);
                     outcomes.push((*index, id, None));
                 }
-                Err(error) => outcomes.push((*index, id, Some(Err(error)))),
+                Err(error) => outcomes.push((*index, id, Some(Err(error.into())))),
             }
         }
         let mut done = work.mutate(mutations).into_iter();
         let mut next = || match done.next() {
-            Some(outcome) => outcome.map_err(ApiError::from),
-            None => Err(ApiError::internal("a mutation had no outcome")),
+            Some(outcome) => outcome.map_err(|error| Refusal::new(0, error)),
+            None => Err(ApiError::internal("a mutation had no outcome").into()),
         };
         let fill = |(index, id, refused): (usize, String, Option<_>)| {
             (index, id, refused.unwrap_or_else(&mut next))
@@ -139,8 +140,11 @@ async fn carry_out(target: &Target, share: Share) -> Vec<(usize, String, Result<
         outcomes.into_iter().map(fill).collect::<Vec<_>>()
     })
     .await;
-    let done = outcomes.iter().filter_map(|(_, _, outcome)| outcome.as_ref().ok());
-    target.stream.confirm(done).await;
+    let told = outcomes.iter().filter_map(|(_, _, outcome)| match outcome {
+        Ok(done) => Some(done),
+        Err(refused) => refused.tells.as_ref().map(|(_, record)| &**record),
+    });
+    target.stream.confirm(told).await;
     outcomes
 }
 

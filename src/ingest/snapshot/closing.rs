@@ -127,7 +127,7 @@ fn sweep(target: &Target, id: Id, after: Option<&str>) -> Result<Step, ApiError>
                 step.rest_on.insert(partition, event.offset);
             }
             // Gone already, or touched.
-            Ok(_) | Err(mutation::Error::Condition(..)) => {}
+            Ok(_) | Err(mutation::Error::Condition { .. }) => {}
             Err(error) => step.problem = Some(error.into()),
         }
     }

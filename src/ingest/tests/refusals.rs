@@ -36,3 +36,24 @@ async fn what_a_snapshot_could_not_take_is_no_record_that_is_gone() {
     assert_eq!((&closed["state"], &closed["deleted"]), (&"closed".into(), &1.into()));
     assert_eq!(sandbox.http(&format!("GET {RECORDS}/gone"), &[], "").await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_batch_waits_for_nothing_that_it_would_have_done_and_leaves_nothing_of_it() {
+    let sandbox = Sandbox::new().await;
+    let put = async |id: &str, version: &str| {
+        let version = [("tidelog-version", version)];
+        sandbox.http(&format!("PUT {RECORDS}/{id}"), &version, "{}").await.json
+    };
+    put("held", "5").await;
+    let atomic = format!("POST {RECORDS}?atomic=true");
+    for (id, version) in [("new", 5), ("held", 7)] {
+        let item = |version: &str| {
+            format!(r#"{{"op":"upsert","id":"{id}","version":{version},"data":{{}}}}"#)
+        };
+        let items = [item(&version.to_string()), item(r#""2024-11-10T18:39:00Z""#)];
+        let refused = sandbox.http(&atomic, &[], &items.join("\n")).await.json;
+        assert_eq!(refused["results"][0]["index"], 1, "{refused}");
+    }
+    assert_eq!(put("held", "6").await["version"], 6);
+    assert_eq!(sandbox.events("deal").await, 1);
+}
