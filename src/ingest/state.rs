@@ -3,7 +3,8 @@
 //! ```text
 //! key    topic id, 16 bytes | 'r' | record id       value  2 | Row
 //!        topic id, 16 bytes | 'a' | partition u32    value  2 | next offset to apply, i64
-//!        topic id, 16 bytes | 't' | ms u64 | id      value  2 | version: deleted then
+//!        topic id, 16 bytes | 't' | ms u64 | id      value  3 | the row's value: deleted then
+//!                                                     (2 | its version, in earlier builds)
 //!        topic id, 16 bytes | 'b'                    value  2 | a backfill
 //!
 //! Row    offset of the record's last event, i64 | version of the mapping, u32
@@ -27,6 +28,9 @@ use tidelog_protocol::Uuid;
 const LAYOUT: u8 = 2;
 /// That of the first builds, which is still read: a row was the record's JSON alone.
 const LAYOUT_BARE: u8 = 1;
+/// That of tombstones. In [`LAYOUT`], which is still read, one had the version alone, by which a
+/// record that came back and was deleted with the same version was taken for the first.
+const LAYOUT_TOMBSTONE: u8 = 3;
 
 /// How long the version of a deleted record is held. An older upsert that arrives later than that
 /// brings the record back.
@@ -76,7 +80,7 @@ impl Row {
 pub(super) struct Deleted {
     /// The record.
     pub id: String,
-    version: String,
+    value: Vec<u8>,
     key: Vec<u8>,
 }
 
@@ -200,9 +204,9 @@ impl Rows {
         let entries = self.state.records.range(first..end).take(limit);
         let deleted = entries.map(|entry| {
             let (key, value) = entry.into_inner()?;
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Error::Cut);
-            let id = text(key.get(id_at..).ok_or(Error::Cut)?)?;
-            Ok(Deleted { id, version: text(unwrap_layout(&value)?)?, key: key.to_vec() })
+            let id = key.get(id_at..).ok_or(Error::Cut)?;
+            let id = String::from_utf8(id.to_vec()).map_err(|_| Error::Cut)?;
+            Ok(Deleted { id, value: value.to_vec(), key: key.to_vec() })
         });
         deleted.collect()
     }
@@ -224,10 +228,11 @@ impl Rows {
 
     /// Forgets the version of a deleted record, unless it came back or was deleted again.
     pub(super) fn forget(&self, deleted: Deleted) -> Result<(), Error> {
-        let row = self.get(&deleted.id)?;
+        let key = self.key(b'r', deleted.id.as_bytes());
+        let row = self.state.records.get(&key)?;
         let mut changes = vec![(deleted.key, None)];
-        if row.data.is_none() && row.version.is_some_and(|it| it.to_string() == deleted.version) {
-            changes.push((self.key(b'r', deleted.id.as_bytes()), None));
+        if row.map_or(Ok(false), |row| is_of(&deleted.value, &row))? {
+            changes.push((key, None));
         }
         self.state.apply(&self.state.records, changes)?;
         self.tombstones.fetch_sub(1, Ordering::Relaxed);
@@ -235,14 +240,13 @@ impl Rows {
     }
 
     fn put(&self, id: &str, row: &Row, changes: &mut Changes) {
-        let key = self.key(b'r', id.as_bytes());
-        if let (None, Some(version)) = (&row.data, row.version) {
+        let (key, value) = (self.key(b'r', id.as_bytes()), encode(row));
+        if let (None, Some(value)) = (&row.data, &value) {
             let at = self.key(b't', &[&row.deleted_ms.to_be_bytes(), id.as_bytes()].concat());
-            let version = [&[LAYOUT], version.to_string().as_bytes()].concat();
-            changes.push((at, Some(version)));
+            changes.push((at, Some([&[LAYOUT_TOMBSTONE], &value[..]].concat())));
             self.tombstones.fetch_add(1, Ordering::Relaxed);
         }
-        changes.push((key, encode(row)));
+        changes.push((key, value));
     }
 
     fn key(&self, kind: u8, rest: &[u8]) -> Vec<u8> {
@@ -319,6 +323,15 @@ pub(super) fn decode(value: &[u8]) -> Result<Row, Error> {
     let data = (!data.is_empty()).then(|| Arc::from(data));
     let (offset, mapping) = (i64::from_be_bytes(*offset), u32::from_be_bytes(*mapping));
     Ok(Row { offset, version, mapping, data, deleted_ms: 0 })
+}
+
+/// Whether a tombstone is of the deletion that a row is of.
+fn is_of(tombstone: &[u8], row: &[u8]) -> Result<bool, Error> {
+    if let Some(of) = tombstone.strip_prefix(&[LAYOUT_TOMBSTONE]) {
+        return Ok(of == row);
+    }
+    let (version, row) = (unwrap_layout(tombstone)?, decode(row)?);
+    Ok(row.data.is_none() && row.version.is_some_and(|it| it.to_string().as_bytes() == version))
 }
 
 fn unwrap_layout(value: &[u8]) -> Result<&[u8], Error> {

@@ -136,6 +136,33 @@ async fn of_more_deletions_than_are_held_the_newest_are_and_of_old_ones_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_came_back_and_was_deleted_again_is_held_from_then() {
+    let sandbox = Sandbox::new().await;
+    let target = sandbox.target("contact").await;
+    let rows = target.stream.rows();
+    let write = |offset, deleted_ms, data: Option<&str>| {
+        let (version, data) = (Some(Version::Number(5)), data.map(|it| it.as_bytes().into()));
+        rows.write("1", &Row { offset, version, mapping: 1, data, deleted_ms }).unwrap();
+    };
+    let forget_before = |ms| {
+        let deleted = rows.deleted_before(ms, u64::MAX).unwrap();
+        deleted.into_iter().for_each(|it| rows.forget(it).unwrap());
+        rows.get("1").unwrap().version.is_some()
+    };
+    write(0, 10, None);
+    write(1, 0, Some("{}"));
+    write(2, 1000, None);
+    assert!(forget_before(11), "the deletion that it came back from");
+    assert!(!forget_before(1001));
+    // As earlier builds wrote it.
+    write(3, 2000, None);
+    let key = [&target.stream.topic().id, &b"t"[..], &2000_i64.to_be_bytes(), b"1"].concat();
+    let state = &sandbox.broker.shared.state;
+    state.apply(&state.records, vec![(key, Some(b"\x025".to_vec()))]).unwrap();
+    assert!(!forget_before(2001));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_condition_that_is_not_met_says_what_the_record_is() {
     let sandbox = Sandbox::new().await;
     let topic = sandbox.target("contact").await.stream.topic().id;
