@@ -3,22 +3,19 @@
 //! Every partition it touches is locked, in one order for all, and every mutation is compared with
 //! its record. If one is refused, nothing was published. Otherwise each partition gets what it is
 //! to get: where that is more than one record batch, [`Intent`] says first what is to come, so that
-//! a crash between two appends ends with all of them in the logs.
+//! a crash between two appends ends with all of them in the logs. All events are in memory before
+//! the first is appended, at most [`HELD_BYTES_MAX`] bytes of them.
 
 use super::Ingest;
 use super::answers::Ticket;
 use super::intents::Intent;
-use super::mutation::{Done, Error, Mutation};
+use super::mutation::{Done, Error, HELD_BYTES_MAX, Mutation};
 use super::outcomes::Outcomes;
 use super::run::Run;
 use super::shares::{Refusal, Share, Shares};
 use super::target::Target;
 use std::collections::{BTreeMap, HashSet};
 use tokio::runtime::Handle;
-
-/// Bytes of a batch's events, all of which are in memory before the first is appended. A patch of a
-/// few bytes publishes its whole record.
-const BYTES_MAX: usize = 128 << 20;
 
 /// Carries out all mutations or none. The intent, if there is one, is to be forgotten once the
 /// outcomes are durable. Reads the store and writes the logs: not for an async worker.
@@ -114,7 +111,7 @@ impl<'a> Plan<'a> {
             }
         };
         for (at, mutation) in mutations {
-            if self.bytes + run.bytes() > BYTES_MAX {
+            if self.bytes + run.bytes() > HELD_BYTES_MAX {
                 run.touch(&mutation);
                 continue;
             }
@@ -127,8 +124,8 @@ impl<'a> Plan<'a> {
                 }
                 Err(error) => self.refused.push((at, Refusal::new(share, error))),
             }
-            if self.bytes + run.bytes() > BYTES_MAX {
-                self.refused.push((at, Refusal::new(share, Error::TooMuch(BYTES_MAX))));
+            if self.bytes + run.bytes() > HELD_BYTES_MAX {
+                self.refused.push((at, Refusal::new(share, Error::TooMuch)));
             }
         }
         self.bytes += run.bytes();

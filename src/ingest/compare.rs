@@ -82,17 +82,17 @@ impl<'a> Compare<'a> {
         if needed > max {
             return Err(Error::TooLarge { needed, max });
         }
-        if incoming.follows.is_none()
-            && let (Some(text), Some(state), Some(record)) = (&whole, state, &data)
-            && let Some(changes) =
+        let changes = match (&whole, state, &data) {
+            (Some(_), Some(state), Some(record)) if incoming.follows.is_none() => {
                 std::str::from_utf8(state).ok().and_then(|it| changes_since(it, record))
-        {
-            return Ok(match changes.is_empty() {
-                true => Made::Same,
-                false => Made::Changed(Change::Updated { changes }, text.clone()),
-            });
+            }
+            _ => None,
+        };
+        match (changes, whole) {
+            (Some(changes), _) if changes.is_empty() => Ok(Made::Same),
+            (Some(changes), Some(text)) => Ok(Made::Changed(Change::Updated { changes }, text)),
+            (_, whole) => self.by_columns(incoming, Renamed { data, whole, before }, merged),
         }
-        self.by_columns(incoming, Renamed { data, whole, before }, merged)
     }
 
     fn by_columns(

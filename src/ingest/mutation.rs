@@ -9,6 +9,7 @@ use super::state::{self, Row};
 use super::tail::Known;
 use super::version::Version;
 use std::cmp::Ordering;
+use std::sync::atomic::{self, AtomicUsize};
 use std::sync::{Arc, Weak};
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
@@ -113,15 +114,37 @@ pub(super) struct Key {
     pub hold: Hold,
 }
 
+/// Bytes of events that are kept in memory for one answer. A patch of a few bytes publishes its
+/// whole record.
+pub(super) const HELD_BYTES_MAX: usize = 128 << 20;
+
 /// Keeps events from moving into the state store before their request's answer is stored: until
-/// then a crash leaves them to be replayed, and the answer is made anew from them.
+/// then a crash leaves them to be replayed, and the answer is made anew from them. Counts their
+/// bytes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Hold(Arc<()>);
+pub(super) struct Hold(Arc<AtomicUsize>);
+
+/// Sees whether anybody still holds.
+#[derive(Debug)]
+pub(super) struct Watch(Weak<AtomicUsize>);
 
 impl Hold {
-    /// Sees whether anybody still holds.
-    pub(super) fn watch(&self) -> Weak<()> {
-        Arc::downgrade(&self.0)
+    /// Takes in another event.
+    pub(super) fn add(&self, bytes: usize) -> Watch {
+        self.0.fetch_add(bytes, atomic::Ordering::Relaxed);
+        Watch(Arc::downgrade(&self.0))
+    }
+
+    /// Whether it has all it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.load(atomic::Ordering::Relaxed) >= HELD_BYTES_MAX
+    }
+}
+
+impl Watch {
+    /// Whether anybody still holds.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 
@@ -266,9 +289,11 @@ pub(super) enum Error {
         /// Bytes there may be.
         max: usize,
     },
-    /// An atomic batch publishes more than is held of one.
-    #[error("the events of an atomic batch are over the limit of {0} bytes; send several")]
-    TooMuch(usize),
+    /// A batch publishes more than is kept in memory of one.
+    #[error(
+        "the events of an atomic batch, or of 1000 items under an Idempotency-Key, are over the limit of {HELD_BYTES_MAX} bytes; send several"
+    )]
+    TooMuch,
     /// What a backfill cannot publish.
     #[error("record '{0}': {1}")]
     Record(String, Box<Error>),

@@ -10,7 +10,7 @@ use super::compare::{Compare, Incoming, Made, carry_over};
 use super::diff::{Change, changes};
 use super::event::{Kind, NewEvent};
 use super::json::Object;
-use super::mutation::{Condition, Done, Error, Key, Mutation, Operation, Published};
+use super::mutation::{Condition, Done, Error, Key, Mutation, Operation, Published, Watch};
 use super::name::RecordId;
 use super::snapshot::{Snapshots, Touched};
 use super::state::{Row, Rows};
@@ -21,7 +21,7 @@ use crate::clock;
 use crate::topic::{Partition, Topic};
 use parking_lot::MutexGuard;
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use tidelog_protocol::Uuid;
 use tidelog_protocol::records::Batch;
 
@@ -134,7 +134,7 @@ impl<'a> Run<'a> {
             data: exists.then(|| data.as_bytes().into()),
             deleted_ms: created_at.as_millisecond(),
         };
-        let known = self.published(id, row, key.map(|key| key.hold.watch()));
+        let known = self.published(id, row, key.map(|key| key.hold.add(data.len())));
         let published = Some(Published { kind: change.kind(), offset });
         Ok(Done { published, ..self.unchanged(id, &known) })
     }
@@ -253,6 +253,9 @@ impl<'a> Run<'a> {
         if let Some(reason) = &mutation.refused {
             return Err(Error::Refused(reason.clone()));
         }
+        if mutation.key.as_ref().is_some_and(|key| key.hold.is_full()) {
+            return Err(Error::TooMuch);
+        }
         let known = self.known(&mutation.id)?;
         let is_sweep = mutation.condition == Condition::Untouched;
         let is_touched = is_sweep && self.place.snapshots.is_touched(mutation.id.as_str())?;
@@ -275,7 +278,7 @@ impl<'a> Run<'a> {
     }
 
     /// Takes in what a record is after its event.
-    fn published(&mut self, id: &RecordId, row: Row, hold: Option<Weak<()>>) -> Known {
+    fn published(&mut self, id: &RecordId, row: Row, hold: Option<Watch>) -> Known {
         let offset = row.offset;
         let (id, raised) = (Box::<str>::from(id.as_str()), false);
         self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), raised, hold });

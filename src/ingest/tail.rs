@@ -1,8 +1,8 @@
 //! The end of a partition whose records are not in the state store yet.
 
+use super::mutation::Watch;
 use super::state::Row;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Weak;
 
 /// The end of a partition that is not in the store yet.
 #[derive(Default)]
@@ -45,7 +45,7 @@ pub(super) struct Entry {
     /// Its version came without an event.
     pub raised: bool,
     /// It stays here while somebody holds this.
-    pub hold: Option<Weak<()>>,
+    pub hold: Option<Watch>,
 }
 
 /// What is durable at the front of a tail.
@@ -137,7 +137,7 @@ impl Tail {
     /// How many entries at the front may move to the store.
     fn settled(&self, high_watermark: i64) -> usize {
         let stays = |entry: &Entry| {
-            let held = entry.hold.as_ref().is_some_and(|hold| hold.strong_count() > 0);
+            let held = entry.hold.as_ref().is_some_and(Watch::is_held);
             held || entry.offset >= high_watermark
         };
         self.entries.iter().position(stays).unwrap_or(self.entries.len())

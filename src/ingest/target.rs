@@ -163,7 +163,7 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::TooLarge { .. } | Error::TooMuch(_) => Self::too_large(text),
+            Error::TooLarge { .. } | Error::TooMuch => Self::too_large(text),
             Error::Record(_, error) => Self { message: text, ..Self::from(*error) },
             Error::Log(error) if error.is_disk_full() => {
                 tracing::debug!("{error}");

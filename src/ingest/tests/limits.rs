@@ -95,7 +95,9 @@ async fn a_collection_or_sync_too_many_is_refused_with_how_many_there_may_be() {
 fn the_reference_names_the_limits_there_are() {
     use crate::http::BODY_BYTES_MAX;
     use crate::ingest::sync::definition::{COLLECTIONS_MAX, METADATA_BYTES_MAX, TEXT_BYTES_MAX};
-    use crate::ingest::{answers, batch, items, json, mapping, name, page, records, state, sync};
+    use crate::ingest::{
+        answers, batch, items, json, mapping, mutation, name, page, records, state, sync,
+    };
     let number = |limit: usize| limit as u64;
     assert_eq!(items::ITEM_BYTES_MAX, BODY_BYTES_MAX);
     let limits = [
@@ -119,6 +121,10 @@ fn the_reference_names_the_limits_there_are() {
         ("bytes of any other body, and of an item", number(BODY_BYTES_MAX)),
         ("an atomic batch has fewer items than", number(batch::ATOMIC.items)),
         ("and fewer bytes than", number(batch::ATOMIC.bytes)),
+        (
+            "bytes of the events of one, or of 1000 items under a key",
+            number(mutation::HELD_BYTES_MAX),
+        ),
         ("entries of a page", number(page::LIMIT_MAX)),
         ("bytes of an `Idempotency-Key`", number(records::IDEMPOTENCY_KEY_BYTES_MAX)),
         ("hours its answer is kept", answers::RETENTION.as_secs() / 3600),

@@ -67,6 +67,13 @@ async fn small_patches_of_a_large_record_do_not_fill_the_memory() {
     let refused = sandbox.http(&format!("{records}?atomic=true"), &[], &patches(160)).await;
     assert_eq!(refused.status, 413, "{}", refused.json);
     assert_eq!(sandbox.events("contact").await, 26);
+
+    // Under a key they stay in memory until they are answered.
+    let keyed = sandbox.http(records, &[("idempotency-key", "k")], &patches(160)).await.json;
+    let results = keyed["results"].as_array().unwrap();
+    let published = results.iter().take_while(|it| it["event"] == "updated").count();
+    assert!((140..155).contains(&published), "{published}");
+    assert!(results[published..].iter().all(|it| it["code"] == "too_large"));
 }
 
 /// Nobody settles here but what mutations do themselves, so what they leave to others is seen.
