@@ -1,11 +1,16 @@
-//! The last state of every record, in the state store.
+//! The last state of every record, in the state store, and what else is there beside it: all keys
+//! of the keyspace `records`.
 //!
 //! ```text
-//! key    topic id, 16 bytes | 'r' | record id       value  2 | Row
-//!        topic id, 16 bytes | 'a' | partition u32    value  2 | next offset to apply, i64
-//!        topic id, 16 bytes | 't' | ms u64 | id      value  3 | the row's value: deleted then
-//!                                                     (2 | its version, in earlier builds)
-//!        topic id, 16 bytes | 'b'                    value  2 | a backfill
+//! topic id | 'a' | partition u32      2 | next offset to apply, i64
+//! topic id | 'b'                      2 | a backfill, JSON
+//! topic id | 'o'                      1 | the snapshot, JSON
+//! topic id | 'r' | record id          2 | Row
+//! topic id | 's' | snapshot u64 | id  1: the snapshot's mark
+//! topic id | 't' | ms u64 | id        3 | the row's value: it was deleted then
+//!                                     (2 | its version, in earlier builds)
+//! 16 zeros | account 0 | 'a' ..       an answer; likewise 'n' a note, 't' their times: `answers`
+//! 15 zeros, 1 | 16 random bytes       what an atomic batch promised: `intents`
 //!
 //! Row    offset of the record's last event, i64 | version of the mapping, u32
 //!        | bytes of the version, u8 | version | the record, JSON; nothing when it is deleted
@@ -101,7 +106,7 @@ pub(super) struct Frozen {
 
 /// A failure of the state store.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The store itself.
     #[error("the state store failed: {0}")]
     Store(#[from] fjall::Error),

@@ -15,9 +15,9 @@
 //! - A mutation without a version is applied, and the record keeps the version it has. So it does
 //!   after one that only says when it was [read](super::mutation::Mutation::is_reading).
 //! - A version that publishes nothing (the record did not change, or a deletion came before what
-//!   it deletes) is held all the same: in the state store, synced before it is answered. It is the
-//!   one thing that the topic does not know, so a state built anew from the topic has the last
-//!   version that was published.
+//!   it deletes) is held all the same: in the state store, synced before anybody is told of it. It
+//!   is the one thing that the topic does not know, so a state built anew from the topic has the
+//!   last version that was published.
 //! - A deleted record's version is held for [`TOMBSTONE_RETENTION`](super::state). There are as
 //!   many as were deleted with a version in that time: on disk, some hundred bytes each, and not
 //!   in memory.

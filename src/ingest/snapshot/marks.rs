@@ -1,11 +1,5 @@
-//! The marks that mutations leave on their records while a snapshot is open.
-//!
-//! ```text
-//! key    topic id, 16 bytes | 'o'                                value  1 | the snapshot, JSON
-//!        topic id, 16 bytes | 's' | snapshot id u64 | record id   value  1
-//! ```
-//!
-//! Ids of snapshots are random, so one's marks are never taken for another's.
+//! The marks that mutations leave on their records while a snapshot is open; [`state`] has the
+//! table of keys. Ids of snapshots are random, so one's marks are never taken for another's.
 
 use super::super::mutation::{Condition, Mutation};
 use super::super::name::RecordId;
