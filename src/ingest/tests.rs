@@ -4,6 +4,7 @@ mod atomic;
 mod backfills;
 mod batches;
 mod crashes;
+mod damage;
 mod deletions;
 mod keys;
 mod limits;
