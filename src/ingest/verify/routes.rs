@@ -4,8 +4,7 @@
 //! not as it should be and what to do, and the last line is `{"summary":{..}}`, or the error that
 //! kept it from coming to an end. Without `collection` it is about all of the sync's.
 //!
-//! Few go on at a time, so none waits for long for a client that does not read: over HTTP/2 a
-//! connection that is otherwise well may be such a one.
+//! Few go on at a time, so none waits for long for a client that reads a few bytes at a time.
 
 use super::{Difference, Failed, Kind, Report, Told};
 use crate::clock;
