@@ -84,6 +84,7 @@ impl Broker {
                 fetch_sessions: fetched_partitions(),
                 waiting_fetches: fetched_partitions(),
                 request_room: Room::default(),
+                answer_room: Room::for_answers(),
             },
             credentials: Credentials::default(),
             clusters: RwLock::default(),

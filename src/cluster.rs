@@ -37,6 +37,8 @@ pub struct Shared {
     pub waiting_fetches: Allowance,
     /// Memory for requests; its share is of those that are no account's.
     pub request_room: Room,
+    /// See [`Cluster::answer_room`].
+    pub answer_room: Room,
 }
 
 /// An account with its topics and groups.
@@ -55,6 +57,8 @@ pub struct Cluster {
     pub waiting_fetches: Allowance,
     /// Memory for its requests.
     pub request_room: Room,
+    /// Memory for what is read for its REST consumers and not sent yet.
+    pub answer_room: Room,
     /// Turns at looking through logs for a time.
     pub time_lookups: Arc<Semaphore>,
     /// Parts of batches of mutations that more may be carried out.
@@ -120,6 +124,7 @@ impl Cluster {
         let fetch_sessions = shared.fetch_sessions.of_another();
         let waiting_fetches = shared.waiting_fetches.of_another();
         let request_room = shared.request_room.of_another();
+        let answer_room = shared.answer_room.of_another();
         let configuring = tokio::sync::Mutex::default();
         Self {
             account,
@@ -129,6 +134,7 @@ impl Cluster {
             fetch_sessions,
             waiting_fetches,
             request_room,
+            answer_room,
             time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
             batch_parts: Arc::new(Semaphore::new(BATCH_PARTS_MAX)),
             shared,

@@ -1,5 +1,6 @@
-//! Memory for requests while they arrive and until they are carried out, on both listeners; and
-//! allowances of what else accounts hold.
+//! Memory for requests while they arrive and until they are carried out, on both listeners, and for
+//! answers of REST from when they are read until they are sent; and allowances of what else
+//! accounts hold.
 //!
 //! A request takes memory **as its bytes arrive**, from its account's share and from the process:
 //! what is announced and not sent holds up nobody, and an account's requests wait for each other
@@ -17,25 +18,38 @@ pub const REQUEST_BYTES_MAX: usize = 100 << 20;
 const PROCESS_KIB: usize = (512 << 10) - REQUEST_BYTES_MAX / 1024;
 /// KiB of requests at a time, of one account.
 const SHARE_KIB: usize = 128 << 10;
+/// The same of answers that are read from logs and sent over REST.
+const ANSWERS_PROCESS_KIB: usize = 1 << 20;
+const ANSWERS_SHARE_KIB: usize = 256 << 10;
 
 /// An account's share, and the process's memory behind it.
 #[derive(Clone, Debug)]
 pub struct Room {
+    share_kib: usize,
     share: Store,
     process: Store,
 }
 
 impl Default for Room {
-    /// The room of a process.
+    /// The room of a process for requests.
     fn default() -> Self {
-        Self { share: Store::new(SHARE_KIB), process: Store::new(PROCESS_KIB) }
+        Self::new(SHARE_KIB, PROCESS_KIB)
     }
 }
 
 impl Room {
+    fn new(share_kib: usize, process_kib: usize) -> Self {
+        Self { share_kib, share: Store::new(share_kib), process: Store::new(process_kib) }
+    }
+
+    /// The room of a process for answers.
+    pub fn for_answers() -> Self {
+        Self::new(ANSWERS_SHARE_KIB, ANSWERS_PROCESS_KIB)
+    }
+
     /// The room of a further account of this process.
     pub fn of_another(&self) -> Self {
-        Self { share: Store::new(SHARE_KIB), ..self.clone() }
+        Self { share: Store::new(self.share_kib), ..self.clone() }
     }
 
     /// Waits until there is memory for the first `bytes` of a request. Cancel safe.
@@ -47,6 +61,14 @@ impl Room {
         let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
         self.share.take(&mut taken.share, kib).await;
         self.process.take(&mut taken.process, kib).await;
+    }
+
+    /// Gives back what was taken over `bytes`, and waits for what is lacking.
+    pub async fn fit(&self, taken: &mut Taken, bytes: usize) {
+        self.take(taken, bytes).await;
+        for part in [&mut taken.share, &mut taken.process] {
+            part.shrink(bytes.div_ceil(1 << 10));
+        }
     }
 }
 
@@ -70,6 +92,15 @@ struct Store {
 struct Part {
     permit: Option<OwnedSemaphorePermit>,
     reserve: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    fn shrink(&mut self, kib: usize) {
+        if let Some(permit) = &mut self.permit {
+            // What is split off goes back at once.
+            drop(permit.split(permit.num_permits().saturating_sub(kib)));
+        }
+    }
 }
 
 impl Store {
@@ -166,7 +197,7 @@ mod tests {
     /// Two accounts whose shares and whose process have 8 KiB.
     fn accounts() -> [Room; 2] {
         let (process, share) = (Store::new(8), || Store::new(8));
-        [(); 2].map(|()| Room { share: share(), process: process.clone() })
+        [(); 2].map(|()| Room { share_kib: 8, share: share(), process: process.clone() })
     }
 
     #[test]
@@ -182,6 +213,17 @@ mod tests {
         assert!(takes(&other, &mut third, 8));
         drop(first);
         assert!(takes(&one, &mut second, 8));
+    }
+
+    #[test]
+    fn what_is_taken_is_made_to_fit() {
+        let [one, _] = accounts();
+        let (all, mut taken) = (one.left(), Taken::default());
+        assert!(takes(&one, &mut taken, 6));
+        for (bytes, kib) in [(2 * KIB, 2), (2 * KIB + 1, 3), (7 * KIB, 7), (0, 0)] {
+            assert!(one.fit(&mut taken, bytes).now_or_never().is_some());
+            assert_eq!(one.left(), (all.0 - kib * KIB, all.1 - kib * KIB));
+        }
     }
 
     #[test]

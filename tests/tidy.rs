@@ -256,7 +256,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("retention", &["broker", "clock", "cluster", "topic"]),
     ("scrub", &["broker", "clock"]),
-    ("consumer", &["clock", "cluster", "group", "id", "task", "topic"]),
+    ("consumer", &["clock", "cluster", "group", "id", "room", "task", "topic"]),
     // The Kafka listener.
     (
         "api",
@@ -286,7 +286,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "topic",
         ],
     ),
-    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "task", "topic"]),
+    ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "room", "task", "topic"]),
     (
         "webhook",
         &[

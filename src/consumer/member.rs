@@ -19,6 +19,7 @@ use crate::cluster::Cluster;
 use crate::group::{
     self, Commit, CommitPartition, LeavingMember, MemberDescription, Reply, StateName,
 };
+use crate::room::Taken;
 use crate::topic::{LEADER_EPOCH, Topic};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,6 +159,8 @@ pub struct Part {
 pub struct Polled {
     /// Records by partition.
     pub parts: Vec<Part>,
+    /// What they take of [`Cluster::answer_room`], or more.
+    pub taken: Taken,
     assignment: Option<Arc<Assignment>>,
 }
 

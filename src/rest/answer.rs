@@ -1,11 +1,14 @@
-//! The answer of a consume, which knows whether all of it was sent.
+//! Messages as an answer, which takes its account's memory until it is sent. That of a consume
+//! knows whether all of it was.
 //!
 //! It is handed over a piece at a time, as the connection takes it; one whose connection ends first
 //! was not sent.
 
 use super::message::Message;
+use crate::cluster::Cluster;
 use crate::consumer::Receipt;
 use crate::http::ApiError;
+use crate::room::Taken;
 use axum::body::{Body, HttpBody};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -53,12 +56,58 @@ impl HttpBody for Tracked {
     }
 }
 
-/// An array of messages, whose receipt is written when it is sent.
-pub(super) fn tracked(
+/// An array of messages, whose receipt is written when it is sent. Reading them has `taken` room.
+pub(super) async fn tracked(
+    cluster: &Cluster,
     messages: &[Message<'_>],
+    taken: Taken,
     receipt: Arc<Receipt>,
 ) -> Result<Response, ApiError> {
-    let left = serde_json::to_vec(messages).map_err(ApiError::internal)?.into();
-    let body = Body::new(Tracked { left, receipt });
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    let left = json(cluster, messages, taken).await?;
+    Ok(respond(Body::new(Tracked { left, receipt })))
+}
+
+/// An array of messages. Reading them has `taken` room.
+pub(super) async fn plain(
+    cluster: &Cluster,
+    messages: &[Message<'_>],
+    taken: Taken,
+) -> Result<Response, ApiError> {
+    Ok(respond(json(cluster, messages, taken).await?.into()))
+}
+
+/// An array of no messages.
+pub(super) fn nothing() -> Response {
+    respond(NOTHING.into())
+}
+
+fn respond(body: Body) -> Response {
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+const NOTHING: &str = "[]";
+
+async fn json(
+    cluster: &Cluster,
+    messages: &[Message<'_>],
+    mut taken: Taken,
+) -> Result<Bytes, ApiError> {
+    if messages.is_empty() {
+        return Ok(NOTHING.into());
+    }
+    let json = serde_json::to_vec(messages).map_err(ApiError::internal)?;
+    cluster.answer_room.fit(&mut taken, json.len()).await;
+    Ok(Bytes::from_owner(Held { json, _taken: taken }))
+}
+
+/// An answer, and what it takes of the room until all of it is sent.
+struct Held {
+    json: Vec<u8>,
+    _taken: Taken,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
 }

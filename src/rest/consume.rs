@@ -13,11 +13,9 @@
 //! interval.
 
 use super::Shared;
-use super::answer::tracked;
+use super::answer::{nothing, tracked};
 use super::extract::{Params, Wait};
-use super::fetch::{
-    BYTES_MAX, DEFAULT_TIMEOUT, PARTITION_BYTES_MAX, RECORDS_MAX, messages_response,
-};
+use super::fetch::{BYTES_MAX, DEFAULT_TIMEOUT, PARTITION_BYTES_MAX, RECORDS_MAX};
 use super::instances::is_final;
 use super::message::Message;
 use super::session::{Session, Settings};
@@ -103,13 +101,14 @@ impl Consume {
         let instances = &self.shared.rest.instances;
         let slot = instances.get_or_add(&cluster.account.id, &self.group, &self.instance)?;
         let deadline = wait.deadline();
-        let Some(_turn) = slot.turn(deadline).await else { return messages_response(&[]) };
+        let Some(_turn) = slot.turn(deadline).await else { return Ok(nothing()) };
         let settings = || Settings::from_headers(&self.headers);
         let name = (self.group.as_str(), self.instance.as_str());
         let session = slot.session_or_start(cluster, name, settings, topics)?;
         // The coordinator's wait for more members is not the client's.
         let delay = cluster.shared.settings.group_initial_rebalance_delay;
-        let answer = answer(&session, &self.connection, deadline, delay + JOIN_GRACE).await;
+        let waits = (deadline, delay + JOIN_GRACE);
+        let answer = answer(cluster, &session, &self.connection, waits).await;
         session.touch();
         match answer {
             Ok(response) => response,
@@ -125,18 +124,19 @@ impl Consume {
 
 /// Polls until records could be delivered or time is up; waits for partitions by `grace` longer.
 async fn answer(
+    cluster: &Cluster,
     session: &Session,
     connection: &Connection,
-    deadline: Duration,
-    grace: Duration,
+    (deadline, grace): (Duration, Duration),
 ) -> Result<Result<Response, ApiError>, Error> {
     let member = &session.member;
     member.assigned(deadline + grace).await?;
     loop {
-        let polled = member.poll(LIMITS, deadline).await?;
+        let mut polled = member.poll(LIMITS, deadline).await?;
         let connection = connection.clone();
         let receipt = Arc::new(Receipt::new(move || connection.is_broken()));
-        let response = tracked(&messages(&polled), receipt.clone());
+        let taken = std::mem::take(&mut polled.taken);
+        let response = tracked(cluster, &messages(&polled), taken, receipt.clone()).await;
         // After a rebalance the records may be another member's: read again.
         if response.is_err() || member.deliver(&polled, &receipt) {
             return Ok(response);

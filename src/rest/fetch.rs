@@ -1,18 +1,19 @@
 //! Fetch: records from given offsets on, without a group.
 
 use super::Shared;
+use super::answer::plain;
 use super::extract::{Params, TopicPartitionOffset, partition, topic};
 use super::message::Message;
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::consumer::{Read, Undecoded, read_committed};
+use crate::consumer::{DECOMPRESSED_BYTES_MAX, Read, Undecoded, read_committed};
 use crate::http::{Account, ApiError, Body};
+use crate::room::Taken;
 use crate::task::blocking;
 use crate::topic::{Partition, Topic};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -81,6 +82,10 @@ struct Place {
 }
 
 impl Place {
+    fn has_more(&self) -> bool {
+        self.offset < self.partition.high_watermark()
+    }
+
     fn refuse(&self, error: storage::Error) -> ApiError {
         match error {
             storage::Error::OffsetOutOfRange { .. } => error.into(),
@@ -108,17 +113,20 @@ pub(super) async fn fetch(
 ) -> Result<Response, ApiError> {
     let request: FetchRequest = body.object_or_default()?;
     let deadline = params.timeout(request.timeout, DEFAULT_TIMEOUT)?.deadline();
-    let mut places = find(&principal.cluster, request.places()?)?;
+    let cluster = &principal.cluster;
+    let mut places = find(cluster, request.places()?)?;
     loop {
         for place in &mut places {
             // What retention took is passed over.
             place.offset = place.offset.max(place.partition.log().log_start_offset());
         }
-        let work = {
+        let mut taken = Taken::default();
+        let mut reads = Vec::new();
+        if places.iter().any(Place::has_more) {
+            cluster.answer_room.take(&mut taken, DECOMPRESSED_BYTES_MAX).await;
             let places = places.clone();
-            move || read_all(&places)
-        };
-        let reads = blocking(work).await?;
+            reads = blocking(move || read_all(&places)).await?;
+        }
         let left = deadline.saturating_sub(clock::now());
         if left.is_zero() || reads.iter().any(|(_, read)| !read.records.is_empty()) {
             let messages = reads.iter().flat_map(|(at, read)| {
@@ -126,8 +134,9 @@ pub(super) async fn fetch(
                 let message = |record| Message::new(&place.topic.name, place.index, record);
                 read.records.iter().map(message)
             });
-            return messages_response(&messages.collect::<Vec<_>>());
+            return plain(cluster, &messages.collect::<Vec<_>>(), taken).await;
         }
+        drop(taken);
         for (at, read) in &reads {
             places[*at].offset = read.next;
         }
@@ -144,12 +153,6 @@ pub(super) async fn fetch(
 pub(super) fn undecoded(topic: &str, index: i32, batch: &Undecoded, way_out: &str) -> ApiError {
     let text = format!("partition {index} of topic '{topic}': {batch}; {way_out}");
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "undecodable", text)
-}
-
-/// An array of messages.
-pub(super) fn messages_response(messages: &[Message<'_>]) -> Result<Response, ApiError> {
-    let body = serde_json::to_vec(messages).map_err(ApiError::internal)?;
-    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 fn find(cluster: &Cluster, places: Vec<TopicPartitionOffset>) -> Result<Vec<Place>, ApiError> {
@@ -170,7 +173,7 @@ fn read_all(places: &[Place]) -> Result<Vec<(usize, Read)>, ApiError> {
         if records_left == 0 || bytes_left == 0 {
             break;
         }
-        if place.offset >= place.partition.high_watermark() {
+        if !place.has_more() {
             continue;
         }
         let bytes_max = PARTITION_BYTES_MAX.min(bytes_left);

@@ -3,7 +3,8 @@
 use super::{Assignment, Claim, Error, Limits, Part, Polled, Shared};
 use crate::clock;
 use crate::consumer::cursors::Reset;
-use crate::consumer::reader::read_committed;
+use crate::consumer::reader::{DECOMPRESSED_BYTES_MAX, read_committed};
+use crate::room::Taken;
 use crate::task::blocking;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
@@ -22,10 +23,12 @@ impl Shared {
         }
         let start = *self.turn.lock() % ready.len();
         ready.rotate_left(start);
+        let mut taken = Taken::default();
+        self.cluster.answer_room.take(&mut taken, DECOMPRESSED_BYTES_MAX).await;
         let work = move || read_parts(ready, limits);
         let parts = blocking(work).await?;
         *self.turn.lock() = start.wrapping_add(parts.len());
-        Ok(Polled { parts, assignment: Some(assignment.clone()) })
+        Ok(Polled { parts, taken, assignment: Some(assignment.clone()) })
     }
 
     /// The partitions with records to deliver, and from where on. A position that the log no

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::http::Connection;
+use crate::room::Taken;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -103,5 +105,32 @@ async fn what_the_kernel_took_and_lost_with_the_connection_comes_again() {
     assert_eq!(server.consume_offsets().await, [0]);
     assert_eq!(server.consume_offsets().await, [1]);
     serving.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn answers_take_memory_until_they_are_sent_and_wait_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_large_records(dir.path()).await;
+    let room = server.broker.clusters()[0].answer_room.clone();
+    let all = room.left();
+    let place = r#"{"topic":"red","partition":0,"offset":0}"#;
+    let fetch = || server.router.clone().oneshot(server.request("POST /fetch", &[], place));
+    let (fetched, consumed) = (fetch().await.unwrap(), server.begin_to_consume(&[]).await);
+    let kept = all.0 - room.left().0;
+    assert!((2 * LARGE_BYTES..5 * LARGE_BYTES).contains(&kept), "{kept} bytes");
+
+    let mut others = [(); 2].map(|()| Taken::default());
+    room.take(&mut others[0], all.0 - kept).await;
+    // The reserve.
+    room.take(&mut others[1], 1).await;
+    let mut waiting = Box::pin(fetch());
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let nothing = r#"{"topic":"red","partition":1,"offset":0,"timeout":0}"#;
+    let (status, empty) = server.send(server.request("POST /fetch", &[], nothing)).await;
+    assert_eq!((status.as_u16(), empty), (200, json!([])), "what reads nothing does not wait");
+    drop(others);
+    drop((waiting.await.unwrap(), fetched, consumed));
+    assert_eq!(room.left(), all);
     server.stop().await;
 }
