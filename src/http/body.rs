@@ -17,9 +17,9 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bodies up to this size are in no account's room, like the frames of the Kafka listener.
 const FREE_BYTES: usize = 64 << 10;
-/// Nor is what is kept of one that is read as it comes, up to this size: more than what its reader
-/// goes on with at a time, unless an item is larger.
-const FREE_OF_STREAM_BYTES: usize = 2 << 20;
+/// Nor is what is kept of one that is read as it comes, up to this size: what most readers go on
+/// with at a time.
+const FREE_OF_STREAM_BYTES: usize = 256 << 10;
 
 /// A body that is read a piece at a time, by who goes on with parts of it.
 pub struct Arriving(Counted);
@@ -190,15 +190,16 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_body_that_is_streamed_what_is_kept_has_taken_room() {
-        let (room, piece) = (Room::default(), Bytes::from(vec![7; 1 << 20]));
+        const PIECE: usize = FREE_OF_STREAM_BYTES / 2;
+        let (room, piece) = (Room::default(), Bytes::from(vec![7; PIECE]));
         let all = room.left();
         let (sender, request) = sent(&room);
         let mut arriving = Arriving::new(request);
-        let left = |mib: usize| (all.0 - (mib << 20), all.1 - (mib << 20));
+        let left = |pieces: usize| (all.0 - pieces * PIECE, all.1 - pieces * PIECE);
         for (kept, taken) in [(0, 0), (1, 0), (2, 3), (3, 4), (1, 0), (2, 3)] {
             sender.send(piece.clone()).unwrap();
-            assert!(arriving.piece(kept << 20).await.unwrap().is_some());
-            assert_eq!(room.left(), left(taken), "{kept} MiB kept");
+            assert!(arriving.piece(kept * PIECE).await.unwrap().is_some());
+            assert_eq!(room.left(), left(taken), "{kept} pieces kept");
             assert_eq!(arriving.0.pace.is_some(), kept > 2);
         }
         // What is gone on with keeps its room, also when the rest of the body is given up.
