@@ -27,6 +27,9 @@ const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take to send a request's head, and with that how long a connection may go
 /// without a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is read of a connection at a time. A head of which more has come and not the end is refused
+/// with 431: it takes memory of someone who has not said who it is.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take to read that it was refused.
 const LINGER: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -80,6 +83,7 @@ async fn converse(
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+    server.max_buf_size(BUFFER_BYTES_MAX);
     if let Err(error) = server.serve_connection(stream, service).await {
         tracing::debug!("an HTTP connection ended: {error}");
     }
@@ -98,7 +102,7 @@ mod tests {
 
     /// What a client is answered that sends this and then nothing, when it is given no time.
     async fn answer(sent: &[u8], router: Router) -> String {
-        let (mut client, server) = duplex(1 << 10);
+        let (mut client, server) = duplex(sent.len().max(1 << 10));
         client.write_all(sent).await.unwrap();
         let served = tokio::spawn(converse(server, router, Duration::ZERO));
         let mut answer = String::new();
@@ -112,6 +116,15 @@ mod tests {
         let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
         for sent in [&b""[..], b"GET / HT", http2] {
             assert_eq!(answer(sent, Router::new()).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_head_is_too_long_is_refused() {
+        let head = |bytes: usize| format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "a".repeat(bytes));
+        for (bytes, status) in [(BUFFER_BYTES_MAX - 100, "404"), (4 * BUFFER_BYTES_MAX, "431")] {
+            let answer = answer(head(bytes).as_bytes(), Router::new()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         }
     }
 
