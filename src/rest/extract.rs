@@ -118,8 +118,9 @@ impl Body {
         }
     }
 
-    /// An object; a missing body is one without properties.
-    pub(super) fn object_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, ApiError> {
+    /// An object; a missing body is one without properties. The body's room is given back: such
+    /// requests may wait long.
+    pub(super) fn object_or_default<T: DeserializeOwned + Default>(self) -> Result<T, ApiError> {
         match self.first() {
             None => Ok(T::default()),
             Some(_) => self.json(),

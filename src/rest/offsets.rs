@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// In place of an offset where there is none.
 const NO_OFFSET: i64 = -1;
@@ -85,39 +86,47 @@ pub(super) async fn at(
     let mut asked: Vec<TopicPartition> = body.one_or_many()?;
     let mut seen = BTreeSet::new();
     asked.retain(|place| seen.insert(place.clone()));
-    let cluster = principal.cluster;
-    // Looking up a time reads the log.
-    let work = move || answers(&cluster, asked, when, deadline);
-    Result::map(blocking(work).await, Json)
+    drop(body);
+    answers(&principal.cluster, asked, when, deadline).await.map(Json)
 }
 
-/// What is asked for, if it is found before the deadline: a thread that reads logs ends only by
-/// itself. The first always is.
-pub(super) fn answers(
+/// What is asked for, one partition after the other, if it is found before the deadline. The first
+/// always is, once it is its turn.
+pub(super) async fn answers(
     cluster: &Cluster,
     asked: Vec<TopicPartition>,
     when: When,
     deadline: Duration,
 ) -> Result<Vec<TopicPartitionOffset>, ApiError> {
     let mut answers = Vec::with_capacity(asked.len());
-    for place in asked {
-        if !answers.is_empty() && clock::now() >= deadline {
-            let text = "to look up so many offsets takes too long; ask for fewer partitions";
-            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", text));
+    for TopicPartition { topic: name, partition: index } in asked {
+        let found = topic(cluster, &name)?;
+        let partition = partition(&found, index)?.clone();
+        let left = deadline.saturating_sub(clock::now());
+        if !answers.is_empty() && left.is_zero() {
+            return Err(too_long());
         }
-        answers.push(answer(cluster, place, when)?);
+        let turn = match when {
+            When::At(_) => {
+                let turn = timeout(left, cluster.time_lookups.clone().acquire_owned()).await;
+                turn.map_err(|_| too_long())?.ok()
+            }
+            When::Earliest | When::Latest => None,
+        };
+        let offset = blocking(move || {
+            // Until it is done, also if the client left meanwhile.
+            let _turn = turn;
+            find(&partition, when)
+        });
+        let offset = offset.await?;
+        answers.push(TopicPartitionOffset { topic: name, partition: index, offset });
     }
     Ok(answers)
 }
 
-fn answer(
-    cluster: &Cluster,
-    asked: TopicPartition,
-    when: When,
-) -> Result<TopicPartitionOffset, ApiError> {
-    let found = topic(cluster, &asked.topic)?;
-    let offset = find(partition(&found, asked.partition)?, when)?;
-    Ok(TopicPartitionOffset { topic: asked.topic, partition: asked.partition, offset })
+fn too_long() -> ApiError {
+    let text = "to look up these offsets takes too long; ask for fewer partitions at a time";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", text)
 }
 
 fn find(partition: &Partition, when: When) -> Result<i64, ApiError> {

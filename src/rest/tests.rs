@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use std::path::Path;
 use std::time::Duration;
@@ -500,9 +501,37 @@ async fn offsets_are_found_by_end_and_by_time() {
         let asked = serde_json::from_value(asked.clone()).unwrap();
         offsets::answers(&cluster, asked, offsets::When::At(150), Duration::ZERO)
     };
-    assert_eq!(look_up(&asked).unwrap()[0].offset, 1, "the first is, whatever the time");
-    look_up(&twice).unwrap_err();
+    assert_eq!(look_up(&asked).await.unwrap()[0].offset, 1, "the first is, whatever the time");
+    look_up(&twice).await.unwrap_err();
+    // To look through logs for a time is for few of an account's requests at once.
+    let turns = &cluster.time_lookups;
+    let all = u32::try_from(turns.available_permits()).unwrap();
+    let taken = turns.acquire_many(all).await.unwrap();
+    assert_eq!(look_up(&asked).await.unwrap_err().status, 408);
+    server.ok("POST /offsets/latest", asked).await;
+    drop(taken);
     assert_eq!(server.ok("GET /topics", Value::Null).await, json!({ "blue": 3, "red": 3 }));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_takes_no_room_while_its_request_waits_for_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with_topics(dir.path()).await;
+    let room = &server.broker.cluster_by_name("dev").unwrap().request_room;
+    let all = room.left();
+    let place = json!({ "topic": "red", "partition": 0, "offset": 0, "timeout": 20_000 });
+    let topic = json!({ "topic": "red", "timeout": 20_000 });
+    let timeout = json!({ "timeout": 20_000 });
+    let requests =
+        [("/fetch", place), ("/consume/g/i", topic), ("/consume/g/i/red", timeout)];
+    for (path, body) in requests {
+        let body = format!("{body}{}", " ".repeat(1 << 20));
+        let request = server.request(&format!("POST {path}"), &[], &body);
+        let mut waiting = Box::pin(server.send(request));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(room.left(), all, "{path}");
+    }
     server.stop().await;
 }
 
