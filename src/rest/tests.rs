@@ -523,8 +523,7 @@ async fn a_body_takes_no_room_while_its_request_waits_for_records() {
     let place = json!({ "topic": "red", "partition": 0, "offset": 0, "timeout": 20_000 });
     let topic = json!({ "topic": "red", "timeout": 20_000 });
     let timeout = json!({ "timeout": 20_000 });
-    let requests =
-        [("/fetch", place), ("/consume/g/i", topic), ("/consume/g/i/red", timeout)];
+    let requests = [("/fetch", place), ("/consume/g/i", topic), ("/consume/g/i/red", timeout)];
     for (path, body) in requests {
         let body = format!("{body}{}", " ".repeat(1 << 20));
         let request = server.request(&format!("POST {path}"), &[], &body);

@@ -13,8 +13,10 @@
 //! - **A record is tried until it is delivered**, as its [`Schedule`] says, or until its endpoint
 //!   answers 410 Gone, which ends the machine.
 //! - Bounds: [`IN_FLIGHT_MAX`] attempts at once; per partition [`WINDOW_RECORDS`] records and
-//!   [`WINDOW_BYTES`] bytes held, and what the last fetch brought beyond what it was asked for.
+//!   [`WINDOW_BYTES`] bytes held, and what the last fetch brought beyond what it was asked for. When
+//!   nothing can be delivered, most of it is let go and read again later: [`Delivery::let_go`].
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -28,6 +30,9 @@ pub const IN_FLIGHT_MAX: usize = 16;
 pub const WINDOW_RECORDS: usize = 256;
 /// Bytes of undelivered records after which a partition is read no further.
 pub const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of records that are held on to when nothing can be delivered: little, and not so little that
+/// a few records which only seem to say so hold up all others.
+pub const DOWN_BYTES: usize = 256 << 10;
 /// How many offsets past its committed one a partition is read: what a restart may send again.
 pub const AHEAD_MAX: i64 = 16_384;
 
@@ -95,8 +100,12 @@ pub struct Delivery<T> {
 #[derive(Debug)]
 struct Partition<T> {
     committed: i64,
-    /// The first offset that has not been read.
+    /// The first offset that is to be read.
     next: i64,
+    /// The first offset that has never been read.
+    unread: i64,
+    /// Undelivered records from `next` on that were read and let go, and how often each was tried.
+    let_go: BTreeMap<i64, u32>,
     fetching: bool,
     /// Undelivered records by offset.
     held: BTreeMap<i64, Held<T>>,
@@ -170,9 +179,36 @@ impl<T: Clone> Delivery<T> {
                 self.ready.push_back((source, offset));
             }
         }
-        partition.next = partition.next.max(next);
+        partition.passed(next);
         partition.commit(source, out);
         self.advance(Some(source), out);
+    }
+
+    /// Lets go of what is held, but for the first [`DOWN_BYTES`], a record of each partition, and
+    /// what is in flight. It is fetched again, in place of what is being fetched, and a record's
+    /// attempts go on counting. What was delivered ahead of it is not sent again.
+    pub fn let_go(&mut self, out: &mut Vec<Effect<T>>) {
+        let in_flight: BTreeSet<_> = self.in_flight.values().flatten().copied().collect();
+        let (mut kept, mut shrunk) = (0, Vec::new());
+        for (&source, partition) in &mut self.partitions {
+            if partition.let_go(&mut kept, |offset| in_flight.contains(&(source, offset))) {
+                shrunk.push(source);
+            }
+        }
+        if shrunk.is_empty() || self.disabled {
+            return;
+        }
+        let partitions = &self.partitions;
+        let is_held = |source: Source, offset: i64| {
+            partitions.get(&source).is_some_and(|it| it.held.contains_key(&offset))
+        };
+        self.ready.retain(|&(source, offset)| is_held(source, offset));
+        self.waiting.retain(|&(_, source, offset)| is_held(source, offset));
+        for source in shrunk {
+            let Some(partition) = self.partitions.get_mut(&source) else { continue };
+            partition.ready = self.ready.iter().filter(|(of, _)| *of == source).count();
+            partition.fetch(source, out);
+        }
     }
 
     /// Takes the end of an attempt. `jitter`, from 0 to 1, spreads the delay if it failed.
@@ -284,6 +320,8 @@ impl<T> Partition<T> {
         Partition {
             committed,
             next: committed,
+            unread: committed,
+            let_go: BTreeMap::new(),
             fetching: false,
             held: BTreeMap::new(),
             bytes: 0,
@@ -300,16 +338,59 @@ impl<T> Partition<T> {
             return false;
         }
         self.next = offset + 1;
+        let attempt = match self.let_go.remove(&offset) {
+            Some(attempt) => attempt,
+            // It is delivered, or still held.
+            None if offset < self.unread => return false,
+            None => 0,
+        };
         self.bytes += bytes;
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.push_back(offset);
         let first = lane.len() == 1;
         self.ready += usize::from(first);
-        self.held.insert(offset, Held { key, bytes, attempt: 0, ticket });
+        self.held.insert(offset, Held { key, bytes, attempt, ticket });
         first
     }
 
-    /// Lets go of a delivered record; the next of its key, which is free now.
+    /// Notes that there is nothing more to read before `next`.
+    fn passed(&mut self, next: i64) {
+        self.next = self.next.max(next);
+        self.unread = self.unread.max(self.next);
+        self.let_go = self.let_go.split_off(&self.next);
+    }
+
+    /// See [`Delivery::let_go`]; whether there was anything to let go of.
+    fn let_go(&mut self, kept: &mut usize, in_flight: impl Fn(i64) -> bool) -> bool {
+        let beyond = self.held.iter().enumerate().filter_map(|(at, (&offset, held))| {
+            if at > 0 && *kept >= DOWN_BYTES && !in_flight(offset) {
+                return Some(offset);
+            }
+            *kept += held.bytes;
+            None
+        });
+        let beyond: Vec<_> = beyond.collect();
+        let Some(first) = beyond.first() else { return false };
+        self.next = self.next.min(*first);
+        self.fetching = false;
+        // From the end, where the last of each key is the last of its lane.
+        for offset in beyond.into_iter().rev() {
+            let Some(Held { key, bytes, attempt, .. }) = self.held.remove(&offset) else {
+                continue;
+            };
+            self.bytes -= bytes;
+            self.let_go.insert(offset, attempt);
+            if let Entry::Occupied(mut lane) = self.lanes.entry(key) {
+                lane.get_mut().pop_back();
+                if lane.get().is_empty() {
+                    lane.remove();
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes a delivered record out; the next of its key, which is free now.
     fn remove(&mut self, offset: i64) -> Option<i64> {
         let Held { key, bytes, .. } = self.held.remove(&offset)?;
         self.bytes -= bytes;
@@ -325,7 +406,8 @@ impl<T> Partition<T> {
 
     /// Commits up to the first undelivered record, if that is further than before.
     fn commit(&mut self, source: Source, out: &mut Vec<Effect<T>>) {
-        let offset = self.held.first_key_value().map_or(self.next, |(&offset, _)| offset);
+        let held = self.held.first_key_value().map(|(&offset, _)| offset);
+        let offset = held.map_or(self.next, |held| held.min(self.next));
         if offset > self.committed {
             self.committed = offset;
             out.push(Effect::Commit { source, offset });

@@ -7,7 +7,7 @@ const MIDDLE: f64 = 0.5;
 
 /// Runs a script, a step a line, and checks the effects that are listed under each step.
 ///
-/// A record is `offset` or `offset:key`. Attempts are named `source/offset`.
+/// A record is `offset`, `offset:key` or `offset:key/KiB`. Attempts are named `source/offset`.
 #[track_caller]
 fn check(script: &str) {
     let lines: Vec<&str> = script.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
@@ -54,6 +54,7 @@ fn step(
             machine.outcome(now, attempts[*attempt], outcome, MIDDLE, out);
         }
         ["tick"] => machine.expire(now, out),
+        ["let-go"] => machine.let_go(out),
         ["deadline", want] => {
             let deadline = machine.deadline().map(|it| humantime::format_duration(it).to_string());
             assert_eq!(deadline.as_deref().unwrap_or("none"), *want, "at {line}");
@@ -63,11 +64,15 @@ fn step(
 }
 
 fn record(text: &str) -> Record<&'static str> {
+    let (text, bytes) = match text.split_once('/') {
+        Some((text, kib)) => (text, kib.parse::<usize>().unwrap() << 10),
+        None => (text, 1),
+    };
     let (offset, key) = match text.split_once(':') {
         Some((offset, key)) => (offset, Some(Bytes::copy_from_slice(key.as_bytes()))),
         None => (text, None),
     };
-    Record { offset: offset.parse().unwrap(), key, bytes: 1, ticket: "it" }
+    Record { offset: offset.parse().unwrap(), key, bytes, ticket: "it" }
 }
 
 fn describe(effect: &Effect<&'static str>) -> String {
@@ -258,6 +263,53 @@ fn a_revoked_partition_is_forgotten_and_its_late_outcomes_too() {
 }
 
 #[test]
+fn what_is_let_go_is_read_again_and_what_was_delivered_ahead_is_not_sent_twice() {
+    check(
+        "0s assign 0 0
+        > fetch 0 0 256
+        0s fetched 0 0 6 0:a/160 1:b/160 2:c 3:a 4:d 5:c
+        > send 0/0 #1
+        > fetch 0 6 250
+        > send 0/1 #1
+        > send 0/2 #1
+        > send 0/4 #1
+        1s ok 0/4
+        1s fail 0/2
+        > wait 0/2 #2 until 6s
+        1s fail 0/0
+        > wait 0/0 #2 until 6s
+        2s let-go
+        > fetch 0 2 254
+        2s let-go
+        3s fetched 0 6 7 6:e
+        3s fetched 0 2 7 2:c 3:a 4:d 5:c 6:e
+        > send 0/2 #2
+        > fetch 0 7 250
+        > send 0/6 #1
+        3s let-go
+        > fetch 0 3 252
+        4s ok 0/6
+        4s ok 0/1
+        4s ok 0/2
+        6s tick
+        > send 0/0 #2
+        6s ok 0/0
+        > commit 0 3
+        7s fetched 0 3 9 3:a 5:c 6:e 7:e 8:f
+        > send 0/3 #1
+        > fetch 0 9 252
+        > send 0/5 #1
+        > send 0/7 #1
+        > send 0/8 #1
+        8s ok 0/8
+        8s ok 0/7
+        8s ok 0/5
+        8s ok 0/3
+        > commit 0 9",
+    );
+}
+
+#[test]
 fn attempts_in_flight_are_bounded_and_a_freed_one_goes_to_the_next_in_line() {
     let mut machine = Delivery::new(Schedule::default());
     let mut out = Vec::new();
@@ -367,6 +419,9 @@ fn a_partition_is_read_only_so_far_past_a_record_that_fails() {
     assert_eq!(machine.held(), 1);
 }
 
+/// What a record of the random runs has.
+const RECORD_BYTES: usize = 8 << 10;
+
 /// A log of several partitions, an endpoint with moods, and a driver that crashes.
 struct World {
     random: Rng,
@@ -374,6 +429,8 @@ struct World {
     logs: Vec<Vec<Option<Option<Bytes>>>>,
     committed: Vec<i64>,
     delivered: Vec<BTreeSet<i64>>,
+    /// The same, since the last restart.
+    delivered_now: Vec<BTreeSet<i64>>,
     now: Now,
     machine: Delivery<u64>,
     attempts: Vec<(AttemptId, Source, i64)>,
@@ -400,6 +457,7 @@ impl World {
             logs,
             committed: vec![0; count],
             delivered: vec![BTreeSet::new(); count],
+            delivered_now: Vec::new(),
             now: Now::ZERO,
             machine: Delivery::new(Schedule::default()),
             attempts: Vec::new(),
@@ -413,6 +471,7 @@ impl World {
         self.machine = Delivery::new(Schedule::parse(&["1s", "30s"]).unwrap());
         self.attempts.clear();
         self.fetches.clear();
+        self.delivered_now = vec![BTreeSet::new(); self.logs.len()];
         for source in 0..self.logs.len() {
             let mut out = Vec::new();
             self.machine.assign(source as u32, self.committed[source], &mut out);
@@ -427,11 +486,14 @@ impl World {
                     assert!(attempt >= 1);
                     assert_eq!(ticket, offset as u64, "the ticket of another record");
                     self.check_order(source, offset);
+                    let again = self.delivered_now[source as usize].contains(&offset);
+                    assert!(!again, "{offset} was sent again");
                     self.attempts.push((id, source, offset));
                 }
                 Effect::Commit { source, offset } => self.commit(source as usize, offset),
                 Effect::Fetch { source, from, records, .. } => {
-                    assert!(!self.fetches.iter().any(|it| it.0 == source), "two fetches at once");
+                    // What is let go is fetched in place of what is being fetched.
+                    self.fetches.retain(|it| it.0 != source);
                     self.fetches.push((source, from, records));
                 }
                 Effect::Wait { at, .. } => assert!(at > self.now),
@@ -479,7 +541,8 @@ impl World {
         let records: Vec<Record<u64>> = (from..next)
             .filter_map(|offset| {
                 let key = log[offset as usize].clone()?;
-                Some(Record { offset, key, bytes: 10, ticket: offset as u64 })
+                let bytes = RECORD_BYTES;
+                Some(Record { offset, key, bytes, ticket: offset as u64 })
             })
             .collect();
         let mut out = Vec::new();
@@ -495,11 +558,20 @@ impl World {
             Outcome::Failed { retry_after: Some(Duration::from_secs(retry_after)) }
         } else {
             self.delivered[source as usize].insert(offset);
+            self.delivered_now[source as usize].insert(offset);
             Outcome::Delivered
         };
         let jitter = self.random.u64(..1001) as f64 / 1000.0;
         let mut out = Vec::new();
         self.machine.outcome(self.now, id, outcome, jitter, &mut out);
+        self.carry_out(out);
+    }
+
+    fn let_go(&mut self) {
+        let mut out = Vec::new();
+        self.machine.let_go(&mut out);
+        let most = DOWN_BYTES / RECORD_BYTES + self.logs.len() + IN_FLIGHT_MAX;
+        assert!(self.machine.held() <= most);
         self.carry_out(out);
     }
 
@@ -528,6 +600,7 @@ fn over_random_runs_every_record_is_delivered_in_order_within_the_bounds() {
             assert!(steps < 200_000, "seed {seed} does not come to an end");
             match world.random.u64(..1000) {
                 0 if steps < 20_000 => world.restart(),
+                900..905 => world.let_go(),
                 1..400 if !world.fetches.is_empty() => world.fetch(),
                 400..900 if !world.attempts.is_empty() => world.answer(seed % 8),
                 _ => world.wait(),

@@ -260,7 +260,9 @@ impl Driver {
             Box::pin(reader::fetch(self.webhook.clone(), at.clone(), fetch, self.window.clone()));
         let (handle, registration) = AbortHandle::new_pair();
         self.fetches.push(Abortable::new(reading, registration));
-        self.fetching.insert(source, handle);
+        if let Some(before) = self.fetching.insert(source, handle) {
+            before.abort();
+        }
     }
 
     fn attempted(&mut self, Attempt { id, message, attempt, answer, took }: Attempt) {
@@ -277,9 +279,13 @@ impl Driver {
                 }
             }
         }
-        self.window.set_down(status.standing() == Standing::Down);
+        let is_down = status.standing() == Standing::Down;
         drop(status);
+        self.window.set_down(is_down);
         self.delivery.outcome(clock::now(), id, answer.outcome, jitter(), &mut self.effects);
+        if is_down {
+            self.delivery.let_go(&mut self.effects);
+        }
     }
 }
 

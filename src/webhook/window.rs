@@ -5,7 +5,7 @@
 //! hold**, one record at a time, so that a record that fails holds up no other partition; when the
 //! [`Memory`] of all webhooks is used up, only while nothing at all is held.
 
-use super::delivery::Source;
+use super::delivery::{DOWN_BYTES, Source};
 use super::memory::Memory;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -52,8 +52,9 @@ pub(super) struct Share {
 
 /// Bytes that are held before a webhook is read for no further, and what a last read brings.
 const BYTES_MAX: usize = 16 << 20;
-/// The same, when nothing can be delivered.
-const BYTES_MAX_DOWN: usize = 1 << 20;
+/// The same, when nothing can be delivered: what is left when the rest is let go of, which is read
+/// again when something can.
+const BYTES_MAX_DOWN: usize = DOWN_BYTES;
 
 impl Held {
     fn is_full(self) -> bool {

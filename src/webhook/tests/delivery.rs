@@ -1,14 +1,18 @@
 //! What arrives, in which order, and how often.
 
-use super::endpoint::{Endpoint, Reply};
+use super::endpoint::{Endpoint, Received, Reply};
 use super::{Rig, numbered};
 use crate::consumer::undecodable;
 use crate::webhook::cursor::commit;
+use crate::webhook::delivery::{DOWN_BYTES, IN_FLIGHT_MAX};
 use crate::webhook::routes::partitions;
 use crate::webhook::subscription::TopicPartition;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Fails every record of some keys a few times, each time in another way.
@@ -82,6 +86,34 @@ async fn a_dead_endpoint_does_not_delay_another() {
     }
     assert_eq!(live.delivered(201).await.len(), 201);
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_an_endpoint_that_is_down_little_is_held_and_all_arrives_once_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Rig::open(dir.path()).await;
+    rig.topic("events", 1).await;
+    let is_back = Arc::new(AtomicBool::new(false));
+    let asked = is_back.clone();
+    let reply = move |_: &_| Reply::Status(if asked.load(Relaxed) { 200 } else { 500 });
+    let mut endpoint = Endpoint::start(reply).await;
+    let webhook = rig.webhook(&endpoint.url, "events", "beginning").await;
+    let value = "x".repeat(4 << 10);
+    let records: Vec<_> = (0..128).map(|key| format!("{key}:{value}")).collect();
+    rig.produce("events", 0, &records).await;
+    let held_max = DOWN_BYTES / value.len() + IN_FLIGHT_MAX;
+    let is_settled = || {
+        let status = webhook.status.lock();
+        status.failed > 2 * held_max as u64 && status.held <= held_max
+    };
+    while !is_settled() {
+        tokio::task::yield_now().await;
+    }
+    is_back.store(true, Relaxed);
+    let ids: BTreeSet<_> = endpoint.delivered(128).await.iter().map(Received::id).collect();
+    assert_eq!(ids.len(), 128);
+    rig.webhooks.close().await;
+    assert_eq!(rig.cursor(&webhook).await, [128]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
