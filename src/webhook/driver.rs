@@ -256,8 +256,10 @@ impl Driver {
     fn fetch(&mut self, fetch: Fetch) {
         let source = fetch.source;
         let Some(at) = self.subscription.get(source) else { return };
+        let (webhook, window, quota) =
+            (self.webhook.clone(), self.window.clone(), self.quota.clone());
         let reading: BoxFuture<'static, _> =
-            Box::pin(reader::fetch(self.webhook.clone(), at.clone(), fetch, self.window.clone()));
+            Box::pin(reader::fetch(webhook, at.clone(), fetch, window, quota));
         let (handle, registration) = AbortHandle::new_pair();
         self.fetches.push(Abortable::new(reading, registration));
         if let Some(before) = self.fetching.insert(source, handle) {

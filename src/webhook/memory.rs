@@ -1,9 +1,9 @@
 //! How much the webhooks of an account hold in memory, and those of all accounts together.
 //!
-//! When it is used up, **a webhook that holds nothing still reads one record at a time**, so that
-//! what cannot be delivered holds up no other webhook. So all webhooks hold what is said here, a
-//! record each beyond it, and what the reads under way bring (`reader`). What an account holds
-//! beyond its share is not counted against the others.
+//! When it is used up, **a webhook that holds nothing still reads a little at a time**, so that what
+//! cannot be delivered holds up no other webhook. So all webhooks hold what is said here, and a
+//! little each beyond it (`reader`). What an account holds beyond its share is not counted against
+//! the others.
 
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -49,12 +49,12 @@ impl Memory {
 
     /// Takes note of a message, if there is room or not.
     pub(super) fn take(&self, bytes: usize) {
-        self.change(|held| held + bytes);
+        self.count(0, bytes);
     }
 
     /// Takes note that a message is dropped.
     pub(super) fn give(&self, bytes: usize) {
-        self.change(|held| held - bytes);
+        self.count(bytes, 0);
     }
 
     /// Tells of room from now on.
@@ -63,20 +63,19 @@ impl Memory {
         Changes { own: self.held.subscribe(), above }
     }
 
-    /// Wakes those who wait only when there is room again.
-    fn change(&self, change: impl FnOnce(usize) -> usize) {
-        let (mut before, mut after) = (0, 0);
+    /// Counts bytes in place of those `before`. Wakes those who wait only when there is room again.
+    fn count(&self, before: usize, bytes: usize) {
+        let (mut was, mut is) = (0, 0);
         self.held.send_if_modified(|held| {
-            before = *held;
-            *held = change(*held);
-            after = *held;
-            before >= self.max && after < self.max
+            was = *held;
+            *held = was + bytes - before;
+            is = *held;
+            was >= self.max && is < self.max
         });
-        let Some(above) = &self.above else { return };
-        match (before.min(self.max), after.min(self.max)) {
-            (before, after) if after > before => above.take(after - before),
-            (before, after) if after < before => above.give(before - after),
-            _ => {}
+        // What is beyond its share is its own.
+        let (was, is) = (was.min(self.max), is.min(self.max));
+        if let Some(above) = self.above.as_ref().filter(|_| was != is) {
+            above.count(was, is);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What an account's webhooks have of what all webhooks share: attempts, lookups and memory.
+//! What an account's webhooks have of what all webhooks share: attempts, reads, lookups and memory.
 //!
-//! An account's attempts wait for each other before they wait for another account's. Endpoints
+//! What an account does waits for its own before it waits for another account's. Endpoints
 //! wait only for those that are known alike: one that is down takes long to say so, one that is new
 //! may be, and one that is slow may take all the time that there is.
 
@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What all webhooks share.
 pub(super) struct Quotas {
     attempts: Arc<Attempts>,
+    reads: Arc<Semaphore>,
     memory: Arc<Memory>,
     /// Those of accounts with webhooks that run.
     accounts: Mutex<HashMap<String, Weak<Quota>>>,
@@ -23,6 +24,8 @@ pub(super) struct Quotas {
 pub(super) struct Quota {
     all: Arc<Attempts>,
     own: Attempts,
+    all_reads: Arc<Semaphore>,
+    own_reads: Semaphore,
     /// Names that are looked up at once.
     pub(super) lookups: Arc<Semaphore>,
     pub(super) memory: Arc<Memory>,
@@ -45,6 +48,10 @@ const DOWN_MAX: usize = 128;
 /// An account has one of so many parts of each. One webhook has a quarter of its account's part
 /// (`delivery::IN_FLIGHT_MAX`), and one attempt at a time unless its endpoint is up.
 const PARTS: usize = 4;
+/// Reads of all webhooks that run at once: each may decompress a large batch.
+const READS_MAX: usize = 4;
+/// Those of one account.
+const ACCOUNT_READS_MAX: usize = 2;
 /// Lookups of one account's names that run at once.
 const LOOKUPS_MAX: usize = 8;
 
@@ -52,6 +59,7 @@ impl Quotas {
     pub(super) fn new() -> Self {
         Self {
             attempts: Arc::new(Attempts::new(1)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
             memory: Memory::of_all(),
             accounts: Mutex::default(),
         }
@@ -67,6 +75,8 @@ impl Quotas {
         let quota = Arc::new(Quota {
             all: self.attempts.clone(),
             own: Attempts::new(PARTS),
+            all_reads: self.reads.clone(),
+            own_reads: Semaphore::new(ACCOUNT_READS_MAX),
             lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
             memory: Memory::of_account(&self.memory),
         });
@@ -79,6 +89,11 @@ impl Quota {
     /// Room for an attempt: first among the account's, then among all.
     pub(super) async fn permit(&self, standing: Standing) -> [SemaphorePermit<'_>; 2] {
         [self.own.permit(standing).await, self.all.permit(standing).await]
+    }
+
+    /// Room for a read, likewise.
+    pub(super) async fn read_permit(&self) -> [SemaphorePermit<'_>; 2] {
+        [acquire(&self.own_reads).await, acquire(&self.all_reads).await]
     }
 }
 
@@ -96,8 +111,12 @@ impl Attempts {
             Standing::Slow => &self.slow,
             Standing::Down => &self.down,
         };
-        permits.acquire().await.expect("the semaphore is never closed")
+        acquire(permits).await
     }
+}
+
+async fn acquire(permits: &Semaphore) -> SemaphorePermit<'_> {
+    permits.acquire().await.expect("the semaphore is never closed")
 }
 
 #[cfg(test)]
@@ -121,6 +140,18 @@ mod tests {
             let rest = KINDS.into_iter().filter(|it| *it != standing);
             assert!(rest.into_iter().all(|it| same.permit(it).now_or_never().is_some()));
         }
+    }
+
+    #[test]
+    fn an_account_that_reads_as_much_as_it_may_leaves_room_for_others() {
+        let quotas = Quotas::new();
+        let [one, same, other] = ["acct_1", "acct_1", "acct_2"].map(|it| quotas.of(it));
+        let reads = [&one, &same].map(|it| it.read_permit().now_or_never().unwrap());
+        assert!(one.read_permit().now_or_never().is_none());
+        let theirs = [&other, &other].map(|it| it.read_permit().now_or_never().unwrap());
+        drop(reads);
+        assert!(same.read_permit().now_or_never().is_some());
+        drop(theirs);
     }
 
     #[test]

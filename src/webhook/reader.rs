@@ -3,6 +3,7 @@
 use super::delivery::{Record, Source};
 use super::instance::Webhook;
 use super::message::Message;
+use super::quota::Quota;
 use super::subscription::TopicPartition;
 use super::window::{Room, Window};
 use crate::consumer::{self, Undecoded};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 
 /// What to read.
 pub(super) struct Fetch {
@@ -29,12 +30,13 @@ pub(super) struct Fetched {
     pub(super) next: i64,
 }
 
-/// Reads of all webhooks that run at once: each may decompress a large batch.
-static READS: Semaphore = Semaphore::const_new(4);
 /// How long a partition that cannot be read is left alone.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Bytes read at once: enough to be quick, little enough for many partitions.
 const READ_BYTES_MAX: usize = 1 << 20;
+/// The same, when there is little room. A batch is decompressed anew by each read of it, so not a
+/// record at a time.
+const LITTLE_BYTES: usize = 64 << 10;
 
 /// Waits for records and reads them. Neither damage nor a batch that cannot be decoded ends it: an
 /// operator may repair the partition, the owner may commit what is after the batch, and nothing may
@@ -44,13 +46,14 @@ pub(super) async fn fetch(
     from: TopicPartition,
     fetch: Fetch,
     window: Arc<Window>,
+    quota: Arc<Quota>,
 ) -> Fetched {
     let mut stuck: Option<Stuck> = None;
     loop {
         let Some(partition) = from.partition() else { std::future::pending().await };
         partition.stable_past(fetch.from.saturating_add(1)).await;
-        let (permit, records) = room(&fetch, &window).await;
-        let read = read(partition, &fetch, records).await;
+        let (permits, room) = room(fetch.source, &window, &quota).await;
+        let read = read(partition, &fetch, room).await;
         match read {
             Ok(read) if read.next > fetch.from => return fetched(&from, &fetch, read, &window),
             // Told once, and not each time as long as it lasts.
@@ -65,7 +68,7 @@ pub(super) async fn fetch(
             }
         }
         // Others read meanwhile.
-        drop(permit);
+        drop(permits);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -105,25 +108,28 @@ impl Drop for Stuck {
     }
 }
 
-/// Waits until the webhook may hold more, and says how many records.
-async fn room(fetch: &Fetch, window: &Window) -> (SemaphorePermit<'static>, usize) {
+/// Waits until the webhook may hold more, and for its turn to read.
+async fn room<'a>(
+    source: Source,
+    window: &Window,
+    quota: &'a Quota,
+) -> ([SemaphorePermit<'a>; 2], Room) {
     loop {
-        window.room(fetch.source).await;
-        let permit = READS.acquire().await.expect("the semaphore is never closed");
-        match window.room_now(fetch.source) {
-            Some(Room::Many) => return (permit, fetch.records),
-            Some(Room::One) => return (permit, 1),
-            None => {}
+        window.room(source).await;
+        let permits = quota.read_permit().await;
+        if let Some(room) = window.room_now(source) {
+            return (permits, room);
         }
     }
 }
 
-async fn read(
-    partition: &Partition,
-    fetch: &Fetch,
-    records: usize,
-) -> storage::Result<consumer::Read> {
-    let bytes = fetch.bytes.min(READ_BYTES_MAX);
+async fn read(partition: &Partition, fetch: &Fetch, room: Room) -> storage::Result<consumer::Read> {
+    let (bytes, records) = match room {
+        Room::Many => (READ_BYTES_MAX, fetch.records),
+        Room::Little => (LITTLE_BYTES, fetch.records),
+        Room::One => (READ_BYTES_MAX, 1),
+    };
+    let bytes = bytes.min(fetch.bytes);
     let read = consumer::read_or_wait(partition, fetch.from, bytes, records, Duration::ZERO);
     match read.await {
         Err(storage::Error::OffsetOutOfRange { log_start_offset, .. })

@@ -70,6 +70,8 @@ pub(super) enum Standing {
 
 /// An attempt that takes so long is slow: a sixth of what it may take at all.
 const SLOW: Duration = Duration::from_secs(5);
+/// So many failures in a row, of attempts that may all have been under way at once, are no chance.
+const DOWN_FAILURES: u64 = IN_FLIGHT_MAX as u64;
 /// Between two lines of the log about failures of one endpoint.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -116,11 +118,10 @@ impl Status {
     pub(super) fn standing(&self) -> Standing {
         match (self.delivered, self.consecutive_failures) {
             (0, 0) => Standing::New,
-            (1.., failures) if failures < IN_FLIGHT_MAX as u64 => match self.slow {
-                false => Standing::Up,
-                true => Standing::Slow,
-            },
-            _ => Standing::Down,
+            // It has accepted nothing yet, or nothing any more.
+            (0, 1..) | (1.., DOWN_FAILURES..) => Standing::Down,
+            _ if self.slow => Standing::Slow,
+            _ => Standing::Up,
         }
     }
 }
@@ -137,6 +138,16 @@ fn deadline<S: Serializer>(at: &Option<Duration>, serializer: S) -> Result<S::Ok
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_that_accepts_nothing_yet_or_nothing_any_more_is_down() {
+        let standing = |delivered, consecutive_failures| {
+            Status { delivered, consecutive_failures, ..Status::default() }.standing()
+        };
+        assert_eq!(standing(0, 0), Standing::New);
+        assert_eq!([standing(1, 0), standing(9, DOWN_FAILURES - 1)], [Standing::Up; 2]);
+        assert_eq!([standing(0, 1), standing(9, DOWN_FAILURES)], [Standing::Down; 2]);
+    }
 
     #[test]
     fn an_endpoint_that_accepts_what_it_is_sent_is_slow_while_it_takes_long() {

@@ -23,7 +23,9 @@ pub(super) struct Window {
 pub(super) enum Room {
     /// As much as it has room for.
     Many,
-    /// One record.
+    /// A few records.
+    Little,
+    /// One record, since none can be delivered.
     One,
 }
 
@@ -76,11 +78,12 @@ impl Window {
     /// What is to be read of a partition now, if anything.
     pub(super) fn room_now(&self, source: Source) -> Option<Room> {
         let scarce = self.memory.is_full();
-        let state = self.state.borrow();
-        match (scarce, state.held.is_full()) {
+        let State { held, by_source } = &*self.state.borrow();
+        let little = if held.down { Room::One } else { Room::Little };
+        match (scarce, held.is_full()) {
             (false, false) => Some(Room::Many),
-            (true, _) => state.by_source.is_empty().then_some(Room::One),
-            (false, true) => (!state.by_source.contains_key(&source)).then_some(Room::One),
+            (true, _) => by_source.is_empty().then_some(little),
+            (false, true) => (!by_source.contains_key(&source)).then_some(little),
         }
     }
 
@@ -112,14 +115,12 @@ impl Window {
         Share { window: self.clone(), source, bytes }
     }
 
-    /// Wakes those who wait only when there is room again, or nothing of a partition or at all any
-    /// more.
+    /// Wakes those who wait only when there is room again, or nothing of a partition any more.
     fn change(&self, change: impl FnOnce(&mut State)) {
         self.state.send_if_modified(|state| {
             let (was_full, sources) = (state.held.is_full(), state.by_source.len());
             change(state);
-            let went = state.by_source.len() < sources;
-            (was_full && (!state.held.is_full() || went)) || (went && state.by_source.is_empty())
+            (was_full && !state.held.is_full()) || state.by_source.len() < sources
         });
     }
 }
@@ -181,14 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn when_an_accounts_memory_is_used_up_each_of_its_webhooks_holds_a_record_and_others_many() {
+    fn when_an_accounts_memory_is_used_up_each_of_its_webhooks_holds_a_little_and_others_much() {
         let all = Memory::new(16, None);
         let [one, other] = [10; 2].map(|max| Memory::new(max, Some(all.clone())));
         let [greedy, modest] = [(); 2].map(|()| Window::new(one.clone()));
         let theirs = Window::new(other.clone());
         // What goes beyond its share is not the others'.
         let held = [greedy.take(1, 4), greedy.take(1, 20)];
+        assert_eq!(modest.room_now(1), Some(Room::Little));
+        modest.set_down(true);
         assert_eq!(modest.room_now(1), Some(Room::One));
+        modest.set_down(false);
         assert_eq!((greedy.room_now(2), theirs.room_now(1)), (None, Some(Room::Many)));
         let record = modest.take(1, 1);
         let mut rooms = [2, 3].map(|source| Box::pin(modest.room(source)));
