@@ -13,16 +13,18 @@
 //! - **A record is tried until it is delivered**, as its [`Schedule`] says, or until its endpoint
 //!   answers 410 Gone, which ends the machine.
 //! - Bounds: [`IN_FLIGHT_MAX`] attempts at once; per partition [`WINDOW_RECORDS`] records and
-//!   [`WINDOW_BYTES`] bytes held, and what the last fetch brought beyond what it was asked for. When
-//!   nothing can be delivered, most of it is let go and read again later: [`Delivery::let_go`].
+//!   [`WINDOW_BYTES`] bytes held, and what the last fetch brought beyond what it was asked for.
+//!   When nothing can be delivered, most is let go and read again later: [`Delivery::let_go`].
 
-use std::collections::hash_map::Entry;
+mod partition;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::retry::Schedule;
+use partition::Partition;
 
 /// Attempts of one webhook that run at once.
 pub const IN_FLIGHT_MAX: usize = 16;
@@ -30,8 +32,8 @@ pub const IN_FLIGHT_MAX: usize = 16;
 pub const WINDOW_RECORDS: usize = 256;
 /// Bytes of undelivered records after which a partition is read no further.
 pub const WINDOW_BYTES: usize = 8 << 20;
-/// Bytes of records that are held on to when nothing can be delivered: little, and not so little that
-/// a few records which only seem to say so hold up all others.
+/// Bytes of records that are held on to when nothing can be delivered: little, and not so little
+/// that a few records which only seem to say so hold up all others.
 pub const DOWN_BYTES: usize = 256 << 10;
 /// How many offsets past its committed one a partition is read: what a restart may send again.
 pub const AHEAD_MAX: i64 = 16_384;
@@ -95,33 +97,6 @@ pub struct Delivery<T> {
     in_flight: HashMap<AttemptId, Option<(Source, i64)>>,
     next_id: u64,
     disabled: bool,
-}
-
-#[derive(Debug)]
-struct Partition<T> {
-    committed: i64,
-    /// The first offset that is to be read.
-    next: i64,
-    /// The first offset that has never been read.
-    unread: i64,
-    /// Undelivered records from `next` on that were read and let go, and how often each was tried.
-    let_go: BTreeMap<i64, u32>,
-    fetching: bool,
-    /// Undelivered records by offset.
-    held: BTreeMap<i64, Held<T>>,
-    bytes: usize,
-    /// The undelivered offsets of each key, in order. The first is ready, waiting or in flight.
-    lanes: HashMap<Option<Bytes>, VecDeque<i64>>,
-    /// How many lanes have their first record ready.
-    ready: usize,
-}
-
-#[derive(Debug)]
-struct Held<T> {
-    key: Option<Bytes>,
-    bytes: usize,
-    attempt: u32,
-    ticket: T,
 }
 
 impl<T: Clone> Delivery<T> {
@@ -311,117 +286,6 @@ impl<T: Clone> Delivery<T> {
             && let Some(partition) = self.partitions.get_mut(&source)
         {
             partition.fetch(source, out);
-        }
-    }
-}
-
-impl<T> Partition<T> {
-    fn new(committed: i64) -> Partition<T> {
-        Partition {
-            committed,
-            next: committed,
-            unread: committed,
-            let_go: BTreeMap::new(),
-            fetching: false,
-            held: BTreeMap::new(),
-            bytes: 0,
-            lanes: HashMap::new(),
-            ready: 0,
-        }
-    }
-
-    /// Takes a record in; whether it is first of its key, and so free to be sent.
-    fn push(&mut self, record: Record<T>) -> bool {
-        let Record { offset, key, bytes, ticket } = record;
-        // A batch is read whole, so a fetch may bring records from before its start.
-        if offset < self.next {
-            return false;
-        }
-        self.next = offset + 1;
-        let attempt = match self.let_go.remove(&offset) {
-            Some(attempt) => attempt,
-            // It is delivered, or still held.
-            None if offset < self.unread => return false,
-            None => 0,
-        };
-        self.bytes += bytes;
-        let lane = self.lanes.entry(key.clone()).or_default();
-        lane.push_back(offset);
-        let first = lane.len() == 1;
-        self.ready += usize::from(first);
-        self.held.insert(offset, Held { key, bytes, attempt, ticket });
-        first
-    }
-
-    /// Notes that there is nothing more to read before `next`.
-    fn passed(&mut self, next: i64) {
-        self.next = self.next.max(next);
-        self.unread = self.unread.max(self.next);
-        self.let_go = self.let_go.split_off(&self.next);
-    }
-
-    /// See [`Delivery::let_go`]; whether there was anything to let go of.
-    fn let_go(&mut self, kept: &mut usize, in_flight: impl Fn(i64) -> bool) -> bool {
-        let beyond = self.held.iter().enumerate().filter_map(|(at, (&offset, held))| {
-            if at > 0 && *kept >= DOWN_BYTES && !in_flight(offset) {
-                return Some(offset);
-            }
-            *kept += held.bytes;
-            None
-        });
-        let beyond: Vec<_> = beyond.collect();
-        let Some(first) = beyond.first() else { return false };
-        self.next = self.next.min(*first);
-        self.fetching = false;
-        // From the end, where the last of each key is the last of its lane.
-        for offset in beyond.into_iter().rev() {
-            let Some(Held { key, bytes, attempt, .. }) = self.held.remove(&offset) else {
-                continue;
-            };
-            self.bytes -= bytes;
-            self.let_go.insert(offset, attempt);
-            if let Entry::Occupied(mut lane) = self.lanes.entry(key) {
-                lane.get_mut().pop_back();
-                if lane.get().is_empty() {
-                    lane.remove();
-                }
-            }
-        }
-        true
-    }
-
-    /// Takes a delivered record out; the next of its key, which is free now.
-    fn remove(&mut self, offset: i64) -> Option<i64> {
-        let Held { key, bytes, .. } = self.held.remove(&offset)?;
-        self.bytes -= bytes;
-        let lane = self.lanes.get_mut(&key)?;
-        lane.pop_front();
-        let freed = lane.front().copied();
-        match freed {
-            Some(_) => self.ready += 1,
-            None => drop(self.lanes.remove(&key)),
-        }
-        freed
-    }
-
-    /// Commits up to the first undelivered record, if that is further than before.
-    fn commit(&mut self, source: Source, out: &mut Vec<Effect<T>>) {
-        let held = self.held.first_key_value().map(|(&offset, _)| offset);
-        let offset = held.map_or(self.next, |held| held.min(self.next));
-        if offset > self.committed {
-            self.committed = offset;
-            out.push(Effect::Commit { source, offset });
-        }
-    }
-
-    /// Fetches when the records free to be sent no longer fill the attempts, and there is room.
-    fn fetch(&mut self, source: Source, out: &mut Vec<Effect<T>>) {
-        let records = WINDOW_RECORDS.saturating_sub(self.held.len());
-        let bytes = WINDOW_BYTES.saturating_sub(self.bytes);
-        let ahead = self.next - self.committed < AHEAD_MAX;
-        if !self.fetching && self.ready < IN_FLIGHT_MAX && records > 0 && bytes > 0 && ahead {
-            self.fetching = true;
-            out.push(Effect::Fetch { source, from: self.next, records, bytes });
         }
     }
 }

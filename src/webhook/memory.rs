@@ -1,9 +1,9 @@
 //! How much the webhooks of an account hold in memory, and those of all accounts together.
 //!
-//! When it is used up, **a webhook that holds nothing still reads a little at a time**, so that what
-//! cannot be delivered holds up no other webhook. So all webhooks hold what is said here, and a
-//! little each beyond it (`reader`). What an account holds beyond its share is not counted against
-//! the others.
+//! When it is used up, **a webhook that holds nothing still reads a little at a time**, so that
+//! what cannot be delivered holds up no other webhook. So all webhooks hold what is said here, and
+//! a little each beyond it (`reader`). What an account holds beyond its share is not counted
+//! against the others.
 
 use std::sync::Arc;
 use tokio::sync::watch;
