@@ -36,7 +36,7 @@ pub use describe::{ConsumerDescription, ConsumerMemberDescription};
 pub use heartbeat::{Beaten, ConsumerHeartbeat};
 pub use partitions::Partitions;
 pub use record::ConsumerRecord;
-pub use state::{Classic, ConsumerState, Current, Member, MemberState};
+pub use state::{Classic, ConsumerMember, ConsumerState, Current, MemberState};
 
 pub(super) use pattern::Pattern;
 pub(super) use patterns::Patterns;

@@ -4,7 +4,7 @@ use super::assignor::Assignor;
 use super::partitions::Partitions;
 use super::reconcile::{Target, reconcile};
 use super::record::{ConsumerRecord, Epoch};
-use super::state::{ConsumerState, Member, MemberState};
+use super::state::{ConsumerMember, ConsumerState, MemberState};
 use super::subscription::Resolved;
 use crate::group::member::millis;
 use crate::group::{Effect, Group, Now, Record, State, Timer};
@@ -18,7 +18,7 @@ impl<T> Group<T> {
         &mut self,
         now: Now,
         id: &Str,
-        member: Member,
+        member: ConsumerMember,
         owned: Option<&Partitions>,
         out: &mut Vec<Effect<T>>,
     ) {

@@ -3,7 +3,7 @@
 
 use super::heartbeat::sorted;
 use super::partitions::Partitions;
-use super::state::{Classic, ConsumerState, Current, Member, MemberState};
+use super::state::{Classic, ConsumerMember, ConsumerState, Current, MemberState};
 use crate::group::member::{GROUP_METADATA_BYTES_MAX, MEMBERS_MAX, detach, millis, protocol_bytes};
 use crate::group::offsets::CONSUMER;
 use crate::group::{
@@ -236,7 +236,7 @@ pub(super) fn subscription(protocol: &Protocol) -> Option<(i16, ConsumerProtocol
 }
 
 /// The version that the member writes its subscription in, and reads its assignment in.
-pub(super) fn subscription_version(member: &Member) -> i16 {
+pub(super) fn subscription_version(member: &ConsumerMember) -> i16 {
     let first = member.classic.as_ref().and_then(|classic| classic.protocols.first());
     first.and_then(subscription).map_or(0, |(version, _)| version)
 }
@@ -272,8 +272,8 @@ pub(super) fn to_assignment(topics: &Topics, partitions: &Partitions, version: i
     assignment.to_bytes(version.min(CONSUMER_PROTOCOL_VERSION_MAX))
 }
 
-fn classic_member(join: &Join, subscription: ConsumerProtocolSubscription) -> Member {
-    Member {
+fn classic_member(join: &Join, subscription: ConsumerProtocolSubscription) -> ConsumerMember {
+    ConsumerMember {
         instance_id: join.group_instance_id.as_ref().map(detach),
         rack_id: subscription.rack_id.as_ref().map(detach),
         client_id: detach(&join.client_id),

@@ -1,6 +1,6 @@
 //! What ConsumerGroupDescribe shows of a group.
 
-use super::state::{AWAY, ConsumerState, Current, Member};
+use super::state::{AWAY, ConsumerMember, ConsumerState, Current};
 use super::{Assignor, Partitions};
 use crate::group::{Error, Group, State, StateName};
 use tidelog_protocol::Str;
@@ -26,7 +26,7 @@ pub struct ConsumerMemberDescription {
     /// Its id.
     pub member_id: Str,
     /// What it is and asks for.
-    pub member: Member,
+    pub member: ConsumerMember,
     /// What it has.
     pub current: Current,
     /// What it is to have.

@@ -4,7 +4,7 @@ use super::Pattern;
 use super::assignor::Assignor;
 use super::partitions::Partitions;
 use super::record::ConsumerRecord;
-use super::state::{AWAY, Current, Member, MemberState};
+use super::state::{AWAY, ConsumerMember, Current, MemberState};
 use crate::group::member::{
     GROUP_METADATA_BYTES_MAX, MEMBER_METADATA_BYTES_MAX, MEMBERS_MAX, PATTERNS_MAX, TEXT_BYTES_MAX,
     detach,
@@ -125,12 +125,12 @@ impl ConsumerHeartbeat {
     }
 
     /// The member as it is with what this heartbeat changes. It speaks the consumer protocol now.
-    fn member(&self, last: Option<&Member>) -> Member {
+    fn member(&self, last: Option<&ConsumerMember>) -> ConsumerMember {
         let last = last.cloned().unwrap_or_default();
         let kept = |new: &Option<Str>, last: Option<Str>| new.as_ref().map(detach).or(last);
         let regex = kept(&self.regex, last.regex).filter(|regex| !regex.is_empty());
         let topics = self.topics.as_ref().map(|topics| sorted(topics)).unwrap_or(last.topics);
-        Member {
+        ConsumerMember {
             instance_id: kept(&self.instance_id, last.instance_id),
             rack_id: kept(&self.rack_id, last.rack_id),
             client_id: detach(&self.client_id),

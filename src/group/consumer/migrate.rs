@@ -6,7 +6,7 @@ use super::classic::{by_id, subscription, subscription_version, to_assignment};
 use super::heartbeat::{Refusal, not_found, sorted};
 use super::partitions::Partitions;
 use super::record::{ConsumerRecord, Epoch};
-use super::state::{Classic, Current, Member, MemberState};
+use super::state::{Classic, ConsumerMember, Current, MemberState};
 use crate::group::durable::Metadata;
 use crate::group::member::{self, Roster, millis, whole_millis};
 use crate::group::offsets::CONSUMER;
@@ -73,7 +73,7 @@ impl<T> Group<T> {
     }
 
     /// The members with what they read, if all are consumers.
-    fn upgraded(&self, now: Now) -> Option<Vec<(Str, Member, Partitions)>> {
+    fn upgraded(&self, now: Now) -> Option<Vec<(Str, ConsumerMember, Partitions)>> {
         if self.members.protocol_type().is_some_and(|other| other != CONSUMER) {
             return None;
         }
@@ -94,7 +94,7 @@ impl<T> Group<T> {
                 session_timeout_ms: whole_millis(member.session_timeout),
                 protocols: protocols.iter().map(Protocol::detached).collect(),
             };
-            let member = Member {
+            let member = ConsumerMember {
                 instance_id: member.group_instance_id.clone(),
                 rack_id: subscription.rack_id,
                 client_id: member.client_id.clone(),
@@ -155,7 +155,7 @@ impl<T> Group<T> {
     }
 }
 
-fn downgraded(member: &Member) -> member::Member {
+fn downgraded(member: &ConsumerMember) -> member::Member {
     let classic = member.classic.clone().unwrap_or_default();
     member::Member {
         group_instance_id: member.instance_id.clone(),

@@ -1,7 +1,7 @@
 //! The regular expressions that a group's members subscribe by, and the topics that match.
 
 use super::Pattern;
-use super::state::Member;
+use super::state::ConsumerMember;
 use crate::group::Topics;
 use std::collections::{BTreeMap, BTreeSet};
 use tidelog_protocol::{Str, Uuid};
@@ -23,7 +23,7 @@ struct Matched {
 
 impl Patterns {
     /// Takes in the expressions and the topics as they are now.
-    pub(super) fn refresh(&mut self, topics: &Topics, members: &BTreeMap<Str, Member>) {
+    pub(super) fn refresh(&mut self, topics: &Topics, members: &BTreeMap<Str, ConsumerMember>) {
         let used: BTreeSet<&Str> = members.values().filter_map(|it| it.regex.as_ref()).collect();
         self.by_text.retain(|text, _| used.contains(text));
         if self.version.replace(topics.version()) != Some(topics.version()) {
@@ -73,7 +73,7 @@ mod tests {
             };
             Topics::new(version, names.iter().map(shape))
         };
-        let member = || Member { regex: Some("re.*".into()), ..Member::default() };
+        let member = || ConsumerMember { regex: Some("re.*".into()), ..ConsumerMember::default() };
         let mut members = BTreeMap::from([("a".into(), member()), ("b".into(), member())]);
         let mut patterns = Patterns::default();
         let count = |patterns: &Patterns| patterns.topics(&"re.*".into()).map(BTreeSet::len);

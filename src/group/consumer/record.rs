@@ -7,7 +7,7 @@
 //! ```
 
 use super::partitions::Partitions;
-use super::state::{Classic, Current, Member, MemberState};
+use super::state::{Classic, ConsumerMember, Current, MemberState};
 use crate::group::Protocol;
 use crate::group::record::{PLAIN, RecordError, put, take};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub enum ConsumerRecord {
     /// The group's epoch.
     Group(Option<Epoch>),
     /// A member, by id.
-    Member(Str, Option<Member>),
+    Member(Str, Option<ConsumerMember>),
     /// The epoch that the targets were computed for.
     TargetEpoch(Option<i32>),
     /// What a member is to have.
@@ -160,7 +160,7 @@ fn take_value<M: Wire>(value: Bytes) -> Result<M, RecordError> {
     }
 }
 
-fn member_value(member: &Member) -> ConsumerGroupMemberMetadataValue {
+fn member_value(member: &ConsumerMember) -> ConsumerGroupMemberMetadataValue {
     let protocol = |protocol: &Protocol| ClassicProtocol {
         name: protocol.name.clone(),
         metadata: protocol.metadata.clone(),
@@ -182,13 +182,13 @@ fn member_value(member: &Member) -> ConsumerGroupMemberMetadataValue {
     }
 }
 
-fn member(value: ConsumerGroupMemberMetadataValue) -> Member {
+fn member(value: ConsumerGroupMemberMetadataValue) -> ConsumerMember {
     let protocol = |it: ClassicProtocol| Protocol { name: it.name, metadata: it.metadata };
     let classic = value.classic_member_metadata.map(|it| Classic {
         session_timeout_ms: it.session_timeout_ms,
         protocols: it.supported_protocols.into_iter().map(protocol).collect(),
     });
-    Member {
+    ConsumerMember {
         instance_id: value.instance_id,
         rack_id: value.rack_id,
         client_id: value.client_id,

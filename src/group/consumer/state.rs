@@ -19,7 +19,7 @@ pub struct ConsumerState {
     /// The group epoch that the targets were computed for.
     pub assignment_epoch: i32,
     /// The members by id.
-    pub members: BTreeMap<Str, Member>,
+    pub members: BTreeMap<Str, ConsumerMember>,
     targets: BTreeMap<Str, Partitions>,
     currents: BTreeMap<Str, Current>,
     instances: BTreeMap<Str, Str>,
@@ -30,7 +30,7 @@ pub struct ConsumerState {
 
 /// What a member is and asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Member {
+pub struct ConsumerMember {
     /// Set for static members.
     pub instance_id: Option<Str>,
     /// Where the client is, as it says.
@@ -51,7 +51,7 @@ pub struct Member {
     pub classic: Option<Classic>,
 }
 
-impl Member {
+impl ConsumerMember {
     fn bytes(&self) -> usize {
         let protocols = self.classic.as_ref().map_or(0, |it| protocol_bytes(&it.protocols));
         self.topics.iter().map(|topic| topic.len()).sum::<usize>() + protocols
@@ -144,13 +144,13 @@ impl ConsumerState {
         }
     }
 
-    fn set_member(&mut self, id: &Str, member: Option<&Member>) {
+    fn set_member(&mut self, id: &Str, member: Option<&ConsumerMember>) {
         let last = match member {
             Some(member) => self.members.insert(id.clone(), member.clone()),
             None => self.members.remove(id),
         };
-        self.bytes += member.map_or(0, Member::bytes);
-        self.bytes -= last.as_ref().map_or(0, Member::bytes);
+        self.bytes += member.map_or(0, ConsumerMember::bytes);
+        self.bytes -= last.as_ref().map_or(0, ConsumerMember::bytes);
         if let Some(instance) = last.and_then(|last| last.instance_id)
             && self.instances.get(&instance) == Some(id)
         {

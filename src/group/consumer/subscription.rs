@@ -2,7 +2,7 @@
 
 use super::Patterns;
 use super::assignor::{Subscriber, Work};
-use super::state::{ConsumerState, Member};
+use super::state::{ConsumerMember, ConsumerState};
 use crate::group::Topics;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ pub(super) struct Resolved {
 impl Resolved {
     pub(super) fn new(
         topics: &Topics,
-        members: &BTreeMap<Str, Member>,
+        members: &BTreeMap<Str, ConsumerMember>,
         patterns: &mut Patterns,
     ) -> Self {
         patterns.refresh(topics, members);
