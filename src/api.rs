@@ -22,6 +22,7 @@ mod partitions;
 mod placement;
 mod produce;
 mod producers;
+mod refusal;
 pub mod sasl;
 mod session;
 mod topics;
@@ -34,14 +35,14 @@ pub use fetch::SessionSlot;
 pub use session::Session;
 
 use crate::cluster::Cluster;
-use crate::{storage_error, topic};
 use futures_util::future::BoxFuture;
+use refusal::{NOT_HOSTED, invalid_name, log_error, quoted, refusal, topic_error};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use tidelog_protocol::header::RequestHeader;
 use tidelog_protocol::messages::ListPartitionReassignmentsResponse;
-use tidelog_protocol::{ErrorCode, Request, Response, Str};
+use tidelog_protocol::{Request, Response, Str};
 
 /// What becomes of a request.
 pub enum Outcome {
@@ -151,91 +152,5 @@ fn repeated<'a, K: Eq + Hash + Clone + 'a>(keys: impl Iterator<Item = &'a K>) ->
     keys.filter(|key| !seen.insert(*key)).cloned().collect()
 }
 
-/// The code that tells a client about a failed log, and a line that tells the operator.
-fn log_error(topic: &str, partition: i32, error: &tidelog_storage::Error) -> ErrorCode {
-    let code = storage_error::code(error);
-    match code {
-        // Said once, by who opened the volume.
-        ErrorCode::KAFKA_STORAGE_ERROR if error.is_disk_full() => {}
-        ErrorCode::KAFKA_STORAGE_ERROR | ErrorCode::CORRUPT_MESSAGE => {
-            tracing::error!("{topic}-{partition}: {error}");
-        }
-        _ => tracing::debug!("{topic}-{partition}: {error}"),
-    }
-    code
-}
-
-/// What Kafka says of it: the code, and its words where it has any.
-fn refusal(error: &topic::Error) -> (ErrorCode, String) {
-    let text = match error {
-        topic::Error::InvalidName(name) => invalid_name(name),
-        topic::Error::InvalidPartitions(..=0) => {
-            "Number of partitions was set to an invalid non-positive value.".to_owned()
-        }
-        topic::Error::NotAnIncrease { partitions, asked, .. }
-            if usize::try_from(*asked) == Ok(*partitions) =>
-        {
-            format!("Topic already has {partitions} partition(s).")
-        }
-        topic::Error::Storage(error) if error.is_disk_full() => {
-            "The disk is full; nothing was stored.".to_owned()
-        }
-        topic::Error::Exists(name) => format!("Topic '{name}' already exists."),
-        topic::Error::Collides { name, other } => {
-            format!("Topic '{name}' collides with existing topic: {other}")
-        }
-        topic::Error::Unknown(_) => NOT_HOSTED.to_owned(),
-        error => error.to_string(),
-    };
-    (topic_error(error), text)
-}
-
 /// The isolation level of readers that want no records of undecided or aborted transactions.
 const READ_COMMITTED: i8 = 1;
-
-/// Kafka's words for a topic or partition that is not there.
-const NOT_HOSTED: &str = "This server does not host this topic-partition.";
-
-/// Bytes of a name that a text quotes.
-const QUOTED_BYTES_MAX: usize = 2 * topic::NAME_BYTES_MAX;
-
-/// A name as texts quote it. Unlike Kafka: not all of one that is far too long for a topic, since a
-/// text may stand in an answer many times.
-fn quoted(name: &str) -> &str {
-    &name[..name.floor_char_boundary(QUOTED_BYTES_MAX)]
-}
-
-/// What is wrong with a topic's name.
-fn invalid_name(name: &str) -> String {
-    let quoted = quoted(name);
-    let reason = match name {
-        "" => "the empty string is not allowed".to_owned(),
-        "." | ".." => format!("'{name}' is not allowed"),
-        name if name.len() > topic::NAME_BYTES_MAX => format!(
-            "the length of '{quoted}' is longer than the max allowed length {}",
-            topic::NAME_BYTES_MAX
-        ),
-        _ => format!(
-            "'{quoted}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
-        ),
-    };
-    format!("Topic name is invalid: {reason}")
-}
-
-fn topic_error(error: &topic::Error) -> ErrorCode {
-    match error {
-        topic::Error::InvalidName(_) | topic::Error::Collides { .. } => {
-            ErrorCode::INVALID_TOPIC_EXCEPTION
-        }
-        topic::Error::InvalidPartitions(_) | topic::Error::NotAnIncrease { .. } => {
-            ErrorCode::INVALID_PARTITIONS
-        }
-        topic::Error::Synced(_) | topic::Error::AccountFull { .. } => ErrorCode::POLICY_VIOLATION,
-        topic::Error::InvalidConfig(_) => ErrorCode::INVALID_CONFIG,
-        topic::Error::Exists(_) => ErrorCode::TOPIC_ALREADY_EXISTS,
-        topic::Error::Unknown(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        topic::Error::Unreadable(_) => ErrorCode::KAFKA_STORAGE_ERROR,
-        topic::Error::Control(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
-        topic::Error::Storage(error) => storage_error::code(error),
-    }
-}

@@ -47,8 +47,9 @@ mod tests;
 
 pub use configs::{ConfigSet, HEARTBEAT_INTERVAL, SESSION_TIMEOUT};
 pub use consumer::{
-    Assignor, Beaten, Classic, ConsumerDescription, ConsumerHeartbeat, ConsumerMemberDescription,
-    ConsumerRecord, ConsumerState, Current, Member, MemberState as ConsumerMemberState, Partitions,
+    Assignor, Beaten, Classic, ConsumerDescription, ConsumerHeartbeat, ConsumerMember,
+    ConsumerMemberDescription, ConsumerRecord, ConsumerState, Current,
+    MemberState as ConsumerMemberState, Partitions,
 };
 pub use deadlines::Deadlines;
 pub use describe::{Description, GroupType, Listing, MemberDescription, StateName};

@@ -28,7 +28,6 @@ pub mod scrub;
 pub mod serve;
 pub mod settings;
 pub mod state;
-pub mod storage_error;
 pub mod task;
 pub mod tls;
 pub mod topic;
