@@ -1,7 +1,7 @@
 //! The broker: opens the data directory, and knows which cluster a credential stands for.
 
 use crate::account::{self, Account, CreateError, Credentials, DEV_ACCOUNT, Secret};
-use crate::cluster::{Cluster, Shared, fetched_partitions};
+use crate::cluster::{self, Cluster, Shared};
 use crate::control::{Control, GroupConfigRow, TopicRow};
 use crate::group::Deadlines;
 use crate::id;
@@ -81,8 +81,8 @@ impl Broker {
                 producer_ids,
                 state,
                 deadlines,
-                fetch_sessions: fetched_partitions(),
-                waiting_fetches: fetched_partitions(),
+                fetch_sessions: cluster::fetch_sessions(),
+                waiting_fetches: cluster::waiting_fetches(),
                 request_room: Room::default(),
                 answer_room: Room::for_answers(),
             },

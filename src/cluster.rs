@@ -67,14 +67,22 @@ pub struct Cluster {
     pub shared: Shared,
 }
 
-/// Partitions in fetch sessions at a time, and as many in fetches that wait, of one account and of
-/// all: some 200 and some 350 bytes each.
-const FETCHED_PARTITIONS_MAX: usize = 100_000;
-const FETCHED_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
+/// Partitions in fetch sessions at a time, of one account and of all: some 200 bytes each.
+const SESSION_PARTITIONS_MAX: usize = 100_000;
+const SESSION_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
+/// Partitions that fetches wait for at a time, of one account and of all: some 350 bytes each. An
+/// account with all the partitions it may have can have three consumers wait for all of them.
+const WAITED_PARTITIONS_MAX: usize = 300_000;
+const WAITED_PARTITIONS_OF_ALL_MAX: usize = 1_000_000;
 
-/// The allowance of a process, of partitions in one or the other.
-pub(crate) fn fetched_partitions() -> Allowance {
-    Allowance::new(FETCHED_PARTITIONS_MAX, FETCHED_PARTITIONS_OF_ALL_MAX)
+/// See [`Cluster::fetch_sessions`].
+pub(crate) fn fetch_sessions() -> Allowance {
+    Allowance::new(SESSION_PARTITIONS_MAX, SESSION_PARTITIONS_OF_ALL_MAX)
+}
+
+/// See [`Cluster::waiting_fetches`].
+pub(crate) fn waiting_fetches() -> Allowance {
+    Allowance::new(WAITED_PARTITIONS_MAX, WAITED_PARTITIONS_OF_ALL_MAX)
 }
 
 /// Logs that one account has looked through for a time at once: each may take a thread for long,
