@@ -130,8 +130,7 @@ impl Store {
     }
 }
 
-/// How many of something an account may hold at a time, and all accounts together. Nobody waits for
-/// it: who does not get it does without.
+/// How many of something an account may hold at a time, and all accounts together.
 #[derive(Clone, Debug)]
 pub struct Allowance {
     share_max: usize,
@@ -151,19 +150,27 @@ impl Allowance {
         Self { share: Arc::new(Semaphore::new(self.share_max)), ..self.clone() }
     }
 
+    /// Waits until there is one.
+    pub async fn take(&self) -> Held {
+        // Neither is ever closed; without a permit it would only be uncounted.
+        let _share = self.share.clone().acquire_owned().await.ok();
+        Held { _share, _process: self.process.clone().acquire_owned().await.ok() }
+    }
+
     /// Takes `count`, if there are as many.
     pub fn try_take(&self, count: usize) -> Option<Held> {
         let count = u32::try_from(count).ok()?;
         let take = |from: &Arc<Semaphore>| from.clone().try_acquire_many_owned(count).ok();
-        Some(Held { _share: take(&self.share)?, _process: take(&self.process)? })
+        let (share, process) = (take(&self.share)?, take(&self.process)?);
+        Some(Held { _share: Some(share), _process: Some(process) })
     }
 }
 
 /// What is held of an [`Allowance`]; returned when dropped.
 #[derive(Debug)]
 pub struct Held {
-    _share: OwnedSemaphorePermit,
-    _process: OwnedSemaphorePermit,
+    _share: Option<OwnedSemaphorePermit>,
+    _process: Option<OwnedSemaphorePermit>,
 }
 
 #[cfg(test)]

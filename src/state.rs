@@ -8,6 +8,7 @@
 
 mod fresh;
 
+use crate::room::{Allowance, Held};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Snapshot, UserKey};
 use parking_lot::Mutex;
 use std::ops::Bound;
@@ -16,10 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Commits that may wait for the writer, beside those of threads that wait with them.
+/// Commits that may wait for the writer, of all accounts and of one, beside those of threads that
+/// wait with them.
 const QUEUE_MAX: usize = 4096;
+const QUEUE_SHARE_MAX: usize = 1024;
 /// Rows removed at a time.
 const REMOVE_ROWS_MAX: usize = 10_000;
 /// The store's block cache.
@@ -34,7 +36,7 @@ pub struct State {
     /// Last state of ingested records.
     pub records: Keyspace,
     queue: Sender<Commit>,
-    places: Arc<Semaphore>,
+    places: Allowance,
     has_room: HasRoom,
     unsynced: Arc<Unsynced>,
 }
@@ -57,7 +59,7 @@ pub type Done = Box<dyn FnOnce() + Send>;
 
 /// A place in the queue of the writer, for one commit.
 pub struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
+    _held: Option<Held>,
 }
 
 struct Commit {
@@ -82,7 +84,7 @@ impl State {
         }
         let (db, groups, records) = open(path)?;
         let (queue, commits) = channel();
-        let places = Arc::new(Semaphore::new(QUEUE_MAX));
+        let places = Allowance::new(QUEUE_SHARE_MAX, QUEUE_MAX);
         let writer = db.clone();
         std::thread::Builder::new()
             .name("state-writer".into())
@@ -105,6 +107,11 @@ impl State {
         Self { has_room, ..self }
     }
 
+    /// The same store for an account, which has a share of the queue.
+    pub fn of_account(&self) -> Self {
+        Self { places: self.places.of_another(), ..self.clone() }
+    }
+
     /// Whether there is room for more. **A write that meets the end of the disk ends the process**,
     /// since nobody knows then what of it is stored; so what can be refused is refused before.
     pub fn has_room(&self) -> bool {
@@ -113,14 +120,12 @@ impl State {
 
     /// A place in the queue, unless the writer is far behind.
     pub fn try_place(&self) -> Option<Place> {
-        let permit = self.places.clone().try_acquire_owned().ok()?;
-        Some(Place { _permit: Some(permit) })
+        Some(Place { _held: Some(self.places.try_take(1)?) })
     }
 
     /// Waits for a place in the queue.
     pub async fn place(&self) -> Place {
-        // They are never closed; without a permit a commit would only be uncounted.
-        Place { _permit: self.places.clone().acquire_owned().await.ok() }
+        Place { _held: Some(self.places.take().await) }
     }
 
     /// Applies `changes` to a keyspace and calls `done` once they are durable. When the store has
@@ -162,7 +167,7 @@ impl State {
         let done = Box::new(move || {
             let _ = done.send(());
         });
-        self.commit(Place { _permit: None }, keyspace, changes, done);
+        self.commit(Place { _held: None }, keyspace, changes, done);
         while committed.recv().is_err() {
             std::thread::park();
         }

@@ -217,7 +217,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tls", &["settings", "task"]),
     // What is stored.
     ("control", &[]),
-    ("state", &["task"]),
+    ("state", &["room"]),
     // The broker's state machines.
     ("account", &["clock", "control", "id"]),
     ("topic", &["clock", "control", "id", "task"]),

@@ -77,6 +77,7 @@ impl Groups {
         deadlines: Deadlines,
         topics: TopicsNow,
     ) -> Self {
+        let state = state.of_account();
         let unreadable = Unreadable::new(account, state.clone());
         let account = account.to_owned();
         let (configs, slots) = (Mutex::default(), Arc::default());
@@ -258,15 +259,12 @@ impl Groups {
         let Some(slot) = self.slots.lock().get(group).cloned() else {
             return self.check(group).map(|()| Vec::new());
         };
-        let place = self.state.place().await;
-        let (offsets, durable) = {
+        let offsets = {
             let live = slot.live.lock();
             let offsets = live.group.durable().offsets();
-            let offsets =
-                offsets.map(|(topic, partition, it)| (topic.clone(), partition, it.clone()));
-            (offsets.collect(), slot.barrier(place))
+            offsets.map(|(topic, partition, it)| (topic.clone(), partition, it.clone())).collect()
         };
-        wait(durable).await;
+        slot.durable().await;
         Ok(offsets)
     }
 
@@ -282,7 +280,7 @@ impl Groups {
                 live.group.remove_topic_offsets(now(&topics), &gone, &mut out);
                 slot.carry_out(&mut live, out, place);
             }
-            wait(slot.barrier(self.state.place().await)).await;
+            slot.durable().await;
         }
     }
 
@@ -455,19 +453,17 @@ impl Slot {
         self.state.commit(place, &self.state.groups, changes, done);
     }
 
-    /// Resolves once everything appended so far is durable.
-    fn barrier(&self, place: Place) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        match self.undurable.load(Ordering::Acquire) {
-            0 => {
-                let _ = sender.send(());
-            }
-            _ => self.commit(place, Vec::new(), || {
-                // Whoever waited may have gone.
-                let _ = sender.send(());
-            }),
+    /// Waits until everything appended so far is durable.
+    async fn durable(&self) {
+        if self.undurable.load(Ordering::Acquire) == 0 {
+            return;
         }
-        receiver
+        let (sender, receiver) = oneshot::channel();
+        self.commit(self.state.place().await, Vec::new(), || {
+            // Whoever waited may have gone.
+            let _ = sender.send(());
+        });
+        wait(receiver).await;
     }
 
     fn schedule(self: &Arc<Self>, live: &mut Live) {
@@ -583,7 +579,9 @@ mod tests {
         let state = State::open(dir.path(), Arc::new(|_| {})).unwrap();
         let deadlines = Deadlines::default();
         let groups = Groups::new("acme", Options::default(), state.clone(), deadlines, no_topics());
-        let taken: Vec<_> = std::iter::from_fn(|| state.try_place()).collect();
+        // Its share is used up, and that of others is not.
+        let taken: Vec<_> = std::iter::from_fn(|| groups.state.try_place()).collect();
+        assert!(state.try_place().is_some());
         let refused = groups.join("crew", join(Str::new())).await;
         assert_eq!((refused, groups.exists("crew")), (Reply::Failed(Error::Behind), false));
         drop(taken);
