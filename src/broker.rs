@@ -44,6 +44,14 @@ impl Broker {
     /// Opens everything in the data directory: after this, every acknowledged record, offset and
     /// definition is there again. Also gives the admin token.
     pub async fn open(settings: Settings) -> Result<(Arc<Self>, String)> {
+        Self::open_on(Arc::new(storage::fs::Disk), settings).await
+    }
+
+    /// The same, with the logs on this file system.
+    pub(crate) async fn open_on(
+        fs: Arc<dyn storage::fs::Fs>,
+        settings: Settings,
+    ) -> Result<(Arc<Self>, String)> {
         let settings = Arc::new(settings);
         let dir = settings.data_dir.clone();
         let (failed, failure) = watch::channel(None);
@@ -54,7 +62,7 @@ impl Broker {
                 failed.send_replace(Some(format!("the log cannot be synced: {error}")));
             });
             let options = storage::VolumeOptions { flush: settings.flush };
-            storage::Volume::open(Arc::new(storage::fs::Disk), &dir, options, on_failure)?
+            storage::Volume::open(fs, &dir, options, on_failure)?
         };
         volume.on_event(Box::new(tell));
         let state_dir = dir.join("state");
@@ -232,9 +240,10 @@ impl Broker {
     /// Waits for a failure after which the process must end, and says what failed.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let reason = failure.wait_for(Option::is_some).await.ok().and_then(|it| it.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 

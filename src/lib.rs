@@ -9,6 +9,10 @@ pub mod cluster;
 pub mod console;
 pub mod consumer;
 pub mod control;
+#[cfg(test)]
+#[allow(dead_code, clippy::unwrap_used, reason = "the log's own tests use the rest")]
+#[path = "../storage/tests/faulty.rs"]
+mod faulty;
 pub mod group;
 pub mod http;
 pub mod http_client;
@@ -21,6 +25,10 @@ pub mod metrics;
 pub mod net;
 pub mod pace;
 pub mod producer_ids;
+#[cfg(test)]
+#[allow(dead_code, reason = "the log's own tests use the rest")]
+#[path = "../storage/tests/random.rs"]
+mod random;
 pub mod rest;
 pub mod retention;
 pub mod room;

@@ -9,6 +9,7 @@ mod deletions;
 mod keys;
 mod limits;
 mod power;
+mod power_promises;
 mod refusals;
 mod retention;
 mod settling;
@@ -33,6 +34,7 @@ use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use std::path::Path;
 use std::sync::Arc;
+use tidelog_storage::fs::{Disk, Fs};
 use tower::ServiceExt;
 
 /// A broker with one sync, `sync_a`, in a directory of its own.
@@ -60,8 +62,12 @@ const COLLECTIONS: [&str; 2] = ["contact", "deal"];
 
 impl Sandbox {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (broker, ingest) = open(dir.path()).await;
+        Self::on(Arc::new(Disk), tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same, with the logs on this file system.
+    async fn on(fs: Arc<dyn Fs>, dir: tempfile::TempDir) -> Self {
+        let (broker, ingest) = open_on(fs, dir.path()).await;
         let sandbox = Self { dir, broker, ingest };
         let collection = |partitions| CollectionDefinition {
             partitions: Some(partitions),
@@ -136,8 +142,13 @@ impl Sandbox {
 }
 
 pub(super) async fn open(dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
+    open_on(Arc::new(Disk), dir).await
+}
+
+/// The same, with the logs on this file system.
+async fn open_on(fs: Arc<dyn Fs>, dir: &Path) -> (Arc<Broker>, Arc<Ingest>) {
     let layer = Layer { data_dir: Some(dir.to_owned()), ..Layer::default() };
-    let (broker, _) = Broker::open(layer.settings(true).unwrap()).await.unwrap();
+    let (broker, _) = Broker::open_on(fs, layer.settings(true).unwrap()).await.unwrap();
     broker.dev_account().await.unwrap();
     let ingest = Ingest::open(&broker).await.unwrap();
     (broker, ingest)

@@ -10,6 +10,7 @@ use crate::ingest::version::Version;
 use crate::iterations::iterations;
 use fastrand::Rng;
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 const RECORDS: u64 = 12;
@@ -54,7 +55,7 @@ async fn state_is_the_replay_of_the_events_whatever_is_left_of_the_store() {
             .restart(state, |dir| {
                 let Some((image, cut)) = crash else { return };
                 copy(&image, &dir.join("state"));
-                cut_journals(&dir.join("state"), |written| written.saturating_sub(cut));
+                cut_journals(&dir.join("state"), |_, written| written.saturating_sub(cut));
             })
             .await;
         check(&sandbox, &model, &format!("cycle {cycle}, fate {fate}")).await;
@@ -118,16 +119,25 @@ pub(super) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Cuts the store's journal to as much as `left` makes of what was written to it. Its length is
-/// reserved, so the zeros at its end are none of that.
-pub(super) fn cut_journals(state: &Path, mut left: impl FnMut(u64) -> u64) {
-    for entry in std::fs::read_dir(state).unwrap().map(Result::unwrap) {
-        if entry.path().extension().is_some_and(|it| it == "jnl") {
-            let written = written(&std::fs::read(entry.path()).unwrap());
-            let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
-            file.set_len(left(written)).unwrap();
-        }
+/// Cuts each of the store's journals to as much as `left` makes of what was written to it.
+pub(super) fn cut_journals(state: &Path, mut left: impl FnMut(&OsStr, u64) -> u64) {
+    for (name, written) in journals(state) {
+        let file = std::fs::File::options().write(true).open(state.join(&name)).unwrap();
+        file.set_len(left(&name, written)).unwrap();
     }
+}
+
+/// The store's journals, and how much was written to each. Their length is reserved, so the zeros
+/// at the end are none of that.
+pub(super) fn journals(state: &Path) -> BTreeMap<OsString, u64> {
+    let names = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.filter(|name| Path::new(name).extension().is_some_and(|it| it == "jnl"));
+    names
+        .map(|name| {
+            let written = written(&std::fs::read(state.join(&name)).unwrap());
+            (name, written)
+        })
+        .collect()
 }
 
 fn written(journal: &[u8]) -> u64 {

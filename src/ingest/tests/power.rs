@@ -7,25 +7,18 @@
 //! What a power cut leaves of it, as far as it is promised, is a prefix of its journal over the
 //! tables that were synced before; so its journal is cut at any byte, torn entries included.
 
-#[allow(dead_code, reason = "the log's own tests use the rest")]
-#[path = "../../../storage/tests/faulty.rs"]
-mod faulty;
-#[allow(dead_code, reason = "the log's own tests use the rest")]
-#[path = "../../../storage/tests/random.rs"]
-mod random;
-
 use super::crashes::{copy, cut_journals};
 use super::*;
+use crate::faulty::{Bug, Fault, Faulty};
 use crate::ingest::replay::replay_topic;
 use crate::ingest::run::Destination;
 use crate::ingest::stream::Stream;
 use crate::ingest::sync::Sync;
 use crate::ingest::version::Version;
 use crate::iterations::iterations;
+use crate::random::Random;
 use crate::state::State as Store;
 use crate::topic::{Config, Partition, Topic};
-use faulty::{Bug, Fault, Faulty};
-use random::Random;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tidelog_protocol::Uuid;
@@ -212,7 +205,7 @@ impl Stores {
         // One of six is lost; one that was lost before may not have been made again.
         if random.below(6) > 0 && store.is_dir() {
             copy(store, &earlier);
-            cut_journals(&earlier, |written| random.below(written + 1));
+            cut_journals(&earlier, |_, written| random.below(written + 1));
         }
         earlier
     }
