@@ -13,8 +13,11 @@ use tidelog_protocol::{ApiKey, Reader, Request, Response, Version, Writer};
 
 /// How often to repeat what is worth repeating `base` times in a run of seconds.
 fn iterations(base: usize) -> usize {
-    let factor = std::env::var("TIDELOG_TEST_ITERATIONS");
-    base * factor.map_or(1, |factor| factor.parse::<usize>().expect("a number of iterations"))
+    match std::env::var("TIDELOG_TEST_ITERATIONS").as_deref() {
+        Ok("forever") => usize::MAX,
+        Ok(factor) => base * factor.parse::<usize>().expect("a number, or forever"),
+        Err(_) => base,
+    }
 }
 
 /// Every version of every API we speak.

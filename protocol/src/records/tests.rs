@@ -37,8 +37,11 @@ fn random_record(random: &mut Source, offset: i64) -> Record {
 
 /// How often random tests run: few times, unless TIDELOG_TEST_ITERATIONS multiplies it.
 fn iterations(few: usize) -> usize {
-    let factor = std::env::var("TIDELOG_TEST_ITERATIONS").ok().and_then(|it| it.parse().ok());
-    few * factor.unwrap_or(1)
+    match std::env::var("TIDELOG_TEST_ITERATIONS").as_deref() {
+        Ok("forever") => usize::MAX,
+        Ok(factor) => few * factor.parse::<usize>().unwrap(),
+        Err(_) => few,
+    }
 }
 
 fn header(key: &str, value: Option<Bytes>) -> RecordHeader {
