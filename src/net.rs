@@ -3,6 +3,7 @@
 mod connection;
 mod frames;
 mod parts;
+mod read_size;
 
 use crate::api::Session;
 use crate::broker::Broker;

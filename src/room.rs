@@ -9,6 +9,7 @@
 //! Requests that each have part of what they need could wait for each other forever. So when there
 //! is none left, one at a time goes on from a reserve in which any request fits.
 
+use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -77,6 +78,24 @@ impl Room {
 pub struct Taken {
     share: Part,
     process: Part,
+}
+
+impl Taken {
+    /// The bytes of the request, which have this until the last slice of them is dropped.
+    pub fn held_by(self: Arc<Self>, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Holding { bytes, _taken: self })
+    }
+}
+
+struct Holding {
+    bytes: Bytes,
+    _taken: Arc<Taken>,
+}
+
+impl AsRef<[u8]> for Holding {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Memory in KiB, and a reserve beside it.

@@ -221,7 +221,8 @@ pub(super) fn find_coordinator(
                 ..Default::default()
             },
         };
-        let coordinators = request.coordinator_keys.into_iter().map(found).collect();
+        let keys = once(request.coordinator_keys, Str::clone).into_iter();
+        let coordinators = keys.map(found).collect();
         return FindCoordinatorResponse { coordinators, ..Default::default() };
     }
     match find() {

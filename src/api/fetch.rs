@@ -12,12 +12,12 @@ use crate::topic::{LEADER_EPOCH, Partition, Topic};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tidelog_protocol::ErrorCode;
 use tidelog_protocol::messages::{
     AbortedTransaction, FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopic, FetchTopicResponse,
 };
 use tidelog_protocol::records::Compression;
+use tidelog_protocol::{ErrorCode, Str};
 use tokio::time::timeout;
 
 /// Bytes of one answer, whatever the client allows: Kafka's `fetch.max.bytes` of the broker.
@@ -44,10 +44,20 @@ pub(super) fn fetch(
 ) -> impl Future<Output = FetchResponse> + use<> {
     let (cluster, slot) = (cluster.clone(), session.fetch.clone());
     let turn = slot.begin(&cluster, &mut request, new_session_id());
+    // The rest is slices of the frame, too.
+    let FetchRequest { topics, max_wait_ms, min_bytes, max_bytes, isolation_level, .. } = request;
+    let asked = FetchRequest {
+        topics,
+        max_wait_ms,
+        min_bytes,
+        max_bytes,
+        isolation_level,
+        ..Default::default()
+    };
     async move {
         match turn {
             Ok(turn) => {
-                let mut response = read(&cluster, request, version).await;
+                let mut response = read(&cluster, asked, version).await;
                 response.session_id = slot.finish(turn, &mut response.responses);
                 response
             }
@@ -96,6 +106,10 @@ async fn read(cluster: &Cluster, request: FetchRequest, version: i16) -> FetchRe
                     // The account waits for as much as it may.
                     return FetchResponse { responses: read.responses, ..Default::default() };
                 };
+                for asked in &mut asked {
+                    // A slice of the frame would keep all of it in memory.
+                    asked.request.topic = Str::from(&*asked.request.topic);
+                }
                 // From here on no topic goes unnoticed, but one may have gone before.
                 let waiting = waiting.insert((cluster.topics.watch(), held));
                 if find_again(&mut asked, find) {

@@ -30,7 +30,8 @@ pub(super) fn join(
     request: JoinGroupRequest,
 ) -> impl Future<Output = JoinGroupResponse> + use<> {
     let version = header.version.number;
-    let member_id = request.member_id.clone();
+    // A slice of the frame would keep all of it in memory until the rebalance ends.
+    let member_id = Str::from(&*request.member_id);
     let refused = request.group_id.is_empty().then_some(ErrorCode::INVALID_GROUP_ID);
     let client_id = header.client_id.clone().unwrap_or_default();
     let stem = request.group_instance_id.as_ref().unwrap_or(&client_id);

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout_at;
 
@@ -127,21 +128,9 @@ impl Counted {
 
     fn hold(&mut self, bytes: Bytes) -> Bytes {
         match self.taken.take() {
-            Some(taken) => Bytes::from_owner(Held { bytes, _taken: taken }),
+            Some(taken) => Arc::new(taken).held_by(bytes),
             None => bytes,
         }
-    }
-}
-
-/// Bytes of a body, and what is taken of the room until they are dropped.
-struct Held {
-    bytes: Bytes,
-    _taken: Taken,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

@@ -14,6 +14,9 @@ use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tidelog_protocol::header::{RequestHeader, write_response_header};
@@ -30,6 +33,9 @@ const BACKLOG_BYTES_MAX: usize = 1 << 20;
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that sends nothing for this long is gone: Kafka's `connections.max.idle.ms`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Memory for the next frame is kept for this long when none comes: ten thousand connections that
+/// say nothing would have 20 GiB.
+const MEMORY_KEPT_FOR: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answers for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Guessing is slow: Kafka's `connection.failed.authentication.delay.ms`.
@@ -169,7 +175,9 @@ async fn run(
     loop {
         let room = session.principal.as_ref().map(|principal| &principal.cluster.request_room);
         let authenticated = room.is_some();
-        let deadline = tokio::time::Instant::now() + IDLE_TIMEOUT;
+        let keeps_memory = frames.keeps_memory();
+        let patience = if keeps_memory { MEMORY_KEPT_FOR } else { IDLE_TIMEOUT };
+        let deadline = tokio::time::Instant::now() + patience;
         let deadline = if authenticated { deadline } else { deadline.min(authenticate_by) };
         let reads = pipeline.len() < PIPELINE_MAX && backlog.bytes() < BACKLOG_BYTES_MAX;
         if !reads {
@@ -195,7 +203,10 @@ async fn run(
                 frames.pause();
                 write(output, &mut pipeline, &backlog, answer).await?;
             }
-            () = tokio::time::sleep_until(deadline), if pipeline.is_empty() => {
+            () = tokio::time::sleep_until(deadline), if keeps_memory || pipeline.is_empty() => {
+                if frames.let_go() {
+                    continue;
+                }
                 let patience = if authenticated { IDLE_TIMEOUT } else { AUTHENTICATION_TIMEOUT };
                 return Err(Hangup::Silent(patience));
             }
@@ -203,30 +214,54 @@ async fn run(
     }
 }
 
-/// Writes an answer and those behind it that are ready too.
+/// Writes an answer and those behind it that are ready too, also those that get ready meanwhile: a
+/// request has its room until it leaves the pipeline, whatever time the client takes to read.
 async fn write(
     output: &mut (impl AsyncWrite + Unpin),
     pipeline: &mut Pipeline<'_>,
     backlog: &Backlog,
-    mut answer: Answer,
+    answer: Answer,
 ) -> Result<(), Hangup> {
+    let mut ready = VecDeque::from([answer]);
+    while let Some(Some(answer)) = pipeline.next().now_or_never() {
+        ready.push_back(answer);
+    }
+    while !ready.is_empty() {
+        let (mut parts, hangup) = coalesce(&mut ready, backlog);
+        let mut writing = pin!(write_all(output, &mut parts));
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut writing => break written?,
+                Some(answer) = pipeline.next() => ready.push_back(answer),
+            }
+        }
+        hangup.map_or(Ok(()), Err)?;
+    }
+    Ok(())
+}
+
+/// Takes what goes out together, and why it is the last that does.
+fn coalesce(ready: &mut VecDeque<Answer>, backlog: &Backlog) -> (Parts, Option<Hangup>) {
     let mut parts = Parts::default();
-    loop {
+    while parts.remaining() <= COALESCE_BYTES_MAX
+        && let Some(answer) = ready.pop_front()
+    {
         backlog.remove(&answer);
         parts.extend(answer.parts);
-        if answer.then.is_some() || parts.remaining() > COALESCE_BYTES_MAX {
-            break;
-        }
-        answer = match pipeline.next().now_or_never() {
-            Some(Some(next)) => next,
-            _ => Answer::default(),
-        };
-        if answer.parts.is_empty() && answer.then.is_none() {
-            break;
+        if answer.then.is_some() {
+            return (parts, answer.then);
         }
     }
+    (parts, None)
+}
+
+async fn write_all(
+    output: &mut (impl AsyncWrite + Unpin),
+    parts: &mut Parts,
+) -> Result<(), Hangup> {
     while parts.has_remaining() {
-        let written = tokio::time::timeout(WRITE_TIMEOUT, output.write_buf(&mut parts)).await;
+        let written = tokio::time::timeout(WRITE_TIMEOUT, output.write_buf(parts)).await;
         written.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?.map_err(Hangup::Write)?;
     }
     // TLS holds back what the socket does not take at once; without TLS there is nothing to wait
@@ -238,8 +273,7 @@ async fn write(
             flushed.map_err(|_| Hangup::Silent(WRITE_TIMEOUT))?
         }
     };
-    flushed.map_err(Hangup::Write)?;
-    answer.then.map_or(Ok(()), Err)
+    flushed.map_err(Hangup::Write)
 }
 
 /// Decodes a request and starts answering it.
@@ -287,7 +321,9 @@ fn accept<'a>(
             let pending = api::dispatch(&principal.cluster, session, &header, request);
             // The client's name would keep the frame in memory until it is answered.
             let header = RequestHeader { client_id: None, ..header };
-            Ok(finish(header, pending, frame.taken, backlog))
+            // Its frame has the room as long as it is needed, and records until they are synced.
+            let taken = frame.taken.filter(|_| header.key == ApiKey::Produce);
+            Ok(finish(header, pending, taken, backlog))
         }
     }
 }
@@ -316,13 +352,13 @@ fn refuse_bare(refusal: sasl::Refusal) -> BoxFuture<'static, Answer> {
     })
 }
 
-/// Encodes the answer when it is there. What the request has taken of its account's room is held
+/// Encodes the answer when it is there. What the request has `taken` of its account's room is held
 /// until then, and where there is no answer, until its frame is not held any longer: nothing else
 /// bounds what a client sends that waits for no answers.
 fn finish(
     header: RequestHeader,
     pending: Pending,
-    taken: Option<Box<Taken>>,
+    taken: Option<Arc<Taken>>,
     backlog: &Backlog,
 ) -> BoxFuture<'_, Answer> {
     Box::pin(async move {
@@ -366,7 +402,8 @@ mod tests {
     use crate::room::Room;
     use crate::settings::Layer;
     use tidelog_protocol::messages::{
-        CreatableTopicResult, CreateTopicsResponse, ProduceRequest, TopicProduceData,
+        CreatableTopicResult, CreateTopicsResponse, JoinGroupProtocol, JoinGroupRequest,
+        ProduceRequest, ProduceResponse, SyncGroupRequest, TopicProduceData,
     };
     use tokio::sync::oneshot;
 
@@ -379,12 +416,12 @@ mod tests {
         for failed in [false, true] {
             let (room, backlog) = (Room::default(), Backlog::default());
             let all = room.left();
-            let mut taken = Box::new(Taken::default());
+            let mut taken = Taken::default();
             room.take(&mut taken, 1 << 20).await;
             let (release, released) = oneshot::channel::<()>();
             let held = released.map(drop).boxed();
             let pending = std::future::ready(Outcome::Silence { failed, held }).boxed();
-            let answer = finish(header(ApiKey::Produce), pending, Some(taken), &backlog);
+            let answer = finish(header(ApiKey::Produce), pending, Some(taken.into()), &backlog);
             let answer = answer.now_or_never().unwrap();
             assert!(answer.parts.is_empty());
             assert_eq!(answer.then.is_some(), failed);
@@ -397,28 +434,100 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_produced_frame_leaves_memory_before_it_is_answered_whatever_its_client_is_called() {
-        let dir = tempfile::tempdir().unwrap();
+    async fn authenticated(dir: &tempfile::TempDir) -> Session {
         let layer = Layer { data_dir: Some(dir.path().to_owned()), ..Layer::default() };
         let (broker, _) = Broker::open(layer.settings(true).unwrap()).await.unwrap();
         let (principal, _) = broker.dev_account().await.unwrap();
         let advertised = ("localhost".into(), 9092);
         let mut session = Session::unknown(&broker, ([127, 0, 0, 1], 40_000).into(), advertised);
         session.principal = Some(principal);
+        session
+    }
 
+    fn frame(version: i16, request: &Request) -> Bytes {
         let mut out = Writer::default();
-        let client_id = Some("a client".into());
-        let header = RequestHeader { client_id, ..header(ApiKey::Produce) };
-        header.write(&mut out);
+        let (key, client_id) = (request.api_key(), Some("a client".into()));
+        let version = key.version(version);
+        RequestHeader { key, version, correlation_id: 1, client_id }.write(&mut out);
+        request.write(&mut out, version);
+        out.into_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_produced_frame_leaves_memory_before_it_is_answered_whatever_its_client_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = authenticated(&dir).await;
         let topic = TopicProduceData { name: "red".into(), ..Default::default() };
         let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
-        Request::Produce(request).write(&mut out, header.version);
-        let (bytes, backlog) = (out.into_bytes(), Backlog::default());
-        let frame = Frame { bytes: bytes.clone(), taken: None };
+        let (bytes, backlog) = (frame(7, &request.into()), Backlog::default());
+        let frame = Frame::new(bytes.clone(), None);
         let answer = accept(&mut session, frame, &backlog).unwrap();
         assert!(bytes.is_unique());
         assert!(!answer.await.parts.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_others_does_so_without_room_and_without_its_frame() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut session, backlog) = (authenticated(&dir).await, Backlog::default());
+        let join = JoinGroupRequest {
+            group_id: "crew".into(),
+            member_id: "nobody".into(),
+            group_instance_id: Some("static".into()),
+            session_timeout_ms: 6_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![JoinGroupProtocol {
+                name: "range".into(),
+                metadata: Bytes::from_static(b"metadata"),
+            }],
+            ..Default::default()
+        };
+        let sync = SyncGroupRequest {
+            group_id: "crew".into(),
+            member_id: "nobody".into(),
+            ..Default::default()
+        };
+        let requests: [(i16, Request); 2] = [(9, join.into()), (5, sync.into())];
+        for (version, request) in requests {
+            let room = Room::default();
+            let all = room.left();
+            let mut taken = Taken::default();
+            room.take(&mut taken, 100 << 20).await;
+            let bytes = Bytes::from([&frame(version, &request)[..], &[0; 1000]].concat());
+            let frame = Frame::new(bytes, Some(taken.into()));
+            let answer = accept(&mut session, frame, &backlog).unwrap();
+            assert_eq!(room.left(), all, "{request:?}");
+            drop(answer);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_a_client_takes_nothing_gives_its_room_back() {
+        let (room, backlog) = (Room::default(), Backlog::default());
+        let all = room.left();
+        let mut taken = Taken::default();
+        room.take(&mut taken, 1 << 20).await;
+        let (end, ended) = oneshot::channel::<Response>();
+        let pending = ended.map(|it| Outcome::Answer(it.unwrap())).boxed();
+        let mut pipeline = Pipeline::new();
+        pipeline.push_back(finish(header(ApiKey::Produce), pending, Some(taken.into()), &backlog));
+        let (mut output, mut client) = tokio::io::duplex(1);
+        let first = Answer { parts: vec![Bytes::from_static(b"first")], ..Answer::default() };
+        let mut writing = Box::pin(write(&mut output, &mut pipeline, &backlog, first));
+        assert!((&mut writing).now_or_never().is_none());
+        end.send(ProduceResponse::default().into()).unwrap();
+        assert!((&mut writing).now_or_never().is_none());
+        assert_eq!(room.left(), all);
+        let mut received = Vec::new();
+        let (written, ()) = tokio::join!(writing, async {
+            while received.len() < 6 {
+                client.read_buf(&mut received).await.unwrap();
+            }
+            drop(client);
+        });
+        assert!(received.starts_with(b"first"));
+        drop(written);
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[tokio::test]

@@ -2,15 +2,13 @@
 //!
 //! **Memory is taken as bytes arrive, never because a length was announced**, or as much as a frame
 //! of the same connection has taken before; a large frame takes it from its account's [`Room`].
-//!
-//! A read takes as much as reads have brought: one that fills its room has the next one take twice
-//! as much, so that what a client sends in a row comes in few reads, and one that leaves most of it
-//! empty has the next one take half.
 
+use super::read_size::{READ_BYTES, ReadSize};
 use crate::pace::Pace;
 use crate::room::{REQUEST_BYTES_MAX, Room, Taken};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout_at;
 
@@ -21,19 +19,26 @@ const FRAME_BYTES_MAX: usize = REQUEST_BYTES_MAX;
 /// Frames up to this size are in no account's room: they are covered by the bound on connections.
 const FREE_BYTES: usize = 64 << 10;
 const PREFIX_BYTES: usize = 4;
-/// Memory that a connection keeps for the next frame. What a longer one took goes with it.
+/// Memory that a connection keeps for the next frame, while frames come. What a longer one took
+/// goes with it.
 const KEPT_BYTES_MAX: usize = 2 << 20;
-/// Room for a read, at first: small frames come in one.
-const READ_BYTES: usize = 4 << 10;
-/// Room for a read of a client that sends much.
-const READ_BYTES_MAX: usize = FREE_BYTES;
 
-/// One frame, and what it takes of its account's room until it is answered.
+/// One frame, and what it takes of its account's room.
 pub(super) struct Frame {
-    /// The bytes after the length.
+    /// The bytes after the length. They have what is taken until the last slice is dropped.
     pub bytes: Bytes,
-    /// Returned when dropped; boxed, since most frames take nothing.
-    pub taken: Option<Box<Taken>>,
+    /// For who needs it longer than that; most frames take nothing.
+    pub taken: Option<Arc<Taken>>,
+}
+
+impl Frame {
+    pub(super) fn new(bytes: Bytes, taken: Option<Arc<Taken>>) -> Self {
+        let bytes = match &taken {
+            Some(taken) => taken.clone().held_by(bytes),
+            None => bytes,
+        };
+        Self { bytes, taken }
+    }
 }
 
 /// Why there is no further frame.
@@ -64,9 +69,8 @@ pub(super) enum FrameError {
 pub(super) struct Frames {
     buffer: BytesMut,
     /// The longest frame that came whole: the next one may take as much at once.
-    earned: usize,
-    /// Room that the next read has at least.
-    room: usize,
+    longest: usize,
+    read_size: ReadSize,
     /// The time of the frame of which part is here.
     pace: Option<Pace>,
     /// What that frame has taken.
@@ -76,8 +80,8 @@ pub(super) struct Frames {
 impl Frames {
     /// Nothing read yet.
     pub(super) fn new() -> Self {
-        let (buffer, room) = (BytesMut::new(), READ_BYTES);
-        Self { buffer, earned: 0, room, pace: None, taken: None }
+        let (buffer, read_size) = (BytesMut::new(), ReadSize::default());
+        Self { buffer, longest: 0, read_size, pace: None, taken: None }
     }
 
     /// Until [`next`](Self::next) is called again, the frame that has begun need not go on.
@@ -85,6 +89,20 @@ impl Frames {
         if let Some(pace) = &mut self.pace {
             pace.pause();
         }
+    }
+
+    /// Whether it has memory that it does not need before a frame comes.
+    pub(super) fn keeps_memory(&self) -> bool {
+        !self.has_begun() && self.buffer.capacity() > READ_BYTES
+    }
+
+    /// Lets go of the memory that is kept; whether there was any.
+    pub(super) fn let_go(&mut self) -> bool {
+        let keeps = self.keeps_memory();
+        if keeps {
+            (self.buffer, self.read_size) = (BytesMut::new(), ReadSize::default());
+        }
+        keeps
     }
 
     /// Whether part of a frame is here.
@@ -103,22 +121,22 @@ impl Frames {
         loop {
             let announced = self.announced(max)?;
             // What follows the length comes with it.
-            let missing = announced.map_or(self.room / 2, |len| {
+            let missing = announced.map_or(self.read_size.bytes() / 2, |len| {
                 (PREFIX_BYTES + len).saturating_sub(self.buffer.len())
             });
-            let more = self.lacking(missing, max);
+            let growth = self.growth(missing, max);
             if let (Some(len), Some(account)) = (announced, account)
                 && len > FREE_BYTES
             {
-                self.take(account, len, more).await;
+                self.take(account, len, growth).await;
             }
             if let Some(len) = announced.filter(|_| missing == 0) {
                 return Ok(self.split(len));
             }
-            self.buffer.reserve(more);
-            let room = self.buffer.capacity() - self.buffer.len();
+            self.buffer.reserve(growth);
+            let space = self.buffer.capacity() - self.buffer.len();
             let read = self.read(input).await?;
-            self.note_read(read, room);
+            self.read_size.note(read, space);
             if read == 0 {
                 return Err(match self.has_begun() {
                     true => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
@@ -145,38 +163,29 @@ impl Frames {
         self.buffer.advance(PREFIX_BYTES);
         let bytes = self.buffer.split_to(len).freeze();
         self.pace = None;
-        self.earned = self.earned.max(len);
+        self.longest = self.longest.max(len);
         if len > KEPT_BYTES_MAX {
             self.buffer = BytesMut::from(&self.buffer[..]);
         }
-        Frame { bytes, taken: self.taken.take() }
+        Frame::new(bytes, self.taken.take().map(Arc::from))
     }
 
-    /// How much room the buffer has to get for what is `missing`; none if that fits.
-    fn lacking(&self, missing: usize, max: usize) -> usize {
+    /// By how much the buffer has to grow for what is `missing` of a frame; by 0 if that fits.
+    fn growth(&self, missing: usize, max: usize) -> usize {
         if self.buffer.capacity() - self.buffer.len() >= missing {
             return 0;
         }
-        // Doubles what is here, or takes what the client has paid for before: growing copies.
-        let paid = self.buffer.len().max(FREE_BYTES).max(self.earned);
-        missing.min(paid).max(self.room.min(max))
+        // Doubles, or is as long as an earlier frame was: growing copies.
+        let at_once = self.buffer.len().max(FREE_BYTES).max(self.longest);
+        missing.min(at_once).max(self.read_size.bytes().min(max))
     }
 
-    /// Takes, for a long frame, what it has of the buffer once that has room for `more`.
-    async fn take(&mut self, account: &Room, len: usize, more: usize) {
+    /// Takes room for as much of a long frame as the buffer holds once it has grown.
+    async fn take(&mut self, account: &Room, len: usize, growth: usize) {
         // As long as others have the memory it is not the client's turn.
         self.pause();
-        let here = self.buffer.capacity().max(self.buffer.len() + more);
-        account.take(self.taken.get_or_insert_default(), len.min(here)).await;
-    }
-
-    /// Has the next read take more or less, by how much of its `room` one filled.
-    fn note_read(&mut self, read: usize, room: usize) {
-        if read >= room {
-            self.room = (self.room * 2).min(READ_BYTES_MAX);
-        } else if read < self.room / 4 {
-            self.room = (self.room / 2).max(READ_BYTES);
-        }
+        let holds = self.buffer.capacity().max(self.buffer.len() + growth);
+        account.take(self.taken.get_or_insert_default(), len.min(holds)).await;
     }
 
     fn announced(&self, max: usize) -> Result<Option<usize>, FrameError> {
@@ -269,6 +278,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_kept_for_the_next_frame_can_be_let_go_until_that_begins() {
+        let long = 4 * FREE_BYTES;
+        let mut sent = u32::try_from(long).unwrap().to_be_bytes().to_vec();
+        sent.resize(PREFIX_BYTES + long, 7);
+        let (mut client, mut input) = tokio::io::duplex(2 * long);
+        let (room, mut frames) = (Room::default(), Frames::new());
+        client.write_all(&sent).await.unwrap();
+        drop(frames.next(&mut input, Some(&room)).await.unwrap());
+        assert!(frames.next(&mut input, Some(&room)).now_or_never().is_none());
+        assert!(frames.keeps_memory() && frames.let_go());
+        assert!(frames.next(&mut input, Some(&room)).now_or_never().is_none());
+        assert!(!frames.keeps_memory(), "{}", frames.buffer.capacity());
+
+        client.write_all(&sent[..PREFIX_BYTES + long - 1]).await.unwrap();
+        assert!(frames.next(&mut input, Some(&room)).now_or_never().is_none());
+        assert!(!frames.let_go());
+        client.write_all(&[8]).await.unwrap();
+        let frame = frames.next(&mut input, Some(&room)).await.unwrap();
+        assert_eq!((frame.bytes[long - 2], frame.bytes[long - 1]), (7, 8));
+    }
+
+    #[tokio::test]
     async fn frames_in_a_row_come_in_few_reads_and_single_ones_ask_for_less_again() {
         let batch = [&(16_u32 << 10).to_be_bytes()[..], &[7; 16 << 10]].concat();
         let (sent, mut frames) = (batch.repeat(64), Frames::new());
@@ -281,7 +312,7 @@ mod tests {
         for _ in 0..10 {
             frames.next(&mut &b"\0\0\0\x01z"[..], Some(&Room::default())).await.unwrap();
         }
-        assert_eq!(frames.room, READ_BYTES);
+        assert_eq!(frames.read_size, ReadSize::default());
     }
 
     #[tokio::test]
