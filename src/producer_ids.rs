@@ -25,12 +25,12 @@ impl ProducerIds {
     /// An id nobody had before.
     ///
     /// # Errors
-    /// When the next block cannot be stored.
+    /// When the next block cannot be stored, or the end of the last one not be read.
     pub async fn next(&self) -> control::Result<i64> {
         let mut left = self.left.lock().await;
         if left.is_empty() {
             let stored = self.control.setting(SETTING).await?;
-            let first = stored.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let first = stored.map_or(Ok(0), |text| read(&text))?;
             let block = first..first + BLOCK;
             self.control.set_settings(&[(SETTING, &block.end.to_string())]).await?;
             *left = block;
@@ -39,6 +39,14 @@ impl ProducerIds {
         left.start += 1;
         Ok(id)
     }
+}
+
+/// Where the last block ended. What is damaged is no start: ids would be given out again, and their
+/// producers refuse each other.
+fn read(text: &str) -> control::Result<i64> {
+    let first = text.parse().ok().filter(|first| (0..=i64::MAX - BLOCK).contains(first));
+    let unread = || format!("the setting {SETTING} has to be a number of ids, and is '{text}'");
+    first.ok_or_else(|| control::Error::Decode(unread().into()))
 }
 
 #[cfg(test)]
@@ -57,6 +65,18 @@ mod tests {
                 assert!(seen.insert(ids.next().await.unwrap()));
             }
             control.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_id_is_given_out_while_it_cannot_be_read_which_are_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control::open(&dir.path().join("control.db")).await.unwrap();
+        for damaged in ["", "1e3", "-1", "9223372036854775807"] {
+            control.set_settings(&[(SETTING, damaged)]).await.unwrap();
+            let error = ProducerIds::new(control.clone()).next().await.unwrap_err();
+            assert!(error.to_string().contains(SETTING), "{error}");
+            assert_eq!(control.setting(SETTING).await.unwrap().as_deref(), Some(damaged));
         }
     }
 }

@@ -4,13 +4,13 @@
 use crate::broker::Broker;
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::topic::{Absent, Config, Partition, Topic};
+use crate::topic::{Config, Partition, Topic};
 use std::sync::Arc;
 use std::time::Duration;
 use tidelog_protocol::Uuid;
 use tidelog_storage::{Compacted, Compaction, Error, Pace, Removed, Retention};
 use tokio::runtime::Handle;
-use tokio::time::{MissedTickBehavior, sleep};
+use tokio::time::{Interval, MissedTickBehavior, sleep};
 
 /// How often logs are looked at: Kafka's `log.retention.check.interval.ms` is five minutes, which
 /// makes short retentions in tests and development imprecise.
@@ -19,11 +19,18 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// `producer.id.expiration.ms`.
 const PRODUCER_EXPIRATION: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// When rounds begin: one that takes longer is not made up for.
+fn rounds() -> Interval {
+    let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
 /// Applies every topic's retention, for ever.
 pub async fn enforce(broker: Arc<Broker>) {
-    let mut interval = tokio::time::interval(INTERVAL);
+    let mut rounds = rounds();
     loop {
-        interval.tick().await;
+        rounds.tick().await;
         for (cluster, topic) in topics(&broker, |_| true) {
             let work = tokio::task::spawn_blocking(move || enforce_topic(&cluster, topic));
             if let Err(error) = work.await {
@@ -35,10 +42,9 @@ pub async fn enforce(broker: Arc<Broker>) {
 
 /// Compacts the topics whose policy says so, one at a time and unhurriedly, for ever.
 pub async fn compact(broker: Arc<Broker>) {
-    let mut interval = tokio::time::interval(INTERVAL);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = rounds();
     loop {
-        interval.tick().await;
+        rounds.tick().await;
         for (cluster, topic) in topics(&broker, Config::is_compacted) {
             let work = tokio::task::spawn_blocking(move || compact_topic(&cluster, topic));
             if let Err(error) = work.await {
@@ -58,26 +64,32 @@ fn topics(broker: &Broker, wanted: fn(&Config) -> bool) -> Vec<(Arc<Cluster>, Uu
     topics
 }
 
-/// Goes on with each partition of a topic as it then is, up to where its records may go.
+/// Goes on with each partition of a topic as it then is, up to where its records may go, as long as
+/// the topic is `wanted`.
 ///
 /// Events of a sync are the write-ahead log of its records' state, which must be safe first: what
 /// is released is in the state store, and is synced there before it goes from the log.
-fn each_partition(cluster: &Cluster, id: Uuid, mut rule: impl FnMut(&Topic, i32, &Partition, i64)) {
-    for index in 0.. {
-        let Some(topic) = cluster.topics.by_id(&id) else { return };
-        let partition = match topic.partition(index) {
-            Ok(partition) => partition,
-            Err(Absent::Offline) => continue,
-            Err(Absent::Unknown) => return,
-        };
-        let released = partition.released();
-        if topic.sync.is_some()
-            && let Err(error) = cluster.shared.state.sync()
-        {
-            tracing::error!("retention of {} waits: {error}", topic.name);
-            return;
+fn each_partition(
+    cluster: &Cluster,
+    id: Uuid,
+    wanted: fn(&Config) -> bool,
+    mut rule: impl FnMut(&Topic, i32, &Partition, i64),
+) {
+    let Some(topic) = cluster.topics.by_id(&id) else { return };
+    let released = topic.online().map(|(index, partition)| (index, partition.released()));
+    let released: Vec<_> = released.collect();
+    if topic.sync.is_some()
+        && let Err(error) = cluster.shared.state.sync()
+    {
+        tracing::error!("retention of {} waits: {error}", topic.name);
+        return;
+    }
+    for (index, until) in released {
+        let topic = cluster.topics.by_id(&id).filter(|topic| wanted(&topic.config));
+        let Some(topic) = topic else { return };
+        if let Ok(partition) = topic.partition(index) {
+            rule(&topic, index, partition, until);
         }
-        rule(&topic, index, partition, released);
     }
 }
 
@@ -86,10 +98,7 @@ pub(crate) fn compact_topic(cluster: &Cluster, id: Uuid) {
     let mut pace = Pace::new(cluster.shared.settings.compaction_bytes_per_second);
     let runtime = Handle::current();
     let mut spend = |bytes| runtime.block_on(sleep(pace.spend(clock::now(), bytes)));
-    each_partition(cluster, id, |topic, index, partition, until| {
-        if !topic.config.is_compacted() {
-            return;
-        }
+    each_partition(cluster, id, Config::is_compacted, |topic, index, partition, until| {
         let name = &topic.name;
         let compaction = Compaction { until, ..topic.config.compaction() };
         match partition.log().compact(clock::unix_ms(), compaction, &mut spend) {
@@ -105,22 +114,27 @@ pub(crate) fn compact_topic(cluster: &Cluster, id: Uuid) {
 }
 
 pub(crate) fn enforce_topic(cluster: &Cluster, id: Uuid) {
-    each_partition(cluster, id, |topic, index, partition, until| {
-        partition.log().expire_producers(clock::now(), PRODUCER_EXPIRATION);
-        let name = &topic.name;
-        if !topic.config.is_deleted() {
-            return;
-        }
-        let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
-        let retention = Retention { age_ms, bytes, until };
-        match partition.log().enforce_retention(clock::unix_ms(), retention) {
-            Ok(Removed { segments: 0, .. }) => {}
-            Ok(Removed { segments, bytes }) => {
-                tracing::info!(
-                    "retention removed {segments} segments, {bytes} bytes, of {name}-{index}"
-                );
+    each_partition(
+        cluster,
+        id,
+        |_| true,
+        |topic, index, partition, until| {
+            partition.log().expire_producers(clock::now(), PRODUCER_EXPIRATION);
+            let name = &topic.name;
+            if !topic.config.is_deleted() {
+                return;
             }
-            Err(error) => tracing::error!("retention of {name}-{index} failed: {error}"),
-        }
-    });
+            let (age_ms, bytes) = (topic.config.retention_ms(), topic.config.retention_bytes());
+            let retention = Retention { age_ms, bytes, until };
+            match partition.log().enforce_retention(clock::unix_ms(), retention) {
+                Ok(Removed { segments: 0, .. }) => {}
+                Ok(Removed { segments, bytes }) => {
+                    tracing::info!(
+                        "retention removed {segments} segments, {bytes} bytes, of {name}-{index}"
+                    );
+                }
+                Err(error) => tracing::error!("retention of {name}-{index} failed: {error}"),
+            }
+        },
+    );
 }
