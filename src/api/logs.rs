@@ -24,34 +24,39 @@ const ALL: i64 = -1;
 /// How long DeleteRecords waits at most, whatever the client allows.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Removes the oldest records, durably; it writes and syncs, so off the async workers. Events whose
-/// record state is not in the state store yet are waited for.
-pub(super) async fn delete_records(
+/// Removes the oldest records, durably, one partition after the other, so that a client that leaves
+/// is done with at the next. Events whose record state is not in the state store yet are waited
+/// for.
+pub(super) fn delete_records(
     cluster: Arc<Cluster>,
     mut request: DeleteRecordsRequest,
-) -> DeleteRecordsResponse {
+) -> impl Future<Output = DeleteRecordsResponse> + use<> {
     keep_last(&mut request.topics);
-    let unreleased = unreleased(&cluster, &request);
-    let all = futures_util::future::join_all(unreleased);
-    let timeout = Duration::from_millis(request.timeout_ms.try_into().unwrap_or_default());
-    // What is not released in time is refused by `delete`.
-    let _ = tokio::time::timeout(timeout.min(WAIT_MAX), all).await;
-    let work = move || {
-        let topics = request.topics.into_iter().map(|asked| {
+    for topic in &mut request.topics {
+        // A slice of the frame would keep all of it in memory while this waits.
+        topic.name = Str::from(&*topic.name);
+    }
+    async move {
+        let all = futures_util::future::join_all(unreleased(&cluster, &request));
+        let timeout = Duration::from_millis(request.timeout_ms.try_into().unwrap_or_default());
+        // What is not released in time is refused by `delete`.
+        let _ = tokio::time::timeout(timeout.min(WAIT_MAX), all).await;
+        let mut topics = Vec::with_capacity(request.topics.len());
+        for asked in request.topics {
             let topic = cluster.topics.get(&asked.name);
-            let partitions = asked.partitions.iter().map(|asked| {
-                let deleted = delete(&cluster, topic.as_deref(), asked);
-                DeleteRecordsPartitionResult {
+            let mut partitions = Vec::with_capacity(asked.partitions.len());
+            for asked in asked.partitions {
+                let deleted = delete(&cluster, topic.as_ref(), &asked).await;
+                partitions.push(DeleteRecordsPartitionResult {
                     partition_index: asked.partition_index,
                     low_watermark: deleted.unwrap_or(-1),
                     error_code: deleted.err().unwrap_or_default(),
-                }
-            });
-            DeleteRecordsTopicResult { partitions: partitions.collect(), name: asked.name }
-        });
-        DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
-    };
-    blocking(work).await
+                });
+            }
+            topics.push(DeleteRecordsTopicResult { partitions, name: asked.name });
+        }
+        DeleteRecordsResponse { topics, ..Default::default() }
+    }
 }
 
 /// Of a partition that is named more than once, what is said last counts.
@@ -95,12 +100,14 @@ fn end_of_deletion(partition: &Partition, offset: i64) -> Option<i64> {
     }
 }
 
-fn delete(
-    cluster: &Cluster,
-    topic: Option<&Topic>,
+async fn delete(
+    cluster: &Arc<Cluster>,
+    topic: Option<&Arc<Topic>>,
     asked: &DeleteRecordsPartition,
 ) -> Result<i64, ErrorCode> {
-    let (topic, partition) = find(topic, asked.partition_index)?;
+    let index = asked.partition_index;
+    let topic = topic.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = topic.partition(index).map_err(Absent::code)?;
     if !topic.config.is_deleted() {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
@@ -109,15 +116,19 @@ fn delete(
     if partition.released() < end {
         return Err(ErrorCode::REQUEST_TIMED_OUT);
     }
-    // Events of a sync are the write-ahead log of its records' state, which must be safe first.
-    if topic.sync.is_some()
-        && let Err(error) = cluster.shared.state.sync()
-    {
-        tracing::error!("deleting records of {} failed: {error}", topic.name);
-        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
-    }
-    let deleted = partition.log().delete_records(end);
-    deleted.map_err(|error| log_error(&topic.name, asked.partition_index, &error))
+    let (cluster, topic, partition) = (cluster.clone(), topic.clone(), partition.clone());
+    let remove = move || {
+        // Events of a sync are the write-ahead log of its records' state, which must be safe first.
+        if topic.sync.is_some()
+            && let Err(error) = cluster.shared.state.sync()
+        {
+            tracing::error!("deleting records of {} failed: {error}", topic.name);
+            return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        }
+        let deleted = partition.log().delete_records(end);
+        deleted.map_err(|error| log_error(&topic.name, index, &error))
+    };
+    blocking(remove).await
 }
 
 fn find(topic: Option<&Topic>, index: i32) -> Result<(&Topic, &Partition), ErrorCode> {

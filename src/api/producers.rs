@@ -43,31 +43,30 @@ pub(super) async fn init_producer_id(
     }
 }
 
-/// Tells what partitions remember of their producers (KIP-664). A log that was not written to since
-/// the start is read for it, so off the async workers.
+/// Tells what partitions remember of their producers (KIP-664), one after the other, so that a
+/// client that leaves is done with at the next.
 pub(super) async fn describe(
     cluster: Arc<Cluster>,
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
-    let work = move || {
-        let topics = once(request.topics, |topic| topic.name.clone());
-        let topics = topics.into_iter().map(|asked| {
-            let topic = cluster.topics.get(&asked.name);
-            let refused = match is_valid_name(&asked.name) {
-                true => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Str::from_static(NOT_HOSTED)),
-                false => (ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(&asked.name).into()),
-            };
-            let indexes = once(asked.partition_indexes, |index| *index).into_iter();
-            let describe = |index| describe_one(topic.as_deref(), index, &refused);
-            let partitions = indexes.map(describe).collect();
-            DescribeProducersTopicResponse { name: asked.name, partitions }
-        });
-        DescribeProducersResponse { topics: topics.collect(), ..Default::default() }
-    };
-    blocking(work).await
+    let asked = once(request.topics, |topic| topic.name.clone());
+    let mut topics = Vec::with_capacity(asked.len());
+    for asked in asked {
+        let topic = cluster.topics.get(&asked.name);
+        let refused = match is_valid_name(&asked.name) {
+            true => (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Str::from_static(NOT_HOSTED)),
+            false => (ErrorCode::INVALID_TOPIC_EXCEPTION, invalid_name(&asked.name).into()),
+        };
+        let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
+        for index in once(asked.partition_indexes, |index| *index) {
+            partitions.push(describe_one(topic.as_deref(), index, &refused).await);
+        }
+        topics.push(DescribeProducersTopicResponse { name: asked.name, partitions });
+    }
+    DescribeProducersResponse { topics, ..Default::default() }
 }
 
-fn describe_one(
+async fn describe_one(
     topic: Option<&Topic>,
     index: i32,
     (code, text): &(ErrorCode, Str),
@@ -81,13 +80,15 @@ fn describe_one(
         ..partition.clone()
     };
     let (topic, log) = match found {
-        Some((topic, Ok(log))) => (topic, log),
+        Some((topic, Ok(log))) => (topic, log.clone()),
         Some((_, Err(offline @ Absent::Offline))) => {
             return refused(offline.code(), offline.to_string().into());
         }
         Some((_, Err(Absent::Unknown))) | None => return refused(*code, text.clone()),
     };
-    match log.log().producers().map_err(|error| log_error(&topic.name, index, &error)) {
+    // A log that was not written to since the start is read for it.
+    let producers = blocking(move || log.log().producers()).await;
+    match producers.map_err(|error| log_error(&topic.name, index, &error)) {
         Ok(producers) => DescribeProducersPartitionResponse {
             active_producers: producers.into_iter().map(state).collect(),
             ..partition
