@@ -274,11 +274,11 @@ impl Broker {
 /// Deletes the topics whose deletion a crash cut short. What stays is found by the next start:
 /// nobody waits for it.
 async fn finish_deletions(cluster: &Arc<Cluster>) {
-    let names = cluster.topics.leftovers();
-    if names.is_empty() {
+    let topics = cluster.topics.leftovers();
+    if topics.is_empty() {
         return;
     }
-    let of_each = match cluster.delete_topics(names).await {
+    let of_each = match cluster.delete_topics(topics).await {
         Ok(of_each) => of_each,
         Err(error) => vec![Err(error)],
     };

@@ -10,7 +10,7 @@ use crate::room::{Allowance, Room};
 use crate::settings::Settings;
 use crate::state::State;
 use crate::task::{blocking, to_the_end};
-use crate::topic::{Catalog, Config, Error, NewTopic, OfEach, Topic, is_valid_name};
+use crate::topic::{Catalog, Config, Error, NewTopic, OfEach, ToDelete, Topic, is_valid_name};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tidelog_storage::Volume;
@@ -204,16 +204,16 @@ impl Cluster {
 
     /// Deletes a topic, and what groups remember of it.
     pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), Error> {
-        self.delete_topics(vec![name.to_owned()]).await?.pop().expect("one for each")
+        self.delete_topics(vec![name.into()]).await?.pop().expect("one for each")
     }
 
     /// The same of many.
-    pub async fn delete_topics(self: &Arc<Self>, names: Vec<String>) -> OfEach<()> {
+    pub async fn delete_topics(self: &Arc<Self>, topics: Vec<ToDelete>) -> OfEach<()> {
         let cluster = self.clone();
-        to_the_end(async move { cluster.do_delete_topics(&names).await }).await
+        to_the_end(async move { cluster.do_delete_topics(&topics).await }).await
     }
 
-    async fn do_delete_topics(&self, names: &[String]) -> OfEach<()> {
+    async fn do_delete_topics(&self, topics: &[ToDelete]) -> OfEach<()> {
         let forget = async |topics: Vec<Arc<Topic>>| {
             for topic in &topics {
                 self.groups.forget_topic(&topic.name).await;
@@ -230,6 +230,6 @@ impl Cluster {
             };
             blocking(work).await;
         };
-        self.topics.delete_all(names, forget).await
+        self.topics.delete_all(topics, forget).await
     }
 }

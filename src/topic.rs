@@ -10,7 +10,7 @@ mod partitions;
 
 pub use admission::{Refused, look_inside, timed};
 pub use catalog::{
-    Catalog, Error, NAME_BYTES_MAX, NewTopic, OfEach, PARTITIONS_MAX, is_valid_name,
+    Catalog, Error, NAME_BYTES_MAX, NewTopic, OfEach, PARTITIONS_MAX, ToDelete, is_valid_name,
 };
 pub use config::{Change, Config, ConfigDefinition, ConfigError, DEFINITIONS, Kind};
 pub use partition::{Absent, LEADER_EPOCH, Partition};

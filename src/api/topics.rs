@@ -4,7 +4,7 @@ use super::configs::{SOURCE_DEFAULT, SOURCE_TOPIC};
 use super::placement::{NOT_CONSECUTIVE, check_replicas};
 use super::{once, refusal, repeated};
 use crate::cluster::Cluster;
-use crate::topic::{Config, ConfigDefinition, NewTopic, OfEach};
+use crate::topic::{Config, ConfigDefinition, NewTopic, OfEach, ToDelete};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -195,18 +195,24 @@ pub(super) async fn delete(
     let twice = Twice::of(&cluster, &asked);
     let plan = |topic: DeleteTopicState| match twice.refuse(&topic) {
         Some(text) => {
-            let refused = Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
-            (topic.name, topic.topic_id, refused)
+            let to_delete = Err((ErrorCode::INVALID_REQUEST, text.to_owned()));
+            Planned { name: topic.name, topic_id: topic.topic_id, to_delete }
         }
         None => to_delete(&cluster, topic),
     };
     let asked = once(twice.without_ids(asked), |it| (it.name.clone(), it.topic_id));
     let planned: Vec<_> = asked.into_iter().map(plan).collect();
-    let names = planned.iter().filter(|(_, _, fits)| fits.is_ok());
-    let names = names.filter_map(|(name, _, _)| name.as_ref().map(Str::to_string)).collect();
-    let mut of_each = of_each(cluster.delete_topics(names).await);
-    let answer = |(name, topic_id, fits): (Option<Str>, Uuid, Result<(), Refusal>)| {
-        let (error_code, error_message) = match fits.and_then(|()| of_each()) {
+    let fitting = planned.iter().filter_map(|planned| planned.to_delete.clone().ok()).collect();
+    let mut of_each = of_each(cluster.delete_topics(fitting).await);
+    let answer = |Planned { name, topic_id, to_delete }| {
+        let deleted = to_delete.and_then(|asked: ToDelete| {
+            of_each().map_err(|refusal| match (refusal, asked.id) {
+                // It is gone meanwhile, and its name may be another's.
+                ((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, _), Some(_)) => unknown_id(),
+                (refusal, _) => refusal,
+            })
+        });
+        let (error_code, error_message) = match deleted {
             Ok(()) => (ErrorCode::NONE, None),
             Err((code, message)) => (code, Some(message.into())),
         };
@@ -214,6 +220,17 @@ pub(super) async fn delete(
     };
     let responses = planned.into_iter().map(answer).collect();
     DeleteTopicsResponse { responses, ..Default::default() }
+}
+
+/// What a topic is called in the answer, and what is to be deleted.
+struct Planned {
+    name: Option<Str>,
+    topic_id: Uuid,
+    to_delete: Result<ToDelete, Refusal>,
+}
+
+fn unknown_id() -> Refusal {
+    (ErrorCode::UNKNOWN_TOPIC_ID, "This server does not host this topic ID.".to_owned())
 }
 
 /// What one request names more than once; such topics are not deleted at all.
@@ -261,22 +278,16 @@ impl Twice {
     }
 }
 
-/// The name and the id of what is to be deleted; without a name there is nothing.
-fn to_delete(
-    cluster: &Cluster,
-    asked: DeleteTopicState,
-) -> (Option<Str>, Uuid, Result<(), Refusal>) {
-    let found = match &asked.name {
-        Some(name) => cluster.topics.get(name),
-        None => cluster.topics.by_id(&asked.topic_id),
+/// Without a name there is nothing to delete.
+fn to_delete(cluster: &Cluster, asked: DeleteTopicState) -> Planned {
+    let (found, id) = match &asked.name {
+        Some(name) => (cluster.topics.get(name), None),
+        None => (cluster.topics.by_id(&asked.topic_id), Some(asked.topic_id)),
     };
     let name = asked.name.or_else(|| found.as_ref().map(|topic| topic.name.as_str().into()));
-    let fits = match &name {
-        Some(_) => Ok(()),
-        None => {
-            let text = "This server does not host this topic ID.";
-            Err((ErrorCode::UNKNOWN_TOPIC_ID, text.to_owned()))
-        }
+    let to_delete = match &name {
+        Some(name) => Ok(ToDelete { name: name.to_string(), id }),
+        None => Err(unknown_id()),
     };
-    (name, found.map_or(asked.topic_id, |topic| topic.id), fits)
+    Planned { name, topic_id: found.map_or(asked.topic_id, |topic| topic.id), to_delete }
 }

@@ -7,7 +7,7 @@
 
 mod making;
 
-pub use making::OfEach;
+pub use making::{OfEach, ToDelete};
 
 use super::index::Index;
 use super::partitions::{Home, discard, open_all};
@@ -176,10 +176,10 @@ impl Catalog {
         }
     }
 
-    /// The names of topics that nobody can find any more, and of which something is still stored:
+    /// The topics that nobody can find any more, and of which something is still stored:
     /// to be deleted again.
-    pub fn leftovers(&self) -> Vec<String> {
-        self.leftovers.lock().keys().cloned().collect()
+    pub fn leftovers(&self) -> Vec<ToDelete> {
+        self.leftovers.lock().keys().map(|name| name.as_str().into()).collect()
     }
 
     /// Waits until no topic is being made or removed; while what this gives is held, none is.

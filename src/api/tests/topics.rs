@@ -3,7 +3,7 @@
 use super::{Client, ask, batch};
 use crate::api::configs::resource;
 use crate::settings::Layer;
-use crate::topic::{Config, NewTopic};
+use crate::topic::{Config, Error, NewTopic, ToDelete};
 use futures_util::FutureExt;
 use tidelog_protocol::messages::{
     AlterConfigsRequest, AlterConfigsResource, CreatableTopic, CreateTopicsRequest,
@@ -281,4 +281,19 @@ async fn a_deletion_that_failed_is_finished_by_who_next_wants_the_name() {
     client.cluster.delete_topic("blue").await.unwrap();
     assert_eq!(client.topic("red", 3).await.online().count(), 3);
     assert_eq!(client.cluster.shared.control.topics().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_topic_that_got_the_name_of_one_that_was_to_be_deleted_by_id_stays() {
+    let client = Client::new().await;
+    let red = |id| ToDelete { name: "red".to_owned(), id: Some(id) };
+    let before = client.topic("red", 1).await.id;
+    client.cluster.delete_topic("red").await.unwrap();
+    let after = client.topic("red", 1).await.id;
+    let deleted = client.cluster.delete_topics(vec![red(before)]).await.unwrap();
+    assert!(matches!(deleted[..], [Err(Error::Unknown(_))]), "{deleted:?}");
+    assert_eq!(client.cluster.topics.get("red").map(|topic| topic.id), Some(after));
+    let deleted = client.cluster.delete_topics(vec![red(after)]).await.unwrap();
+    assert!(matches!(deleted[..], [Ok(())]), "{deleted:?}");
+    assert!(client.cluster.topics.get("red").is_none());
 }

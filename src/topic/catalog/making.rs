@@ -9,10 +9,32 @@ use crate::task::{blocking, to_the_end};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
 
 /// What happened to each topic asked for, in order; the error outside is what happened to all.
 pub type OfEach<T> = Result<Vec<Result<T, Error>>, Error>;
+
+/// Which topic is to be deleted.
+#[derive(Clone, Debug)]
+pub struct ToDelete {
+    /// Its name.
+    pub name: String,
+    /// Its id, unless whatever topic has the name is meant.
+    pub id: Option<Uuid>,
+}
+
+impl ToDelete {
+    fn is(&self, topic: &Topic) -> bool {
+        self.id.is_none_or(|id| id == topic.id)
+    }
+}
+
+impl From<&str> for ToDelete {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), id: None }
+    }
+}
 
 impl Catalog {
     /// Creates a topic: stored, on disk and ready for records when this returns.
@@ -82,7 +104,8 @@ impl Catalog {
         Ok(made.collect())
     }
 
-    /// Deletes topics and their records. Readers that hold some of them may finish.
+    /// Deletes topics and their records. Readers that hold some of them may finish. The topic that
+    /// is to go is looked for under the lock: one with another id that has got its name stays.
     /// `forget` is run with those that were there once nobody can find them, and before others can
     /// have their names.
     ///
@@ -91,11 +114,12 @@ impl Catalog {
     /// records.
     pub async fn delete_all(
         &self,
-        names: &[String],
+        asked: &[ToDelete],
         forget: impl AsyncFnOnce(Vec<Arc<Topic>>),
     ) -> OfEach<()> {
         let _editing = self.editing.lock().await;
-        let topics: Vec<_> = names.iter().filter_map(|name| self.get(name)).collect();
+        let found = |asked: &ToDelete| self.get(&asked.name).filter(|topic| asked.is(topic));
+        let topics: Vec<_> = asked.iter().filter_map(found).collect();
         let rows = topics.iter().map(|topic| self.row(topic));
         let rows = rows.map(|row| TopicRow { partitions: -row.partitions, ..row });
         self.control.update_topics(&rows.collect::<Vec<_>>()).await?;
@@ -110,16 +134,17 @@ impl Catalog {
         // Those too that an earlier attempt left: it may have forgotten nothing of them yet.
         let known: Vec<_> = {
             let leftovers = self.leftovers.lock();
-            names.iter().map(|name| leftovers.get(name).cloned()).collect()
+            let left = |it: &ToDelete| leftovers.get(&it.name).filter(|topic| it.is(topic));
+            asked.iter().map(|asked| left(asked).cloned()).collect()
         };
-        let (gone, mut kept) = self.remove_files(names.iter().map(|name| &**name)).await;
+        let names = known.iter().flatten().map(|topic| &*topic.name);
+        let (gone, mut kept) = self.remove_files(names).await;
         // Also of those of which files stay: nobody else comes to forget them.
         forget(known.iter().flatten().cloned().collect()).await;
         self.remove_rows(&gone).await?;
-        let of_each = names.iter().zip(known).map(|(name, known)| match kept.remove(name) {
-            Some(error) => Err(error.into()),
-            None if known.is_none() => Err(Error::Unknown(name.clone())),
-            None => Ok(()),
+        let of_each = asked.iter().zip(known).map(|(asked, known)| {
+            known.ok_or_else(|| Error::Unknown(asked.name.clone()))?;
+            kept.remove(&asked.name).map_or(Ok(()), |error| Err(error.into()))
         });
         Ok(of_each.collect())
     }
