@@ -214,22 +214,26 @@ impl Cluster {
     }
 
     async fn do_delete_topics(&self, topics: &[ToDelete]) -> OfEach<()> {
-        let forget = async |topics: Vec<Arc<Topic>>| {
-            for topic in &topics {
-                self.groups.forget_topic(&topic.name).await;
-            }
-            // The rows of records begin with their topic's id. If they stay, for whatever reason,
-            // nobody reads them: a new topic has a new id.
-            let state = self.shared.state.clone();
-            let work = move || {
-                for topic in topics {
-                    if let Err(error) = state.remove_prefix(&state.records, &topic.id) {
-                        tracing::warn!("the record state of '{}' stays: {error}", topic.name);
-                    }
+        let going = self.topics.hide(topics).await?;
+        self.forget(going.topics().cloned().collect()).await;
+        self.topics.remove(going).await
+    }
+
+    /// Removes what is stored of topics elsewhere than in the catalog.
+    async fn forget(&self, topics: Vec<Arc<Topic>>) {
+        for topic in &topics {
+            self.groups.forget_topic(&topic.name).await;
+        }
+        // The rows of records begin with their topic's id. If they stay, for whatever reason,
+        // nobody reads them: a new topic has a new id.
+        let state = self.shared.state.clone();
+        let work = move || {
+            for topic in topics {
+                if let Err(error) = state.remove_prefix(&state.records, &topic.id) {
+                    tracing::warn!("the record state of '{}' stays: {error}", topic.name);
                 }
-            };
-            blocking(work).await;
+            }
         };
-        self.topics.delete_all(topics, forget).await
+        blocking(work).await;
     }
 }

@@ -82,15 +82,14 @@ async fn answer(
     let index = asked.partition_index;
     let partition = topic.and_then(|topic| topic.partition(index).ok());
     let is_known = |it: &Partition| !context.1 || it.log().known_last_stable_offset().is_some();
-    let turn = match asked.timestamp {
-        MAX_TIMESTAMP | 0.. if partition.is_some() => {
-            cluster.time_lookups.clone().acquire_owned().await.ok()
-        }
-        _ if partition.is_none_or(is_known) => {
-            return describe(topic.map(|it| &**it), &asked, context);
-        }
-        _ => None,
-    };
+    let looks_for_time = partition.is_some() && matches!(asked.timestamp, MAX_TIMESTAMP | 0..);
+    if !looks_for_time && partition.is_none_or(is_known) {
+        return describe(topic.map(|it| &**it), &asked, context);
+    }
+    let mut turn = None;
+    if looks_for_time {
+        turn = cluster.time_lookups.clone().acquire_owned().await.ok();
+    }
     let topic = topic.cloned();
     blocking(move || {
         // Until it is done, also if the client left meanwhile.

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tidelog_protocol::Uuid;
 use tidelog_storage as storage;
+use tokio::sync::MutexGuard;
 
 /// What happened to each topic asked for, in order; the error outside is what happened to all.
 pub type OfEach<T> = Result<Vec<Result<T, Error>>, Error>;
@@ -55,7 +56,7 @@ impl Catalog {
         let mut beside = Beside::default();
         for new in all {
             let fits = match kept.remove(&new.name) {
-                Some(error) => Err(error.into()),
+                Some(error) => Err(error),
                 None => self.check(&new).and_then(|()| beside.check(&new, self.partitions())),
             };
             if fits.is_ok() {
@@ -104,94 +105,90 @@ impl Catalog {
         Ok(made.collect())
     }
 
-    /// Deletes topics and their records. Readers that hold some of them may finish. The topic that
-    /// is to go is looked for under the lock: one with another id that has got its name stays.
-    /// `forget` is run with those that were there once nobody can find them, and before others can
-    /// have their names.
+    /// Begins to delete topics: nobody finds them any more, and nobody gets their names before
+    /// [`remove`](Self::remove) is done. Those too that an earlier attempt left are among them: it
+    /// may have ended at any point. A topic with another id that has got the name of one stays.
     ///
     /// **The rows say that the topics are being deleted before anything of them goes, and go
     /// last**: what a crash leaves is deleted at the next start, and no topic comes back without
     /// records.
-    pub async fn delete_all(
-        &self,
-        asked: &[ToDelete],
-        forget: impl AsyncFnOnce(Vec<Arc<Topic>>),
-    ) -> OfEach<()> {
-        let _editing = self.editing.lock().await;
+    pub async fn hide(&self, asked: &[ToDelete]) -> Result<Going<'_>, Error> {
+        let editing = self.editing.lock().await;
         let found = |asked: &ToDelete| self.get(&asked.name).filter(|topic| asked.is(topic));
-        let topics: Vec<_> = asked.iter().filter_map(found).collect();
-        let rows = topics.iter().map(|topic| self.row(topic));
+        let found: Vec<_> = asked.iter().filter_map(found).collect();
+        let rows = found.iter().map(|topic| self.row(topic));
         let rows = rows.map(|row| TopicRow { partitions: -row.partitions, ..row });
         self.control.update_topics(&rows.collect::<Vec<_>>()).await?;
-        {
-            let (mut index, mut leftovers) = (self.index.write(), self.leftovers.lock());
-            for topic in &topics {
-                index.remove(&topic.name);
-                leftovers.insert(topic.name.clone(), topic.clone());
-            }
+        let (mut index, mut leftovers) = (self.index.write(), self.leftovers.lock());
+        for topic in found {
+            index.remove(&topic.name);
+            leftovers.insert(topic.name.clone(), topic);
         }
+        drop(index);
         self.changes.send_modify(|count| *count += 1);
-        // Those too that an earlier attempt left: it may have forgotten nothing of them yet.
-        let known: Vec<_> = {
-            let leftovers = self.leftovers.lock();
-            let left = |it: &ToDelete| leftovers.get(&it.name).filter(|topic| it.is(topic));
-            asked.iter().map(|asked| left(asked).cloned()).collect()
-        };
-        let names = known.iter().flatten().map(|topic| &*topic.name);
-        let (gone, mut kept) = self.remove_files(names).await;
-        // Also of those of which files stay: nobody else comes to forget them.
-        forget(known.iter().flatten().cloned().collect()).await;
-        self.remove_rows(&gone).await?;
-        let of_each = asked.iter().zip(known).map(|(asked, known)| {
-            known.ok_or_else(|| Error::Unknown(asked.name.clone()))?;
-            kept.remove(&asked.name).map_or(Ok(()), |error| Err(error.into()))
+        let of_each = asked.iter().map(|asked| {
+            let left = leftovers.get(&asked.name).filter(|topic| asked.is(topic));
+            left.cloned().ok_or_else(|| Error::Unknown(asked.name.clone()))
         });
-        Ok(of_each.collect())
+        Ok(Going { of_each: of_each.collect(), _editing: editing })
     }
 
-    /// Removes what is left of topics with these names; gives those of which some stays.
+    /// Removes what is stored of topics. Readers that hold some of them may finish.
+    pub async fn remove(&self, going: Going<'_>) -> OfEach<()> {
+        let mut kept = self.remove_stored(going.topics().cloned().collect()).await?;
+        let removed = |topic: Result<Arc<Topic>, Error>| match kept.remove(&topic?.name) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        };
+        Ok(going.of_each.into_iter().map(removed).collect())
+    }
+
+    /// Removes what is left of topics with these names; says why of those of which some stays.
     async fn clear(
         &self,
         names: impl Iterator<Item = &str>,
-    ) -> control::Result<HashMap<String, storage::Error>> {
-        let (gone, kept) = self.remove_files(names).await;
-        self.remove_rows(&gone).await?;
-        Ok(kept)
-    }
-
-    /// Gives those of which no files are left, and those of which some are.
-    async fn remove_files(
-        &self,
-        names: impl Iterator<Item = &str>,
-    ) -> (Vec<String>, HashMap<String, storage::Error>) {
+    ) -> control::Result<HashMap<String, Error>> {
         let left: Vec<_> = {
             let leftovers = self.leftovers.lock();
             names.filter_map(|name| leftovers.get(name).cloned()).collect()
         };
-        let (mut gone, mut kept) = (Vec::new(), HashMap::new());
-        if left.is_empty() {
-            return (gone, kept);
-        }
+        self.remove_stored(left).await
+    }
+
+    /// Removes the files, and then the rows of those of which none are left; says why of others.
+    async fn remove_stored(
+        &self,
+        topics: Vec<Arc<Topic>>,
+    ) -> control::Result<HashMap<String, Error>> {
         let home = self.home.clone();
-        let deleted = blocking(move || home.delete(&left).into_iter().zip(left).collect());
+        let deleted = blocking(move || home.delete(&topics).into_iter().zip(topics).collect());
         let deleted: Vec<(storage::Result<()>, Arc<Topic>)> = deleted.await;
+        let (mut gone, mut kept) = (Vec::new(), HashMap::new());
         for (deleted, topic) in deleted {
             match deleted {
                 Ok(()) => gone.push(topic.name.clone()),
-                Err(error) => drop(kept.insert(topic.name.clone(), error)),
+                Err(error) => drop(kept.insert(topic.name.clone(), error.into())),
             }
         }
-        (gone, kept)
-    }
-
-    async fn remove_rows(&self, gone: &[String]) -> control::Result<()> {
-        if gone.is_empty() {
-            return Ok(());
+        if !gone.is_empty() {
+            self.control.remove_topics(&self.home.account, &gone).await?;
+            let mut leftovers = self.leftovers.lock();
+            gone.iter().for_each(|name| drop(leftovers.remove(name)));
         }
-        self.control.remove_topics(&self.home.account, gone).await?;
-        let mut leftovers = self.leftovers.lock();
-        gone.iter().for_each(|name| drop(leftovers.remove(name)));
-        Ok(())
+        Ok(kept)
+    }
+}
+
+/// Topics that are being deleted; while this is held, no topic is made or removed.
+pub struct Going<'a> {
+    of_each: Vec<Result<Arc<Topic>, Error>>,
+    _editing: MutexGuard<'a, ()>,
+}
+
+impl Going<'_> {
+    /// Those that are there.
+    pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.of_each.iter().flatten()
     }
 }
 
