@@ -76,11 +76,21 @@ pub async fn run<F: Future<Output = Result<()>>>(
     }
     tasks.spawn(net::serve(kafka, tls.clone(), broker.clone(), url.clone()));
     tasks.spawn(http::serve(http, tls, router));
-    ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token }).await?;
+    let told = async {
+        let ready =
+            ready(Ready { broker: broker.clone(), kafka: kafka_address, http: url, admin_token });
+        match ready.await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => error,
+        }
+    };
     tokio::select! {
+        // First of all: a signal is heard before anybody is told that all is up.
+        biased;
         () = shutdown => tracing::info!(
             "shutting down; a second signal ends at once, and the next start recovers"
         ),
+        error = told => return Err(error),
         reason = broker.failed() => bail!("{reason}; restart to recover what the disk holds"),
         ended = tasks.join_next() => if let Some(Err(error)) = ended { bail!("a listener failed: {error}") },
     }
