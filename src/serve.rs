@@ -13,6 +13,7 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tidelog_storage::fs::{Disk, Fs};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -37,6 +38,16 @@ pub async fn run<F: Future<Output = Result<()>>>(
     ready: impl FnOnce(Ready) -> F,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    run_on(Arc::new(Disk), settings, ready, shutdown).await
+}
+
+/// The same, with the logs on this file system.
+async fn run_on<F: Future<Output = Result<()>>>(
+    fs: Arc<dyn Fs>,
+    settings: Settings,
+    ready: impl FnOnce(Ready) -> F,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
     raise_descriptor_limit();
     tidelog_storage::exit_on_unreadable_page()?;
     if let Some(risk) = settings::flush_risk(settings.flush) {
@@ -46,7 +57,7 @@ pub async fn run<F: Future<Output = Result<()>>>(
     let kafka = bind(settings.kafka_listen, "--kafka-listen").await?;
     let http = bind(settings.http_listen, "--http-listen").await?;
     let dev = settings.dev;
-    let (broker, admin_token) = Broker::open(settings).await?;
+    let (broker, admin_token) = Broker::open_on(fs, settings).await?;
     if dev {
         // A client that connects before the account is there would not be let in.
         broker.dev_account().await?;
@@ -154,3 +165,7 @@ async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let text = format!("{method} is not possible at {}", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test panics")]
+mod tests;

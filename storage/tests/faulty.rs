@@ -185,6 +185,7 @@ impl Faulty {
         let mut state = self.state();
         state.faults.clear();
         state.unreadable = None;
+        state.sync_fails = false;
     }
 
     /// Whether the fault was met.
