@@ -120,12 +120,13 @@ pub(super) async fn fetch(
             // What retention took is passed over.
             place.offset = place.offset.max(place.partition.log().log_start_offset());
         }
-        let mut taken = Taken::default();
-        let mut reads = Vec::new();
+        let (mut reads, mut taken) = (Vec::new(), Taken::default());
         if places.iter().any(Place::has_more) {
             cluster.answer_room.take(&mut taken, DECOMPRESSED_BYTES_MAX).await;
             let places = places.clone();
-            reads = blocking(move || read_all(&places)).await?;
+            // A read goes on when its client is gone, and has the room as long.
+            let work = move || read_all(&places).map(|reads| (reads, taken));
+            (reads, taken) = blocking(work).await?;
         }
         let left = deadline.saturating_sub(clock::now());
         if left.is_zero() || reads.iter().any(|(_, read)| !read.records.is_empty()) {

@@ -25,8 +25,9 @@ impl Shared {
         ready.rotate_left(start);
         let mut taken = Taken::default();
         self.cluster.answer_room.take(&mut taken, DECOMPRESSED_BYTES_MAX).await;
-        let work = move || read_parts(ready, limits);
-        let parts = blocking(work).await?;
+        // A read goes on when its client is gone, and has the room as long.
+        let work = move || read_parts(ready, limits).map(|parts| (parts, taken));
+        let (parts, taken) = blocking(work).await?;
         *self.turn.lock() = start.wrapping_add(parts.len());
         Ok(Polled { parts, taken, assignment: Some(assignment.clone()) })
     }
