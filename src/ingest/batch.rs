@@ -312,7 +312,9 @@ impl Batch {
         let carried = blocking(move || {
             let _permit = permit;
             let shares = batch.shares(&part, 0, under.as_ref());
-            atomic::mutate(&batch.ingest, shares, under.as_ref().map(|(ticket, _)| &**ticket))
+            let ticket = under.as_ref().map(|(ticket, _)| &**ticket);
+            let carried = atomic::mutate(&batch.ingest, shares, ticket);
+            carried.inspect(|(outcomes, _)| outcomes.settle())
         });
         let (outcomes, intent) = match carried.await {
             Ok(carried) => carried,

@@ -66,7 +66,7 @@ fn read(stream: &Stream, after: &str, limit: usize) -> Result<Page, Error> {
     let mut bytes = 0;
     let mut rest = known.into_iter().peekable();
     while let Some((id, known)) = rest.next() {
-        page.told.push(Done::unchanged(stream.partition_of_id(&id), &id, &known));
+        page.told.push(Done::unchanged(stream.partition_of_id(&id), &known));
         let more = rest.peek().is_some() || !is_all;
         if let Some(data) = &known.row.data {
             let data = serde_json::from_slice(data).map_err(|error| {

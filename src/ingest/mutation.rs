@@ -96,7 +96,7 @@ impl<'a> Mutation<'a> {
         };
         let order = given.compare(&held).ok_or_else(|| {
             let (given, held) = (given.to_string(), held.to_string());
-            let record = Box::new(Done::unchanged(partition, self.id.as_str(), known));
+            let record = Box::new(Done::unchanged(partition, known));
             Error::Version { given, held, record }
         })?;
         let is_gone = row.data.is_none() && !self.revives;
@@ -114,8 +114,8 @@ pub(super) struct Key {
     pub hold: Hold,
 }
 
-/// Bytes of events that are kept in memory for one answer. A patch of a few bytes publishes its
-/// whole record.
+/// Bytes of records that are kept in memory for one answer. A patch of a few bytes publishes its
+/// whole record, or holds that with another version.
 pub(super) const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Keeps events from moving into the state store before their request's answer is stored: until
@@ -199,8 +199,9 @@ pub(super) struct Done {
     pub etag: Option<i64>,
     /// The last offset the answer rests on, below which everything must be durable.
     pub rests_on: Option<i64>,
-    /// A version that published nothing, so that the state store must be synced for it.
-    pub raised: Option<Raised>,
+    /// Of a version that published nothing, so that the state store must be synced for it: the
+    /// number of its entry in the partition's tail.
+    pub raised: Option<u64>,
 }
 
 impl Done {
@@ -216,22 +217,12 @@ impl Done {
     };
 
     /// Of what changed nothing of a record; true once what others made of that is durable.
-    pub(super) fn unchanged(partition: i32, id: &str, known: &Known) -> Self {
-        let Known { row, rests_on, raised } = known;
+    pub(super) fn unchanged(partition: i32, known: &Known) -> Self {
+        let Known { ref row, rests_on, raised } = *known;
         let etag = row.data.as_ref().map(|_| row.offset);
-        let raised = raised.then(|| Raised { id: id.into(), row: row.clone() });
-        let (version, rests_on) = (row.version, *rests_on);
+        let version = row.version;
         Self { version, partition, etag, rests_on, raised, ..Self::NOTHING }
     }
-}
-
-/// A version that is in memory only.
-#[derive(Clone, Debug)]
-pub(super) struct Raised {
-    /// The record.
-    pub id: Box<str>,
-    /// What is known of it with that version.
-    pub row: Row,
 }
 
 /// Why a mutation was not carried out; it published nothing.
@@ -291,7 +282,7 @@ pub(super) enum Error {
     },
     /// A batch publishes more than is kept in memory of one.
     #[error(
-        "the events of an atomic batch, or of 1000 items under an Idempotency-Key, are over the limit of {HELD_BYTES_MAX} bytes; send several"
+        "the records of an atomic batch, or of 1000 items under an Idempotency-Key, are over the limit of {HELD_BYTES_MAX} bytes; send several"
     )]
     TooMuch,
     /// What a backfill cannot publish.
@@ -312,7 +303,7 @@ impl Error {
     /// Says what a record is, when a condition wants it otherwise.
     pub(super) fn unmet(topic: &Uuid, partition: i32, id: &RecordId, known: &Known) -> Self {
         let row = &known.row;
-        let record = Box::new(Done::unchanged(partition, id.as_str(), known));
+        let record = Box::new(Done::unchanged(partition, known));
         let version = row.version.map(|it| format!(", version {it}")).unwrap_or_default();
         let (id, tag) = (id.as_str(), etag::write(topic, row.offset));
         let text = match row.data {

@@ -201,7 +201,7 @@ pub(super) async fn read(
         return Ok(([(header::CONTENT_TYPE, json)], data).into_response());
     }
     let known = blocking(move || stream.get(&record)).await?;
-    let told = Done::unchanged(partition, &id, &known);
+    let told = Done::unchanged(partition, &known);
     target.stream.tell(std::iter::once(&told)).await;
     let Some(data) = known.row.data else {
         return Err(ApiError::not_found(format!("record '{id}' does not exist in '{collection}'")));

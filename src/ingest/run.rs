@@ -54,6 +54,8 @@ pub(super) struct Run<'a> {
     planned: HashMap<Box<str>, Known>,
     /// The same in order, as it goes into the tail.
     entries: Vec<Entry>,
+    /// Bytes of records that get another version and no event.
+    raised_bytes: usize,
 }
 
 impl<'a> Run<'a> {
@@ -67,6 +69,7 @@ impl<'a> Run<'a> {
             place,
             planned: HashMap::new(),
             entries: Vec::new(),
+            raised_bytes: 0,
         }
     }
 
@@ -76,7 +79,7 @@ impl<'a> Run<'a> {
         self.touch(&mutation);
         let known = self.admit(&mutation)?;
         let Some(version) = mutation.newest(self.place.index, &known)? else {
-            return Ok(self.stale(&mutation.id, &known));
+            return Ok(self.stale(&known));
         };
         let Mutation { id, operation, data, follows, keeps, key, is_over, .. } = mutation;
         let data = match operation {
@@ -84,7 +87,7 @@ impl<'a> Run<'a> {
             _ => Some(data.ok_or(Error::NoData)?),
         };
         if is_over {
-            return Ok(self.raise(&id, known, version));
+            return Ok(self.raise(&id, known, version, key.as_ref()));
         }
         let (row, mut merged) = (known.row.clone(), String::new());
         let compare = Compare {
@@ -96,8 +99,8 @@ impl<'a> Run<'a> {
         let name = key.as_ref().map(|key| (&id, &*key.text));
         let incoming = Incoming { operation, data, follows, keeps, name, version };
         match compare.made(incoming, &mut merged)? {
-            Made::Same => Ok(self.raise(&id, known, version)),
-            Made::Past => Ok(self.stale(&id, &known)),
+            Made::Same => Ok(self.raise(&id, known, version, key.as_ref())),
+            Made::Past => Ok(self.stale(&known)),
             Made::Changed(change, text) => self.change(&id, &change, &text, version, key.as_ref()),
         }
     }
@@ -136,7 +139,7 @@ impl<'a> Run<'a> {
         };
         let known = self.published(id, row, key.map(|key| key.hold.add(data.len())));
         let published = Some(Published { kind: change.kind(), offset });
-        Ok(Done { published, ..self.unchanged(id, &known) })
+        Ok(Done { published, ..self.unchanged(&known) })
     }
 
     /// Plans an event that says again what a record is, unless it has had one from `end` on, and
@@ -182,9 +185,10 @@ impl<'a> Run<'a> {
         NewEvent { collection, created_at, change, data, id, table }
     }
 
-    /// Bytes of the events that are planned, without what their batches save by compression.
+    /// Bytes of what is planned: of events, without what their batches save by compression, and of
+    /// records that get another version only.
     pub(super) fn bytes(&self) -> usize {
-        self.batches.bytes()
+        self.batches.bytes() + self.raised_bytes
     }
 
     /// Where the partition is, and what is to be appended to it, each batch with its offset.
@@ -280,9 +284,9 @@ impl<'a> Run<'a> {
     /// Takes in what a record is after its event.
     fn published(&mut self, id: &RecordId, row: Row, hold: Option<Watch>) -> Known {
         let offset = row.offset;
-        let (id, raised) = (Box::<str>::from(id.as_str()), false);
-        self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), raised, hold });
-        self.remember(id, Known { row, rests_on: Some(offset), raised })
+        let id = Box::<str>::from(id.as_str());
+        self.entries.push(Entry { offset, id: id.clone(), row: row.clone(), raised: false, hold });
+        self.remember(id, Known { row, rests_on: Some(offset), raised: None })
     }
 
     fn remember(&mut self, id: Box<str>, known: Known) -> Known {
@@ -291,28 +295,40 @@ impl<'a> Run<'a> {
     }
 
     /// Of a mutation that leaves a record as it is; it waits for what others made of that.
-    fn unchanged(&self, id: &RecordId, known: &Known) -> Done {
-        Done::unchanged(self.place.index, id.as_str(), known)
+    fn unchanged(&self, known: &Known) -> Done {
+        Done::unchanged(self.place.index, known)
     }
 
     /// Of one that came too late.
-    fn stale(&self, id: &RecordId, known: &Known) -> Done {
-        Done { stale: true, ..self.unchanged(id, known) }
+    fn stale(&self, known: &Known) -> Done {
+        Done { stale: true, ..self.unchanged(known) }
     }
 
-    /// Holds a version of a mutation that changed nothing.
-    fn raise(&mut self, id: &RecordId, known: Known, version: Option<Version>) -> Done {
+    /// Holds a version of a mutation that changed nothing, with the record.
+    fn raise(
+        &mut self,
+        id: &RecordId,
+        known: Known,
+        version: Option<Version>,
+        key: Option<&Key>,
+    ) -> Done {
         if version == known.row.version {
-            return self.unchanged(id, &known);
+            return self.unchanged(&known);
+        }
+        let bytes = known.row.data.as_ref().map_or(0, |data| data.len());
+        self.raised_bytes += bytes;
+        if let Some(key) = key {
+            key.hold.add(bytes);
         }
         let row = Row { version, deleted_ms: clock::unix_ms(), ..known.row };
         // In the tail it stands behind the partition's last event, so that is what it rests on.
         let offset = self.batches.next - 1;
         let rests_on = (offset >= 0).then_some(offset);
-        let raised = true;
-        let entry = Entry { offset, id: id.as_str().into(), row: row.clone(), raised, hold: None };
+        let raised = Some(self.place.tail.next_number() + self.entries.len() as u64);
+        let id = Box::<str>::from(id.as_str());
+        let entry = Entry { offset, id: id.clone(), row: row.clone(), raised: true, hold: None };
         self.entries.push(entry);
-        let known = self.remember(id.as_str().into(), Known { row, rests_on, raised });
-        self.unchanged(id, &known)
+        let known = self.remember(id, Known { row, rests_on, raised });
+        self.unchanged(&known)
     }
 }

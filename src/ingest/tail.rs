@@ -30,8 +30,9 @@ pub(super) struct Known {
     pub row: Row,
     /// Nothing, if it is in the store.
     pub rests_on: Option<i64>,
-    /// Its version came without an event, so that only the store can keep it.
-    pub raised: bool,
+    /// Its version came without an event, so that only the store can keep it: the number of its
+    /// entry.
+    pub raised: Option<u64>,
 }
 
 /// What became of a record.
@@ -63,7 +64,7 @@ pub(super) struct Durable {
 impl Known {
     /// Of a row of the store.
     pub(super) fn stored(row: Row) -> Self {
-        Self { row, rests_on: None, raised: false }
+        Self { row, rests_on: None, raised: None }
     }
 }
 
@@ -89,12 +90,23 @@ impl Tail {
         self.records.get(id).map(|(known, _)| known)
     }
 
+    /// The number of the next entry.
+    pub(super) fn next_number(&self) -> u64 {
+        self.gone + self.entries.len() as u64
+    }
+
+    /// The entry of a number, unless it has moved to the store.
+    pub(super) fn entry(&self, number: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(number.checked_sub(self.gone)?).ok()?)
+    }
+
     /// Takes in what became of a record.
     pub(super) fn push(&mut self, entry: Entry) {
-        let number = self.gone + self.entries.len() as u64;
+        let number = self.next_number();
         // Before the first event of a partition there is nothing to wait for.
         let rests_on = (entry.offset >= 0).then_some(entry.offset);
-        let known = Known { row: entry.row.clone(), rests_on, raised: entry.raised };
+        let known =
+            Known { row: entry.row.clone(), rests_on, raised: entry.raised.then_some(number) };
         self.records.insert(entry.id.clone(), (known, number));
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
@@ -130,8 +142,8 @@ impl Tail {
     }
 
     /// Takes in that a row of a record that is here went to the store.
-    pub(super) fn went_ahead(&mut self, id: &str, row: Row) {
-        self.ahead.insert(id.into(), row);
+    pub(super) fn went_ahead(&mut self, id: Box<str>, row: Row) {
+        self.ahead.insert(id, row);
     }
 
     /// How many entries at the front may move to the store.

@@ -1,7 +1,8 @@
 //! What is told waits until a power cut cannot take it back.
 
-use super::super::mutation::{Done, Raised};
+use super::super::mutation::Done;
 use super::super::state;
+use super::super::tail::Entry;
 use super::{Stream, position};
 use crate::task::blocking;
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ impl Stream {
                 let highest = last.entry(done.partition).or_insert(offset);
                 *highest = offset.max(*highest);
             }
-            raised.extend(done.raised.clone().map(|it| (done.partition, it)));
+            raised.extend(done.raised.map(|number| (done.partition, number)));
         }
         for (partition, offset) in last {
             self.durable(partition, Some(offset)).await;
@@ -75,12 +76,11 @@ impl Stream {
         self.raised.synced.fetch_max(moved, Ordering::AcqRel);
     }
 
-    async fn write_all_raised(self: &Arc<Self>, raised: Vec<(i32, Raised)>) {
+    async fn write_all_raised(self: &Arc<Self>, raised: Vec<(i32, u64)>) {
         let stream = self.clone();
         let written = blocking(move || {
-            raised
-                .iter()
-                .try_for_each(|(partition, raised)| stream.write_raised(*partition, raised))
+            let mut raised = raised.into_iter();
+            raised.try_for_each(|(partition, number)| stream.write_raised(partition, number))
         });
         // As when the log fails: nothing is acknowledged any more.
         if let Err(error) = written.await {
@@ -91,14 +91,15 @@ impl Stream {
 
     /// Writes a version to the store ahead of what else is in the tail. What it rests on is
     /// durable, and replaying that does not undo it, since the row has the same offset.
-    fn write_raised(&self, partition: i32, raised: &Raised) -> Result<(), state::Error> {
+    fn write_raised(&self, partition: i32, number: u64) -> Result<(), state::Error> {
         let _writing = self.rows_of[position(partition)].lock();
         let mut tail = self.tails[position(partition)].lock();
         // It may have moved to the store meanwhile, or what came after it.
-        if tail.known(&raised.id).is_some() && !self.rows.get(&raised.id)?.is_as_new_as(&raised.row)
-        {
-            self.rows.write(&raised.id, &raised.row)?;
-            tail.went_ahead(&raised.id, raised.row.clone());
+        let Some(Entry { id, row, .. }) = tail.entry(number) else { return Ok(()) };
+        if !self.rows.get(id)?.is_as_new_as(row) {
+            self.rows.write(id, row)?;
+            let (id, row) = (id.clone(), row.clone());
+            tail.went_ahead(id, row);
         }
         Ok(())
     }

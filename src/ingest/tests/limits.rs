@@ -122,7 +122,7 @@ fn the_reference_names_the_limits_there_are() {
         ("an atomic batch has fewer items than", number(batch::ATOMIC.items)),
         ("and fewer bytes than", number(batch::ATOMIC.bytes)),
         (
-            "bytes of the events of one, or of 1000 items under a key",
+            "bytes of the records of one, or of 1000 items under a key",
             number(mutation::HELD_BYTES_MAX),
         ),
         ("entries of a page", number(page::LIMIT_MAX)),

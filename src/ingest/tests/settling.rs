@@ -53,6 +53,10 @@ async fn small_patches_of_a_large_record_do_not_fill_the_memory() {
     let rows = Rows::new(sandbox.broker.shared.state.clone(), stream.topic().id);
     let patch = |value| format!(r#"{{"op":"patch","id":"1","data":{{"b":{value}}}}}"#);
     let patches = |count| (0..count).map(patch).collect::<Vec<_>>().join("\n");
+    let versions = |count| {
+        let version = |at| format!(r#"{{"op":"patch","id":"1","data":{{}},"version":{at}}}"#);
+        (0..count).map(version).collect::<Vec<_>>().join("\n")
+    };
 
     let records = "POST /v1/syncs/sync_a/collections/contact/records";
     let answer = sandbox.http(records, &[], &patches(25)).await.json;
@@ -74,6 +78,13 @@ async fn small_patches_of_a_large_record_do_not_fill_the_memory() {
     let published = results.iter().take_while(|it| it["event"] == "updated").count();
     assert!((140..155).contains(&published), "{published}");
     assert!(results[published..].iter().all(|it| it["code"] == "too_large"));
+
+    // A version that publishes nothing is held with its record.
+    let atomic = format!("{records}?atomic=true");
+    assert_eq!(sandbox.http(&atomic, &[], &versions(160)).await.status, 413);
+    let keyed = sandbox.http(records, &[("idempotency-key", "v")], &versions(160)).await.json;
+    assert_eq!(keyed["results"][159]["code"], "too_large");
+    assert_eq!(sandbox.http(&atomic, &[], &versions(3)).await.status, 200);
 }
 
 /// Nobody settles here but what mutations do themselves, so what they leave to others is seen.

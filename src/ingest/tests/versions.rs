@@ -32,8 +32,7 @@ async fn an_answer_waits_for_a_version_that_came_with_another_request() {
     let first = raise();
     let others = [raise(), mutate(at("6", upsert("1", "{}"))).unwrap()];
     for done in std::iter::once(&first).chain(&others) {
-        let held = done.raised.as_ref().and_then(|it| it.row.version);
-        assert_eq!(held, Version::parse("7").ok());
+        assert_eq!((done.version, done.raised.is_some()), (Version::parse("7").ok(), true));
         target.stream.confirm([done].into_iter()).await;
     }
     // Of another whose answer is not given yet, only the store has the version then, unsynced.
