@@ -57,55 +57,50 @@ pub(super) async fn publish(
     reads: Vec<Read>,
 ) -> Result<Response, ApiError> {
     find_sync(ingest, cluster, sync)?;
-    let mut status = StatusCode::OK;
-    let mut answers: BTreeMap<usize, ItemAnswer> = BTreeMap::new();
+    let mut answers: Vec<Option<Result<ItemAnswer, ApiError>>> = Vec::new();
     let mut shares: BTreeMap<String, Share> = BTreeMap::new();
-    let mut failed: BTreeMap<usize, ApiError> = BTreeMap::new();
     for (index, read) in reads.into_iter().enumerate() {
-        match read {
+        answers.push(match read {
             Ok(change) => {
                 shares.entry(change.collection.clone()).or_default().push((index, change));
+                None
             }
-            Err(NoChange::Passed(passed)) => {
-                answers.insert(index, ItemAnswer::Passed { event: None, passed });
-            }
-            Err(NoChange::Refused(error)) => drop(failed.insert(index, error)),
-        }
+            Err(NoChange::Passed(passed)) => Some(Ok(ItemAnswer::Passed { event: None, passed })),
+            Err(NoChange::Refused(error)) => Some(Err(error)),
+        });
     }
     for (collection, share) in shares {
         match Target::find(ingest, cluster, sync, &collection).await {
             Ok(target) => {
                 for (index, id, outcome) in carry_out(&target, share).await {
-                    match outcome {
-                        Ok(done) => {
-                            let record = RecordAnswer::new(&target.stream.topic().name, &done);
-                            let collection = collection.clone();
-                            answers.insert(index, ItemAnswer::Done { collection, id, record });
-                        }
-                        Err(refused) => drop(failed.insert(index, refused.error)),
-                    }
+                    let topic = target.stream.topic();
+                    let record = outcome.map(|done| RecordAnswer::new(&topic.name, &done));
+                    let collection = collection.clone();
+                    let done = record.map(|record| ItemAnswer::Done { collection, id, record });
+                    answers[index] = Some(done.map_err(|refused| refused.error));
                 }
             }
-            Err(error) if wants_no_other(&error) => {
-                let passed = |(index, _): (usize, Change)| {
-                    let passed = error.message.clone();
-                    (index, ItemAnswer::Passed { event: None, passed })
-                };
-                answers.extend(share.into_iter().map(passed));
-            }
             Err(error) => {
-                let copy = || ApiError::new(error.status, error.code, error.message.clone());
-                failed.extend(share.into_iter().map(|(index, _)| (index, copy())));
+                for (index, _) in share {
+                    let passed = error.message.clone();
+                    answers[index] = Some(match wants_no_other(&error) {
+                        true => Ok(ItemAnswer::Passed { event: None, passed }),
+                        false => Err(error.clone()),
+                    });
+                }
             }
         }
     }
-    if let Some((_, error)) = failed.first_key_value() {
-        status = error.status;
-    }
-    answers.extend(failed.into_iter().map(|(index, error)| {
-        (index, ItemAnswer::Failed { error: error.message, code: error.code, index })
-    }));
-    Ok((status, Json(Answer { results: answers.into_values().collect() })).into_response())
+    let failed = answers.iter().flatten().find_map(|answer| answer.as_ref().err());
+    let status = failed.map_or(StatusCode::OK, |error| error.status);
+    // Every change was in a share, which gave it an answer.
+    let results = answers.into_iter().flatten().enumerate().map(|(index, answer)| {
+        answer.unwrap_or_else(|error| {
+            let ApiError { message: error, code, .. } = error;
+            ItemAnswer::Failed { error, code, index }
+        })
+    });
+    Ok((status, Json(Answer { results: results.collect() })).into_response())
 }
 
 /// Whether the sync has its collections and wants no other.
