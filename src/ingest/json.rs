@@ -350,7 +350,7 @@ fn check_depth(text: &str) -> Result<(), Error> {
 
 /// Members of an object that is read, many times what a record may have: a rule may leave most out.
 /// Each takes some 50 bytes beside the text.
-const COLUMNS_READ_MAX: usize = 1 << 16;
+pub(super) const COLUMNS_READ_MAX: usize = 1 << 16;
 /// Room for columns before their number is known: most records have no more.
 const COLUMNS_USUAL: usize = 64;
 

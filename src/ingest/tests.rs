@@ -10,6 +10,7 @@ mod keys;
 mod limits;
 mod power;
 mod power_promises;
+mod reference;
 mod refusals;
 mod retention;
 mod settling;
