@@ -242,11 +242,16 @@ impl Ingest {
             return Err(Error::Unknown(id.clone()));
         }
         let mut names = Vec::new();
-        if let Err(error) = self.remove_topics(cluster, id, topics, &mut names).await {
+        let removed = match self.remove_topics(cluster, id, topics, &mut names).await {
+            Ok(()) => {
+                self.broker.shared.control.remove_sync(&key.0, &key.1).await.map_err(Error::from)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
             self.syncs.write().extend(sync.map(|sync| (key, sync)));
             return Err(error);
         }
-        self.broker.shared.control.remove_sync(&key.0, &key.1).await?;
         self.unreadable.write().remove(&key);
         Ok(names)
     }

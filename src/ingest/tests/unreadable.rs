@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::TopicRow;
+use sqlx::Connection;
 
 const RECORD: &str = "PUT /v1/syncs/sync_a/collections/contact/records/003";
 
@@ -61,6 +62,21 @@ async fn a_sync_that_cannot_be_read_is_refused_kept_and_costs_no_other_anything(
     assert_eq!(sandbox.ingest.unreadable(), 0);
     assert_eq!(sandbox.http("PUT /v1/syncs/sync_a", &[], "{}").await.status, 200);
     assert_eq!(sandbox.http(RECORD, &[], r#"{"a":1}"#).await.json["event"], "inserted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_whose_deletion_fails_can_be_deleted_again() {
+    let sandbox = Sandbox::new().await;
+    let control = format!("sqlite://{}", sandbox.dir.path().join("control.db").display());
+    let mut control = sqlx::SqliteConnection::connect(&control).await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE DELETE ON sync BEGIN SELECT RAISE(ABORT, ''); END";
+    sqlx::query(refuse).execute(&mut control).await.unwrap();
+    let delete = async || sandbox.http("DELETE /v1/syncs/sync_a", &[], "").await.status;
+    assert_eq!(delete().await, 500);
+    assert_eq!(sandbox.http("GET /v1/syncs/sync_a", &[], "").await.status, 200);
+    sqlx::query("DROP TRIGGER refuse").execute(&mut control).await.unwrap();
+    assert_eq!(delete().await, 200);
+    assert_eq!(delete().await, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
