@@ -54,8 +54,12 @@ type Each<T> = Vec<(usize, T)>;
 /// What was carried out, of which share, and the intent that is to be forgotten.
 type Carried = (Each<(usize, Done)>, Option<Intent>);
 
-/// The mutations of a partition, and of which share they are.
-type InPartition<'m, 't> = (usize, &'t Target, Each<Mutation<'m>>);
+/// What a batch does in one partition.
+struct InPartition<'m, 't> {
+    share: usize,
+    target: &'t Target,
+    mutations: Each<Mutation<'m>>,
+}
 
 /// Carries out all, unless something is refused or an item was before: then all are touched, as a
 /// refused mutation is no proof that its record is gone.
@@ -69,8 +73,8 @@ fn carry_out(
     for (share, (target, mutations)) in shares.iter_mut().enumerate() {
         for (at, mutation) in std::mem::take(mutations) {
             let place = (target.stream.topic().id, target.stream.partition_of(&mutation.id));
-            let its = by_partition.entry(place).or_insert_with(|| (share, &*target, Vec::new()));
-            its.2.push((at, mutation));
+            let new = || InPartition { share, target: &*target, mutations: Vec::new() };
+            by_partition.entry(place).or_insert_with(new).mutations.push((at, mutation));
         }
     }
     let mut plan = Plan::default();
@@ -102,7 +106,8 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn add(&mut self, index: i32, (share, target, mutations): InPartition<'_, 'a>) {
+    fn add(&mut self, index: i32, its: InPartition<'_, 'a>) {
+        let InPartition { share, target, mutations } = its;
         let mut run = match target.stream.run(target.destination(), index) {
             Ok(run) => run,
             Err(error) => {
