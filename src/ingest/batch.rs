@@ -24,6 +24,7 @@ use super::permit::Permit;
 use super::records::{idempotency_key, respond};
 use super::scan::{Scan, unquote};
 use super::shares::Shares;
+use super::snapshot::Page;
 use super::target::{Target, find_sync};
 use super::version::Version;
 use crate::cluster::Cluster;
@@ -137,7 +138,7 @@ pub(super) async fn post(
     // A wrong path is refused before the body is read.
     Target::find(&ingest, &principal.cluster, &sync, &collection).await?;
     let collection = Some(collection);
-    let batch = Batch { ingest, cluster: principal.cluster, sync, collection };
+    let batch = Batch { ingest, cluster: principal.cluster, sync, collection, _page: None };
     stream(batch, query.0, request).await
 }
 
@@ -150,7 +151,8 @@ pub(super) async fn post_mixed(
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     find_sync(&ingest, &principal.cluster, &sync)?;
-    let batch = Batch { ingest, cluster: principal.cluster, sync, collection: None };
+    let cluster = principal.cluster;
+    let batch = Batch { ingest, cluster, sync, collection: None, _page: None };
     stream(batch, query.0, request).await
 }
 
@@ -161,6 +163,9 @@ pub(super) struct Batch {
     pub sync: String,
     /// The one collection, if the path names it.
     pub collection: Option<String>,
+    /// The page of a snapshot that the batch is: it ends with the last of its parts, also when the
+    /// client hangs up.
+    pub _page: Option<Page>,
 }
 
 /// A mutation, and the collection it is of.

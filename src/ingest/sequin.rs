@@ -80,7 +80,8 @@ pub(super) async fn run(
     // A key is for one request, which other batches' paths tell from one for another collection.
     let place = format!("{}/{sync}/{collection}", parts.uri.path());
     parts.uri = place.parse().map_err(ApiError::internal)?;
-    let batch = Batch { ingest, cluster: principal.cluster, sync, collection: Some(collection) };
+    let (cluster, collection) = (principal.cluster, Some(collection));
+    let batch = Batch { ingest, cluster, sync, collection, _page: None };
     let request = Request::from_parts(parts, Body::from(items));
     batch::stream(batch, Options::default(), request).await
 }

@@ -1,7 +1,7 @@
 //! `/v1/syncs/{sync}/collections/{collection}/snapshots`
 
 use super::super::Ingest;
-use super::super::batch::{self, Options};
+use super::super::batch::{self, Batch, Options};
 use super::super::event::format_timestamp;
 use super::super::routes::Routes;
 use super::super::target::Target;
@@ -99,24 +99,18 @@ async fn describe(
 
 /// A page is a batch of mutations; while the snapshot is open, each marks its record.
 async fn page(
-    account: Account,
+    Account(principal): Account,
     State(ingest): State<Arc<Ingest>>,
     Segments((sync, collection, snapshot)): SnapshotPath,
     query: Query<Options>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let cluster = &account.0.cluster;
+    let cluster = principal.cluster;
     cluster.shared.volume.check_spare()?;
-    let target = Target::known(&ingest, cluster, &sync, &collection)?;
+    let target = Target::known(&ingest, &cluster, &sync, &collection)?;
     let page = target.stream.snapshots.page(parse(&snapshot)?, clock::unix_ms())?;
-    // Whoever hangs up leaves a page that is still being written, and a snapshot that waits for it.
-    to_the_end(async move {
-        let path = Segments((sync, collection));
-        let answer = batch::post(account, State(ingest), path, query, request).await;
-        drop(page);
-        answer
-    })
-    .await
+    let (collection, _page) = (Some(collection), Some(page));
+    batch::stream(Batch { ingest, cluster, sync, collection, _page }, query.0, request).await
 }
 
 async fn close(
