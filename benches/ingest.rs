@@ -23,8 +23,10 @@ use std::time::Duration;
 
 const RECORDS: usize = 100_000;
 const BATCH: usize = 500;
-/// Batches of one measurement.
-const ROUNDS: usize = 60;
+/// Batches of one measurement: some 300 MB of records, so that the store has to merge them too.
+const ROUNDS: usize = 600;
+/// A server with nothing to do takes less processor time than this in that long.
+const IDLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// Single PUTs a second, for how long, and from how many connections.
 const PUTS_PER_SECOND: u64 = 1_000;
 const PUTS_SECONDS: u64 = 10;
@@ -92,6 +94,8 @@ fn asked() -> usize {
 
 /// Upserts of records chosen at random among the first `filled`; every other one changes.
 fn half_of_them(filled: usize, records: &mut Records, connection: &mut Http, server: &Server) {
+    // What the inserts before have left to the store is not what these upserts cost.
+    server.until_idle();
     let (mut took, cpu) = (Duration::ZERO, server.cpu());
     for _ in 0..ROUNDS {
         let ids = records.some(filled);
@@ -100,6 +104,8 @@ fn half_of_them(filled: usize, records: &mut Records, connection: &mut Http, ser
         assert_eq!(connection.batch(&body), BATCH / 2);
         took += began.elapsed();
     }
+    // And what they have left is.
+    server.until_idle();
     let each = took / (ROUNDS * BATCH) as u32;
     let cpu = (server.cpu() - cpu) / (ROUNDS * BATCH) as u32;
     let (memory, mapped) = server.memory();
@@ -330,6 +336,18 @@ impl Server {
         let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
         // In user and kernel mode; a tick is a hundredth of a second.
         Duration::from_millis(10 * (ticks(11) + ticks(12)))
+    }
+
+    /// Waits until what was left to the background is done.
+    fn until_idle(&self) {
+        let (taken, wait) = IDLE;
+        loop {
+            let before = self.cpu();
+            std::thread::sleep(wait);
+            if self.cpu() - before < taken {
+                return;
+            }
+        }
     }
 
     /// MiB of memory that is the process's own, and of files it has mapped.
