@@ -343,7 +343,7 @@ impl Server {
         let (taken, wait) = IDLE;
         loop {
             let before = self.cpu();
-            std::thread::sleep(wait);
+            std::thread::park_timeout(wait);
             if self.cpu() - before < taken {
                 return;
             }
