@@ -354,12 +354,20 @@ pub(crate) fn follows(header: &Header, next_offset: i64, after: &[u8]) -> Result
     if record_count < 0 || i64::from(record_count) > i64::from(last_offset_delta) + 1 {
         return Err(format!("{record_count} records in {last_offset_delta} + 1 offsets"));
     }
-    match Header::parse(after) {
-        Ok(after) if base_offset > next_offset && after.base_offset <= header.last_offset() => {
+    match within_offsets(header, after) {
+        Some(after) if base_offset > next_offset => {
             Err(format!("batch of offset {base_offset} before one of {}", after.base_offset))
         }
         _ => Ok(()),
     }
+}
+
+/// The batch at the start of the bytes `after` one, if it has an offset that this one says it has.
+pub(crate) fn within_offsets(header: &Header, after: &[u8]) -> Option<Header> {
+    // Its base offset comes first, and is all that is looked at of nearly every batch.
+    let base_offset = i64::from_be_bytes(*after.first_chunk()?);
+    let is_within = base_offset <= header.last_offset();
+    is_within.then(|| Header::parse(after).ok()).flatten()
 }
 
 /// The headers of a segment up to the first damage.
@@ -396,13 +404,19 @@ impl Walk {
 /// The header of the batch at the start of `bytes`, with the checksum unless it is known to hold.
 pub(crate) fn whole_batch(bytes: &[u8], next_offset: i64, checked: bool) -> Checked {
     let header = Header::parse(bytes).map_err(|error| error.to_string())?;
+    whole(header, bytes, next_offset)?;
+    if !checked {
+        header.verify(bytes).map_err(|error| error.to_string())?;
+    }
+    Ok(header)
+}
+
+/// The same of one whose header is known and whose checksum is not looked at.
+pub(crate) fn whole(header: Header, bytes: &[u8], next_offset: i64) -> Checked {
     let Some(after) = bytes.get(header.total_bytes()..) else {
         let (needed, left) = (header.total_bytes(), bytes.len());
         return Err(format!("batch of {needed} bytes, but {left} are left"));
     };
     follows(&header, next_offset, after)?;
-    if !checked {
-        header.verify(bytes).map_err(|error| error.to_string())?;
-    }
     Ok(header)
 }

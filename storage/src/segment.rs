@@ -32,7 +32,7 @@ use crate::index::{self, Index, OffsetEntry};
 use crate::mistake::Mistake;
 use crate::mmap::Map;
 use crate::partition::Pages;
-use crate::scan::{Window, whole_batch};
+use crate::scan::{Window, whole, whole_batch, within_offsets};
 use crate::seal::{NEXT, Name};
 
 /// Bytes that are brought into memory to look for a batch: some of the usual distance between two
@@ -343,13 +343,17 @@ impl Segment {
         while usize_of(position) < bytes.len() {
             bring_header(position).map_err(|error| self.unreadable(error))?;
             let mut rest = &bytes[usize_of(position)..];
-            let next =
-                Header::parse(rest).map_or(position, |it| position + it.total_bytes() as u64);
+            let header = Header::parse(rest);
+            let length = header.as_ref().map_or(0, |header| header.total_bytes() as u64);
+            let next = position + length;
             // The batch after this one is asked whether this one is believable, if it is there.
             if bring_header(next).is_err() {
                 rest = &rest[..usize_of(next - position).min(rest.len())];
             }
-            let mut whole = whole_batch(rest, next_offset, true);
+            let mut whole = match header {
+                Ok(header) => whole(header, rest, next_offset),
+                Err(error) => Err(error.to_string()),
+            };
             if whole.as_ref().is_ok_and(|header| is_doubted(header, rest)) {
                 bring(position..next).map_err(|error| self.unreadable(error))?;
                 whole = whole_batch(rest, next_offset, false);
@@ -417,8 +421,7 @@ fn within(range: Range<u64>, published: u64) -> Range<usize> {
 /// Whether a batch says that it reaches into the one after it: it is damaged, unless that one is.
 /// Its checksum is over how far it reaches, and tells.
 fn is_doubted(header: &Header, bytes: &[u8]) -> bool {
-    let after = Header::parse(&bytes[header.total_bytes()..]);
-    after.is_ok_and(|after| after.base_offset <= header.last_offset())
+    within_offsets(header, &bytes[header.total_bytes()..]).is_some()
 }
 
 /// Kafka's names: the base offset in 20 digits, so that names sort as offsets do.
