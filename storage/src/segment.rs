@@ -35,9 +35,9 @@ use crate::partition::Pages;
 use crate::scan::{Window, whole, whole_batch, within_offsets};
 use crate::seal::{NEXT, Name};
 
-/// Bytes that are brought into memory to look for a batch: some of the usual distance between two
-/// entries of the index.
-const LOOK_BYTES: u64 = 16 << 10;
+/// Bytes that are brought into memory to look for a batch: the usual distance between two entries
+/// of the index, and some batches of the size that producers send unless told otherwise.
+const LOOK_BYTES: u64 = 64 << 10;
 
 pub(crate) struct Segment {
     pub base_offset: i64,
@@ -233,9 +233,16 @@ impl Segment {
             return false;
         }
         let bytes = map.view(0..usize_of(published));
+        // Nearly always all that is looked at, by one question to the system.
+        let floor = entry.map_or(0, |entry| entry.position);
+        let end = floor.saturating_add(LOOK_BYTES).saturating_add(max_bytes as u64);
+        let around = within(floor..end, published);
+        let around = if map.is_resident(around.clone()) { around } else { 0..0 };
         let all = Cell::new(true);
         let probe = |range: Range<u64>| {
-            all.set(all.get() && map.is_resident(within(range, published)));
+            let range = within(range, published);
+            let is_around = around.start <= range.start && range.end <= around.end;
+            all.set(all.get() && (is_around || map.is_resident(range)));
             match all.get() {
                 true => Ok(()),
                 false => Err(io::ErrorKind::WouldBlock.into()),
