@@ -91,6 +91,7 @@ impl Broker {
                 deadlines,
                 fetch_sessions: cluster::fetch_sessions(),
                 waiting_fetches: cluster::waiting_fetches(),
+                batch_parts: cluster::batch_parts(),
                 request_room: Room::default(),
                 answer_room: Room::for_answers(),
             },

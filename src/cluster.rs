@@ -35,6 +35,8 @@ pub struct Shared {
     pub fetch_sessions: Allowance,
     /// See [`Cluster::waiting_fetches`].
     pub waiting_fetches: Allowance,
+    /// See [`Cluster::batch_parts`].
+    pub batch_parts: Allowance,
     /// Memory for requests; its share is of those that are no account's.
     pub request_room: Room,
     /// See [`Cluster::answer_room`].
@@ -61,8 +63,8 @@ pub struct Cluster {
     pub answer_room: Room,
     /// Turns at looking through logs for a time.
     pub time_lookups: Arc<Semaphore>,
-    /// Parts of batches of mutations that more may be carried out.
-    pub batch_parts: Arc<Semaphore>,
+    /// Parts of batches of mutations that may be carried out at a time.
+    pub batch_parts: Allowance,
     /// What all clusters share.
     pub shared: Shared,
 }
@@ -89,8 +91,16 @@ pub(crate) fn waiting_fetches() -> Allowance {
 /// and the memory of a batch decompressed.
 const TIME_LOOKUPS_MAX: usize = 4;
 
-/// Parts of batches of mutations that one account has carried out at a time: a quarter of all.
-pub(crate) const BATCH_PARTS_MAX: usize = 16;
+/// Parts of batches of mutations that are carried out at a time, of one account and of all. Each
+/// has one of the runtime's 512 blocking threads, and may wait there for the part before it, or for
+/// a new collection, whose topic takes another thread.
+const BATCH_PARTS_MAX: usize = 16;
+const BATCH_PARTS_OF_ALL_MAX: usize = 64;
+
+/// See [`Cluster::batch_parts`].
+pub(crate) fn batch_parts() -> Allowance {
+    Allowance::new(BATCH_PARTS_MAX, BATCH_PARTS_OF_ALL_MAX)
+}
 
 /// Gives the topics as groups see them, taken anew when the catalog has changed.
 fn shapes(catalog: Arc<Catalog>) -> group::TopicsNow {
@@ -144,7 +154,7 @@ impl Cluster {
             request_room,
             answer_room,
             time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
-            batch_parts: Arc::new(Semaphore::new(BATCH_PARTS_MAX)),
+            batch_parts: shared.batch_parts.of_another(),
             shared,
         }
     }

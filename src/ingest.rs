@@ -41,7 +41,6 @@ mod outcomes;
 mod overlap;
 mod page;
 pub mod patch;
-mod permit;
 mod records;
 mod registry;
 mod replay;

@@ -81,7 +81,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// The bytes of the request, which have this until the last slice of them is dropped.
+    /// Bytes that have this until the last slice of them is dropped.
     pub fn held_by(self: Arc<Self>, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Holding { bytes, _taken: self })
     }
@@ -169,7 +169,8 @@ impl Allowance {
         Self { share: Arc::new(Semaphore::new(self.share_max)), ..self.clone() }
     }
 
-    /// Waits until there is one.
+    /// Waits until there is one, for the account's own before another account's: whoever holds its
+    /// share keeps none from the others.
     pub async fn take(&self) -> Held {
         // Neither is ever closed; without a permit it would only be uncounted.
         let _share = self.share.clone().acquire_owned().await.ok();
@@ -239,6 +240,19 @@ mod tests {
         assert!(takes(&other, &mut third, 8));
         drop(first);
         assert!(takes(&one, &mut second, 8));
+    }
+
+    #[test]
+    fn an_account_that_has_its_share_waits_for_itself_and_keeps_none_from_others() {
+        let one = Allowance::new(2, 4);
+        let other = one.of_another();
+        let mut held = vec![one.try_take(1).unwrap(), one.try_take(1).unwrap()];
+        let mut waiters: Vec<_> = (0..4).map(|_| Box::pin(one.take())).collect();
+        assert!(waiters.iter_mut().all(|it| it.now_or_never().is_none()));
+        assert!(other.take().now_or_never().is_some());
+        held.pop();
+        let next = Box::pin(one.take()).now_or_never();
+        assert!(next.is_none(), "those before it have their turn first");
     }
 
     #[test]

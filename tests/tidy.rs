@@ -272,8 +272,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "ingest",
         &[
-            "broker", "clock", "cluster", "consumer", "control", "http", "id", "state", "task",
-            "topic",
+            "broker", "clock", "cluster", "consumer", "control", "http", "id", "room", "state",
+            "task", "topic",
         ],
     ),
     ("rest", &["broker", "clock", "cluster", "consumer", "group", "http", "room", "task", "topic"]),

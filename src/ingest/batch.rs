@@ -20,7 +20,6 @@ use super::mutation::{Mutation, Operation};
 use super::name::RecordId;
 use super::outcomes::{Outcomes, Results};
 use super::overlap::Overlap;
-use super::permit::Permit;
 use super::records::{idempotency_key, respond};
 use super::scan::{Scan, unquote};
 use super::shares::Shares;
@@ -29,6 +28,7 @@ use super::target::{Target, find_sync};
 use super::version::Version;
 use crate::cluster::Cluster;
 use crate::http::{Account, ApiError, Arriving, Query, Segments};
+use crate::room::Held;
 use crate::task::{blocking, to_the_end};
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -213,7 +213,7 @@ async fn each_part(
         if let Some(ticket) = ticket.clone() {
             let named = format!("{path} {number}");
             let batch = batch.clone();
-            let permit = Permit::of(&batch.cluster).await;
+            let permit = batch.cluster.batch_parts.take().await;
             // Once begun it ends with a stored answer, also when the client hangs up.
             let share = to_the_end(async move {
                 let fingerprint = fingerprint(&[&named], part.bytes());
@@ -254,7 +254,7 @@ async fn all_or_nothing(
             return Err(ApiError::too_large(text));
         }
     };
-    let permit = Permit::of(&batch.cluster).await;
+    let permit = batch.cluster.batch_parts.take().await;
     let whole = to_the_end(async move {
         let Some(ticket) = ticket else {
             return Ok((batch.carry_out_atomic((part, permit), None).await?, false));
@@ -293,7 +293,7 @@ impl Batch {
     /// Carries out a part's items, each for itself, and gives their results.
     async fn carry_out(
         self: Arc<Self>,
-        (part, permit): (Part, Permit),
+        (part, permit): (Part, Held),
         first: usize,
         under: Under,
     ) -> Result<Answer, ApiError> {
@@ -310,7 +310,7 @@ impl Batch {
     /// Carries out a part's items or none of them.
     async fn carry_out_atomic(
         self: Arc<Self>,
-        (part, permit): (Part, Permit),
+        (part, permit): (Part, Held),
         under: Option<Under>,
     ) -> Result<Answer, Refused> {
         let batch = self.clone();

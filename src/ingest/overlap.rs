@@ -5,7 +5,6 @@
 use super::batch::Batch;
 use super::items::Part;
 use super::outcomes::{Outcomes, Results};
-use super::permit::Permit;
 use crate::http::ApiError;
 use crate::task::begin_blocking;
 use std::collections::VecDeque;
@@ -52,7 +51,7 @@ impl Overlap {
         }
         let (carried_out, next) = oneshot::channel();
         let turn = std::mem::replace(&mut self.turn, next);
-        let (batch, permit) = (self.batch.clone(), Permit::of(&self.batch.cluster).await);
+        let (batch, permit) = (self.batch.clone(), self.batch.cluster.batch_parts.take().await);
         let carry_out = move || {
             let _permit = permit;
             let shares = batch.shares(&part, first, None);

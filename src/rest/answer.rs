@@ -97,17 +97,5 @@ async fn json(
     }
     let json = serde_json::to_vec(messages).map_err(ApiError::internal)?;
     cluster.answer_room.fit(&mut taken, json.len()).await;
-    Ok(Bytes::from_owner(Held { json, _taken: taken }))
-}
-
-/// An answer, and what it takes of the room until all of it is sent.
-struct Held {
-    json: Vec<u8>,
-    _taken: Taken,
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.json
-    }
+    Ok(Arc::new(taken).held_by(json.into()))
 }

@@ -98,7 +98,6 @@ const NOT_LISTED: [(&str, &[&str]); 5] = [
         "others wait meanwhile",
         &[
             "overlap::PARTS_MAX",
-            "permit::CARRIED_OUT_MAX",
             "stream::settling::UNSETTLED_BYTES_MAX",
             "verify::routes::AT_A_TIME_MAX",
             "verify::routes::LINES_MAX",
